@@ -1,0 +1,130 @@
+"""`mlkdc evaluate`, `export`, `bench`, `report` and `predict`."""
+
+import json
+from pathlib import Path
+
+import click
+
+from mlkdc.cli.shared import command_line, data_option, make_progress, pick_run, run_argument, say, table
+
+
+@click.command()
+@run_argument
+@data_option
+@click.option("--json", "as_json", is_flag=True, help="Everything, as JSON.")
+def evaluate(run_folder: Path | None, data_path: str | None, as_json: bool) -> None:
+    """Score a run: mAP, F1s at 0.5 and at tuned thresholds, per class."""
+    from mlkdc.pipeline import evaluate_run
+
+    run = pick_run(run_folder)
+    scores = evaluate_run(run, data_path)
+    if as_json:
+        click.echo(json.dumps(scores, indent=2))
+        return
+    say(f"scored on {scores['scored_on']}; thresholds from {scores['thresholds_from']}")
+    click.echo(table(["metric", "%"], [[name, f"{value:.2f}"] for name, value in scores["metrics"].items()]))
+    rows = [
+        [
+            item["name"],
+            "-" if item["AP"] is None else f"{item['AP']:.2f}",
+            str(item["positives"]),
+            f"{item['threshold']:.3f}",
+        ]
+        for item in scores["per_class"]
+    ]
+    click.echo("\n" + table(["class", "AP", "positives", "threshold"], rows))
+
+
+@click.command()
+@run_argument
+@click.option("--target", "targets", multiple=True, default=["onnx"], show_default=True, help="May be repeated.")
+@click.option("--precision", default="fp32", show_default=True)
+@click.option("--dynamic", is_flag=True, help="Any batch size instead of 1.")
+@click.option("--uint8", is_flag=True, help="Take uint8 pixels instead of float32.")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder; default: RUN/export/TARGET-PRECISION.")
+def export(
+    run_folder: Path | None,
+    targets: tuple[str, ...],
+    precision: str,
+    dynamic: bool,
+    uint8: bool,
+    out: Path | None,
+) -> None:
+    """Merge, export and prove equal to the torch model."""
+    from mlkdc.export import export_run
+    from mlkdc.runtime.manifest import Manifest
+
+    run = pick_run(run_folder)
+    for target in targets:
+        dtype = "uint8" if uint8 else "float32"
+        folder = export_run(run, target, precision=precision, dynamic=dynamic, input_dtype=dtype, out=out)
+        click.echo(describe_artefact(Manifest.load(folder)) + f"\n{folder}")
+
+
+def describe_artefact(manifest: object) -> str:
+    """What was merged and how equal the artefact is, in a few lines."""
+    from mlkdc.pipeline import artefact_lines
+
+    return "\n".join(artefact_lines(manifest))
+
+
+@click.command()
+@click.argument("artefacts", nargs=-1, type=click.Path(path_type=Path), metavar="[RUN|ARTEFACT]...")
+@click.option("--runs", type=click.IntRange(min=200), help="Timed calls in each process.")
+@click.option("--passes", type=click.IntRange(min=1), help="Processes per row, rows interleaved.")
+@click.option("--threads", "threads", type=click.IntRange(min=1), multiple=True, help="May be repeated.")
+@click.option("--out", type=click.Path(path_type=Path), help="JSON file for the figures of loose artefacts.")
+def bench(
+    artefacts: tuple[Path, ...],
+    runs: int | None,
+    passes: int | None,
+    threads: tuple[int, ...],
+    out: Path | None,
+) -> None:
+    """Measure latency, each row in processes of its own, beside the torch model."""
+    from mlkdc.pipeline import bench_paths, bench_table
+
+    paths = list(artefacts) or [pick_run(None).path]
+    figures, saved = bench_paths(
+        paths,
+        runs=runs,
+        passes=passes,
+        threads=list(threads) or None,
+        out=out,
+        command=command_line(),
+        progress=make_progress(),
+    )
+    click.echo(table(*bench_table(figures)))
+    click.echo(f"\n{saved}")
+
+
+@click.command()
+@run_argument
+def report(run_folder: Path | None) -> None:
+    """Write report.html, report.md and report.json."""
+    from mlkdc.report import write_report
+
+    click.echo(str(write_report(pick_run(run_folder).path)))
+
+
+@click.command()
+@click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="IMAGE|FOLDER...")
+@click.option("--model", "artefact", type=click.Path(path_type=Path), help="An artefact folder; default: the newest.")
+@click.option("--top", type=click.IntRange(min=1), help="The N most probable labels, whatever their thresholds.")
+@click.option("--json", "as_json", is_flag=True)
+@click.option("--allow-failed", is_flag=True, help="Use an artefact that failed its parity check.")
+def predict(
+    images: tuple[Path, ...], artefact: Path | None, top: int | None, as_json: bool, allow_failed: bool
+) -> None:
+    """Labels of images, by an exported artefact."""
+    from mlkdc.pipeline import newest_artefact, predict_labels
+
+    if artefact is None:
+        artefact = newest_artefact(pick_run(None))
+        say(f"model: {artefact}")
+    for path, labels in predict_labels(artefact, list(images), top=top, allow_failed=allow_failed):
+        if as_json:
+            click.echo(json.dumps({"image": str(path), "labels": dict(labels)}))
+        else:
+            named = "  ".join(f"{name} {probability:.3f}" for name, probability in labels)
+            click.echo(f"{path}: {named or '(no label above its threshold)'}")

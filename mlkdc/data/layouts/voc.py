@@ -1,0 +1,97 @@
+"""Pascal VOC, the devkit's layout (Everingham et al., 2010).
+
+Labels come from the objects of Annotations/*.xml. An object marked "difficult" counts: the thing is in the picture,
+and the released code of the multi-label distillation papers (L2D) reads it so. The challenge's own evaluation instead
+leaves out a (class, image) pair of which all objects are difficult; its figures are not comparable to the last digit.
+"""
+
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+from mlkdc.data.layouts import LAYOUTS, Layout, read_lines
+from mlkdc.errors import UsageError
+from mlkdc.types import SPLITS, Box, Problem, Sample, TaggedImages
+
+CLASSES = (
+    "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow",
+    "diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor",
+)  # fmt: skip
+_NUMBER = {name: at for at, name in enumerate(CLASSES)}
+
+
+def _years(path: Path) -> list[Path]:
+    """The VOC20xx folders that ``path`` is or holds."""
+    if not path.is_dir():
+        return []
+    candidates = [path, *sorted(path.glob("VOC*")), *sorted(path.glob("VOCdevkit/VOC*"))]
+    return [
+        folder for folder in candidates if all((folder / part).is_dir() for part in ("ImageSets/Main", "Annotations"))
+    ]
+
+
+def _number(element: ET.Element, name: str, file: Path) -> float:
+    try:
+        return float(element.findtext(f"bndbox/{name}", ""))
+    except ValueError:
+        raise UsageError(f"{file}: an object has no number bndbox/{name}") from None
+
+
+def _objects(file: Path, problems: list[Problem]) -> tuple[Box, ...]:
+    """The file's boxes; VOC counts pixels from 1 and includes the last one."""
+    try:
+        root = ET.parse(file).getroot()
+    except ET.ParseError as error:
+        raise UsageError(f"{file}: not well-formed XML ({error})") from None
+    boxes = []
+    for item in root.findall("object"):
+        name = item.findtext("name", "").strip()
+        if name not in _NUMBER:
+            problems.append(Problem("unknown label", str(file), f"{name!r} is not one of VOC's 20 classes"))
+            continue
+        left, top, right, bottom = (_number(item, side, file) for side in ("xmin", "ymin", "xmax", "ymax"))
+        boxes.append(Box(_NUMBER[name], left - 1, top - 1, right, bottom))
+    return tuple(boxes)
+
+
+def _samples(folder: Path, split: str, problems: list[Problem]) -> list[Sample]:
+    listed = folder / "ImageSets" / "Main" / f"{split}.txt"
+    names = [line.split()[0] for line in read_lines(listed)] if listed.is_file() else []
+    files = [folder / "Annotations" / f"{name}.xml" for name in names]
+    missing = [file for file in files if not file.is_file()]
+    if missing and len(missing) == len(files):
+        # VOC2012's test annotations were never published.
+        problems.append(Problem("split without annotations", str(listed), f"{len(files)} images are left out"))
+        return []
+    problems.extend(Problem("missing file", str(file), "its image is left out") for file in missing)
+    samples = []
+    for name, file in zip(names, files, strict=True):
+        if file.is_file():
+            boxes = _objects(file, problems)
+            labels = tuple(sorted({box.label for box in boxes}))
+            samples.append(Sample(folder / "JPEGImages" / f"{name}.jpg", labels, split, boxes))
+    return samples
+
+
+def read(path: Path) -> TaggedImages:
+    """The official train, val and test lists, as far as they exist."""
+    years = _years(path)
+    if len(years) > 1:
+        shown = ", ".join(str(year) for year in years)
+        raise UsageError(f"{path} holds several VOC data sets; point --data at one of {shown}")
+    folder = years[0]
+    problems: list[Problem] = []
+    samples = [sample for split in SPLITS for sample in _samples(folder, split, problems)]
+    if not samples:
+        raise UsageError(
+            f"{folder / 'ImageSets' / 'Main'}: expected train.txt, val.txt or test.txt with annotated images"
+        )
+    return TaggedImages(folder.name, path, "voc", CLASSES, tuple(samples), tuple(problems))
+
+
+LAYOUTS.register("voc")(
+    Layout(
+        "VOCdevkit or its VOC2007 or VOC2012: ImageSets/Main/{train,val,test}.txt, Annotations/*.xml, JPEGImages/*.jpg",
+        lambda path: bool(_years(path)),
+        read,
+    )
+)

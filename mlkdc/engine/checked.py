@@ -1,0 +1,72 @@
+"""Everything that can be found wrong before training begins."""
+
+from dataclasses import replace
+
+from mlkdc.data.check import check_readable
+from mlkdc.distill import make_objective
+from mlkdc.engine.progress import Progress
+from mlkdc.engine.runs import read_data
+from mlkdc.errors import RecipeError, UsageError
+from mlkdc.models import check_name
+from mlkdc.recipe import Recipe
+from mlkdc.types import TaggedImages
+
+
+def check_names(recipe: Recipe) -> None:
+    """Raise one RecipeError for all names in the recipe that no layer knows."""
+    checks = [
+        ("student.model", lambda: check_name(recipe.student.model)),
+        ("distill", lambda: make_objective(recipe.distill)),
+    ]
+    if recipe.teacher:
+        name = recipe.teacher.model
+        checks.append(("teacher.model", lambda: check_name(name)))
+    faults = []
+    for key, check in checks:
+        try:
+            check()
+        except UsageError as error:
+            faults.append(f"{key}: {error}")
+    if faults:
+        raise RecipeError(faults, recipe.name)
+
+
+def checked_data(recipe: Recipe, progress: Progress) -> tuple[TaggedImages, list[str]]:
+    """The recipe's data with every image known to open, and the names of those left out.
+
+    Raises:
+        UsageError: bad images and no ``data.skip_bad``; or a label that training never sees.
+    """
+    data = read_data(recipe)
+    missing = [name for name in recipe.data.train_splits if name not in data.splits]
+    if missing:
+        raise UsageError(f"{data.root} has no {missing[0]} split; it has: {', '.join(data.splits)}")
+    bad = check_readable(data.samples)
+    if bad and not recipe.data.skip_bad:
+        listed = "\n  ".join(str(problem) for problem in bad[:20])
+        more = f"\n  ... and {len(bad) - 20} more" if len(bad) > 20 else ""
+        raise UsageError(
+            f"{len(bad)} of {len(data.samples)} images cannot be used; mend them, or leave them out with "
+            f"`--skip-bad`:\n  {listed}{more}"
+        )
+    for problem in bad:
+        progress.say(f"left out: {problem}")
+    skipped = [problem.where for problem in bad]
+    left_out = set(skipped)
+    kept = tuple(sample for sample in data.samples if str(sample.image) not in left_out)
+    data = replace(data, samples=kept)
+    _check_seen(data, recipe)
+    return data, skipped
+
+
+def _check_seen(data: TaggedImages, recipe: Recipe) -> None:
+    used = {split: {label for sample in data.split(split) for label in sample.labels} for split in data.splits}
+    trained = set().union(*(used[split] for split in recipe.data.train_splits))
+    unseen = sorted(set().union(*used.values()) - trained)
+    if unseen and not recipe.data.allow_unseen:
+        names = [data.classes[label] for label in unseen]
+        raise UsageError(
+            f"{len(names)} labels occur in other splits but never in {'+'.join(recipe.data.train_splits)}, so they "
+            f"cannot be learnt: {', '.join(names[:8])}{', ...' if len(names) > 8 else ''}. Move images of them to "
+            "train, take the labels out, or go on with `--set data.allow_unseen=true`"
+        )

@@ -1,0 +1,53 @@
+"""Checkpoints: everything a stopped training needs to go on as if it had not stopped."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from mlkdc.errors import UsageError
+from mlkdc.resources import write_atomic
+
+
+def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
+    """Write ``state`` so that ``path`` always holds a whole checkpoint, the new one or the one before.
+
+    Raises:
+        MlkdcError: the disk is full; the previous checkpoint is still there.
+    """
+    write_atomic(path, lambda temporary: _save(state, temporary))
+
+
+def _save(state: dict[str, Any], path: Path) -> None:
+    try:
+        torch.save(state, path)
+    except RuntimeError as error:  # torch's zip writer reports a full disk in its own words
+        raise OSError(f"the checkpoint could not be written ({str(error).splitlines()[0]})") from error
+
+
+def load_checkpoint(path: Path) -> dict[str, Any]:
+    """Read a checkpoint without executing code from it.
+
+    Raises:
+        UsageError: not a checkpoint of ours.
+    """
+    try:
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise UsageError(
+            f"{path} cannot be read as a checkpoint ({type(error).__name__}); train again without --resume"
+        ) from error
+    return state
+
+
+def save_weights(path: Path, model: nn.Module, metadata: dict[str, str]) -> None:
+    """Write the model's state as safetensors with ``metadata`` in its header, atomically."""
+    state = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
+    write_atomic(path, lambda temporary: save_file(state, temporary, metadata={"format": "pt", **metadata}))
+
+
+def load_weights(path: Path) -> dict[str, torch.Tensor]:
+    """The tensors of a safetensors file by name."""
+    return load_file(path)

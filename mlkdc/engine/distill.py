@@ -1,0 +1,135 @@
+"""`mlkdc distill` as a function: checked data, a teacher if the method asks, training, results."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mlkdc.distill import make_objective
+from mlkdc.engine.allocator import keep_memory
+from mlkdc.engine.checked import check_names, checked_data
+from mlkdc.engine.checkpoint import save_weights
+from mlkdc.engine.loop import TeacherSource, Trainer
+from mlkdc.engine.progress import Progress
+from mlkdc.engine.runs import CHECKPOINT, RESULTS, WEIGHTS, Run, log_line, new_run_folder, start_run
+from mlkdc.engine.score import describe, provenance, score
+from mlkdc.engine.teacher import attach_cache, load_teacher, teacher_folder, teacher_recipe
+from mlkdc.errors import Interrupted, UsageError
+from mlkdc.models import build_model
+from mlkdc.recipe import Recipe
+from mlkdc.resources import write_json
+from mlkdc.types import TaggedImages
+
+
+@dataclass(frozen=True)
+class Job:
+    """One training: where, what, on which checked data, by which command."""
+
+    folder: Path
+    recipe: Recipe
+    data: TaggedImages
+    skipped: list[str]
+    command: str
+    progress: Progress
+
+
+def distill(
+    recipe: Recipe,
+    *,
+    out: Path | None = None,
+    resume: Path | None = None,
+    command: str = "",
+    progress: Progress | None = None,
+) -> Run:
+    """Train the recipe's student, with its teacher if the method needs one.
+
+    Args:
+        recipe: what to train. With ``resume`` the folder's own recipe is used instead.
+        out: an empty or absent folder; None makes a fresh one below ``runs/``.
+        resume: a run folder whose training goes on.
+        command: recorded in results.json.
+        progress: hears of every step.
+
+    Raises:
+        UsageError: unknown names, bad data, a method without its teacher, a folder in use.
+        MlkdcError: a loss became NaN or the disk is full.
+        Interrupted: Ctrl-C; the message says how to go on.
+    """
+    progress = progress or Progress()
+    if resume is not None:
+        if not (resume / "recipe.yaml").is_file():
+            raise UsageError(f"{resume} is not a run folder (no recipe.yaml in it); nothing to resume")
+        if Run(resume).finished:
+            progress.say(f"{resume} is finished already")
+            return Run(resume)
+        recipe = Run(resume).recipe
+    check_names(recipe)
+    needs_teacher = make_objective(recipe.distill).needs_teacher
+    if needs_teacher and recipe.teacher is None:
+        raise UsageError(f"the method {recipe.distill.method!r} needs a teacher: `--teacher MODEL`, a run or a file")
+    folder = resume or new_run_folder(out, recipe.name)
+    data, skipped = checked_data(recipe, progress)
+    job = Job(folder, recipe, data, skipped, command, progress)
+    try:
+        teacher, facts = _teacher(job) if needs_teacher else (None, None)
+        return _train(job, teacher, facts)
+    except KeyboardInterrupt:
+        raise Interrupted(
+            f"stopped; nothing is lost but the epoch under way. Go on with `mlkdc distill --resume {folder}`"
+        ) from None
+
+
+def _train(job: Job, teacher: TeacherSource | None, taught_by: dict[str, Any] | None) -> Run:
+    recipe, folder = job.recipe, job.folder
+    keep_memory()
+    torch.manual_seed(recipe.seed)
+    student = build_model(recipe.student, len(job.data.classes), recipe.data.image_size)
+    run = start_run(folder, recipe, job.data.classes)
+    facts = provenance(recipe, job.data, job.command, job.skipped)
+    log_line(folder, job.command or f"training {recipe.name}")
+    job.progress.say(f"training {recipe.student.model} ({recipe.distill.method}) in {folder}")
+    objective = make_objective(recipe.distill)
+    trainer = Trainer(folder, recipe, student, job.data, objective, teacher, job.progress)
+    seconds = trainer.train(resume=(folder / CHECKPOINT).is_file())
+    student.to("cpu", memory_format=torch.contiguous_format).eval()
+    save_weights(folder / WEIGHTS, student, {"classes": "\n".join(job.data.classes), "model": recipe.student.model})
+    results: dict[str, Any] = {
+        **facts,
+        "seconds": seconds,
+        "model": describe(recipe, student),
+        "teacher": taught_by,
+        **score(student, job.data, recipe.data.image_size),
+    }
+    write_json(folder / RESULTS, results)
+    log_line(folder, f"done: mAP {results['metrics']['mAP']:.2f} on {results['scored_on']}")
+    return run
+
+
+def _teacher(job: Job) -> tuple[TeacherSource, dict[str, Any]]:
+    spec = job.recipe.teacher
+    assert spec is not None
+    if spec.source is None:  # fine-tuning takes long: from here on the run can be resumed
+        start_run(job.folder, job.recipe, job.data.classes)
+    source = spec.source or str(_fine_tuned(job))
+    teacher, weights = load_teacher(source, spec, job.recipe, job.data)
+    if spec.cache and not torch.distributed.is_initialized():
+        attach_cache(teacher, weights, job.recipe, job.data)
+    facts: dict[str, Any] = {"model": spec.model, "image_size": teacher.image_size, "run": source}
+    if Path(source).is_dir():
+        results = Run(Path(source)).results
+        facts |= {name: results["model"][name] for name in ("model", "params", "macs")}
+        facts["metrics"] = results["metrics"]
+    return teacher, facts
+
+
+def _fine_tuned(job: Job) -> Path:
+    assert job.recipe.teacher is not None
+    recipe = teacher_recipe(job.recipe, job.recipe.teacher)
+    folder = teacher_folder(job.folder.parent, recipe, job.data)
+    if Run(folder).finished:
+        job.progress.say(f"teacher: reusing {folder} (mAP {Run(folder).results['metrics']['mAP']:.2f})")
+    else:
+        command = f"fine-tuned for {job.recipe.name}"
+        _train(Job(folder, recipe, job.data, job.skipped, command, job.progress), None, None)
+    return folder

@@ -1,0 +1,87 @@
+"""results.json: what a trained model is worth, on which data, from what."""
+
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+
+from mlkdc.data.store import ImageStore
+from mlkdc.engine.predict import predict
+from mlkdc.metrics import evaluate, tune_thresholds
+from mlkdc.models import MultiLabelModel, count
+from mlkdc.recipe import Recipe
+from mlkdc.runtime.machine import machine, versions
+from mlkdc.types import TaggedImages
+
+PACKAGES = ("mlkdc", "torch", "torchvision", "timm", "accelerate", "numpy", "scikit-learn", "pillow")
+
+
+def scored_split(data: TaggedImages) -> str:
+    """The split that figures are given for: test, else val, else train (said wherever figures are shown)."""
+    return next(name for name in ("test", "val", "train") if name in data.splits)
+
+
+def tuning_split(data: TaggedImages) -> str:
+    """The split on which per-class thresholds are tuned: val, else the scored one."""
+    return "val" if "val" in data.splits else scored_split(data)
+
+
+def score(
+    model: MultiLabelModel, data: TaggedImages, size: int, thresholds: np.ndarray | None = None
+) -> dict[str, Any]:
+    """Metrics in percent, thresholds and per-class figures, as they stand in results.json.
+
+    Thresholds are tuned on validation images unless given.
+    """
+    scored, tuned = scored_split(data), tuning_split(data)
+    probabilities = predict(model, ImageStore(data.split(scored), size))
+    if thresholds is None:
+        on = probabilities if scored == tuned else predict(model, ImageStore(data.split(tuned), size))
+        thresholds = tune_thresholds(data.targets(tuned), on)
+    targets = data.targets(scored)
+    scores = evaluate(targets, probabilities, thresholds)
+    per_class = [
+        {"name": name, "AP": ap, "positives": int(positives), "threshold": float(threshold)}
+        for name, ap, positives, threshold in zip(
+            data.classes, scores.per_class_ap, targets.sum(0), thresholds, strict=True
+        )
+    ]
+    return {
+        "scored_on": scored,
+        "thresholds_from": tuned,
+        "thresholds": [float(value) for value in thresholds],
+        "metrics": scores.summary,
+        "classes_without_positive": scores.classes_without_positive,
+        "per_class": per_class,
+    }
+
+
+def describe(recipe: Recipe, model: MultiLabelModel) -> dict[str, Any]:
+    """The model's names and sizes, as they stand in results.json."""
+    spec, size = recipe.student, recipe.data.image_size
+    names = {"model": spec.model, "width": spec.width, "head": spec.head.kind, "image_size": size}
+    return {**names, **count(model, size)}
+
+
+def provenance(recipe: Recipe, data: TaggedImages, command: str, skipped: list[str]) -> dict[str, Any]:
+    """Which command, recipe, data, versions and machine."""
+    return {
+        "format": 1,
+        "name": recipe.name,
+        "method": recipe.distill.method,
+        "recipe_hash": recipe.hash(),
+        "command": command,
+        "seed": recipe.seed,
+        "started": datetime.now().astimezone().isoformat(timespec="seconds"),
+        "versions": versions(PACKAGES),
+        "machine": machine(),
+        "data": {
+            "name": data.name,
+            "path": str(data.root),
+            "layout": data.layout,
+            "images": {name: len(data.split(name)) for name in data.splits},
+            "classes": len(data.classes),
+            "split_from": data.split_from,
+            "skipped": skipped,
+        },
+    }

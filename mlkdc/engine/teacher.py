@@ -1,0 +1,115 @@
+"""Where a teacher comes from: a run, a weights file, or a fine-tuning that is done once and reused."""
+
+from pathlib import Path
+
+from safetensors import safe_open
+
+from mlkdc.data import fingerprint
+from mlkdc.engine.checkpoint import load_weights
+from mlkdc.engine.loop import TeacherSource
+from mlkdc.engine.runs import WEIGHTS, Run, load_run
+from mlkdc.engine.teacher_cache import TeacherCache
+from mlkdc.errors import UsageError
+from mlkdc.models import build_model, check_name, load_state
+from mlkdc.recipe import Distill, Model, Recipe, Teacher
+from mlkdc.resources import cache_dir, digest, file_sha256
+from mlkdc.types import TaggedImages
+
+
+def choose_teacher(recipe: Recipe, text: str) -> Recipe:
+    """The recipe with ``--teacher TEXT`` applied: a run folder, a weights file, or a model name.
+
+    Raises:
+        UsageError: none of the three; the message gives the nearest model names.
+    """
+    teacher = recipe.teacher or Teacher()
+    path = Path(text)
+    if path.is_dir():
+        run = load_run(path)
+        spec = run.recipe.student.model_dump() | {"weights": "none"}
+        size = run.recipe.data.image_size
+        teacher = teacher.model_copy(update={**Model(**spec).__dict__, "image_size": size, "source": text})
+    elif path.is_file():
+        whole = path.suffix == ".safetensors" and any(name.startswith("head.") for name in _tensor_names(path))
+        teacher = teacher.model_copy(update={"source": text} if whole else {"weights": text})
+    else:
+        check_name(text)
+        teacher = teacher.model_copy(update={"model": text, "source": None})
+    return recipe.model_copy(update={"teacher": teacher})
+
+
+def _tensor_names(path: Path) -> list[str]:
+    try:
+        with safe_open(path, "pt") as file:
+            return list(file.keys())
+    except Exception as error:
+        raise UsageError(f"{path} is not a readable safetensors file ({error})") from error
+
+
+def teacher_recipe(recipe: Recipe, teacher: Teacher) -> Recipe:
+    """The recipe by which the teacher itself is fine-tuned: plain training on the same data."""
+    data = recipe.data.model_copy(update={"image_size": teacher.image_size or recipe.data.image_size})
+    student = Model(**{name: getattr(teacher, name) for name in Model.model_fields})
+    values = recipe.model_dump() | {
+        "name": f"teacher-{teacher.model}",
+        "description": "fine-tuned as a teacher",
+        "seed": teacher.seed,
+        "data": data.model_dump(),
+        "student": student.model_dump(),
+        "teacher": None,
+        "distill": Distill().model_dump(),
+        "train": teacher.train.model_dump(),
+    }
+    return Recipe.model_validate(values)
+
+
+def teacher_folder(root: Path, recipe: Recipe, data: TaggedImages) -> Path:
+    """Where a fine-tuned teacher for this data and recipe is kept, beside the students' run folders."""
+    parts = recipe.model_dump(include={"seed", "student", "train"})
+    augment = recipe.data.model_dump(include={"image_size", "augment", "train_splits"})
+    key = digest([parts, augment, fingerprint(data)], length=8)
+    return root / f"{recipe.name.replace('/', '-')}-{key}"
+
+
+def load_teacher(source: str, teacher: Teacher, recipe: Recipe, data: TaggedImages) -> tuple[TeacherSource, str]:
+    """A ready teacher from a run folder or a weights file, and the path of its weights.
+
+    Raises:
+        UsageError: another architecture, or labels that are not the data's.
+    """
+    path = Path(source)
+    size = teacher.image_size or recipe.data.image_size
+    if path.is_dir():
+        run = load_run(path)
+        _same_labels(run, data)
+        model, weights, size = run.model(), path / WEIGHTS, run.recipe.data.image_size
+    elif path.is_file():
+        spec = teacher.model_copy(update={"weights": "none"})
+        model, weights = build_model(spec, len(data.classes), size), path
+        load_state(model, load_weights(path), what=f"teacher file {path}")
+    else:
+        raise UsageError(f"teacher.source {source!r} is neither a run folder nor a weights file")
+    return TeacherSource(model, size, None), str(weights)
+
+
+def _same_labels(run: Run, data: TaggedImages) -> None:
+    if run.classes != list(data.classes):
+        unknown = sorted(set(data.classes) - set(run.classes))
+        shown = f", among them not {unknown[0]!r}" if unknown else " in another order"
+        raise UsageError(
+            f"the teacher in {run.path} knows {len(run.classes)} labels{shown}; the data has {len(data.classes)}. "
+            "Fine-tune a teacher on this data: `--teacher MODEL`"
+        )
+
+
+def attach_cache(teacher: TeacherSource, weights: str, recipe: Recipe, data: TaggedImages) -> None:
+    """Give the teacher a cache that is shared by all runs that see the same views in the same order."""
+    key = digest(
+        [
+            file_sha256(Path(weights)),
+            fingerprint(data),
+            recipe.data.model_dump(include={"image_size", "augment", "train_splits"}),
+            [recipe.seed, recipe.train.batch_size, recipe.train.precision, teacher.image_size],
+        ]
+    )
+    teacher.cache = TeacherCache(cache_dir("teachers") / key, recipe.train.stop_after or recipe.train.epochs)

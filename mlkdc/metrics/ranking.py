@@ -1,0 +1,41 @@
+"""Metrics of the order of scores: average precision per class, the best label per image."""
+
+import numpy as np
+from sklearn.metrics import average_precision_score
+
+from mlkdc.metrics.inputs import checked
+
+
+def average_precision(targets: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    """Average precision of each class, as scikit-learn has it: sum over thresholds of (R_i - R_(i-1)) P_i.
+
+    Args:
+        targets: ``uint8[n, q]`` of zeros and ones.
+        scores: ``float[n, q]`` probabilities.
+
+    Returns:
+        ``float64[q]`` in 0..1; NaN for a class without a positive image, whose AP is not defined.
+
+    Raises:
+        ValueError, MlkdcError: as :func:`mlkdc.metrics.inputs.checked`.
+    """
+    truth, probabilities = checked(targets, scores)
+    values = np.full(truth.shape[1], np.nan)
+    for k in np.flatnonzero(truth.any(axis=0)):
+        values[k] = average_precision_score(truth[:, k], probabilities[:, k])
+    return values
+
+
+def top1(truth: np.ndarray, probabilities: np.ndarray) -> tuple[float, float]:
+    """P@1 and R@1 in 0..1: is each image's most probable label right, and which share of its labels is that.
+
+    Averaged over the images that have a label at all (there is at least one, or the result is NaN).
+
+    Args:
+        truth: ``bool[n, q]``.
+        probabilities: ``float[n, q]``.
+    """
+    labelled = truth.any(axis=1)
+    truth, probabilities = truth[labelled], probabilities[labelled]
+    hits = truth[np.arange(len(truth)), probabilities.argmax(axis=1)]
+    return float(hits.mean()), float((hits / truth.sum(axis=1)).mean())

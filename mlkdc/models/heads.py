@@ -1,0 +1,120 @@
+"""Heads: from a feature map ``[b, C, h, w]`` of any size to one logit per class."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from mlkdc.errors import UsageError
+from mlkdc.recipe import Head
+
+#: (embedding size, feed-forward size) of the decoders when the recipe leaves them open.
+DEFAULT_SIZES = {"compact": (256, 512), "decoder": (768, 2048)}
+
+
+class HeadOutput(NamedTuple):
+    """``logits [b, q]`` and, from heads that have them, label-wise ``embeddings [b, q, d]``."""
+
+    logits: Tensor
+    embeddings: Tensor | None
+
+
+class CrossAttention(nn.Module):
+    """Multi-head attention (Vaswani et al. 2017, section 3.2.2) of queries shared by all images over positions.
+
+    The queries are projected once for the whole batch, not once per image as ``nn.MultiheadAttention`` would.
+    """
+
+    def __init__(self, dim: int, heads: int, dropout: float) -> None:
+        super().__init__()
+        self.heads = heads
+        self.to_query = nn.Linear(dim, dim)
+        self.to_key = nn.Linear(dim, dim)
+        self.to_value = nn.Linear(dim, dim)
+        self.to_out = nn.Linear(dim, dim)
+        self.dropout = nn.Dropout(dropout)
+        for layer in (self.to_query, self.to_key, self.to_value, self.to_out):
+            nn.init.xavier_uniform_(layer.weight)
+            nn.init.zeros_(layer.bias)
+
+    def forward(self, query: Tensor, positions: Tensor) -> Tensor:
+        """``query [q, d]`` and ``positions [b, n, d]`` to ``[b, q, d]``."""
+        q = self.to_query(query).unflatten(-1, (self.heads, -1)).transpose(0, 1)  # [heads, q, d/heads]
+        k = self.to_key(positions).unflatten(-1, (self.heads, -1)).permute(0, 2, 3, 1)  # [b, heads, d/heads, n]
+        v = self.to_value(positions).unflatten(-1, (self.heads, -1)).transpose(1, 2)  # [b, heads, n, d/heads]
+        scores = torch.matmul(q * q.shape[-1] ** -0.5, k)
+        mixed = torch.matmul(self.dropout(scores.softmax(dim=-1)), v)
+        return self.to_out(mixed.transpose(1, 2).flatten(2))
+
+
+class DecoderHead(nn.Module):
+    """The label-wise decoder of L2D (Yang et al. 2023, section 3.2), after ML-Decoder (Ridnik et al. 2023).
+
+    One cross-attention decoder layer over the map's positions with one fixed random query per class, and no
+    self-attention. Its output for class k is the label-wise embedding e_k, and ``logit_k = w_k . e_k + bias_k``.
+    The queries are a buffer, equal on every machine; ``norm1`` and the query projection are what is trained.
+    Two departures from the L2D release: it groups classes per query above 100 classes, here every class has a
+    query (and so an embedding) of its own; its dropout on the query differs per image, here per batch.
+
+    Args:
+        channels: C of the feature map.
+        num_classes: q.
+        dim: embedding size d, divisible by ``heads``.
+        ffn: hidden size of the feed-forward block.
+        heads: attention heads.
+        dropout: applied where a Transformer decoder layer applies it.
+    """
+
+    query: Tensor
+
+    def __init__(self, channels: int, num_classes: int, dim: int, ffn: int, heads: int, dropout: float) -> None:
+        super().__init__()
+        generator = torch.Generator().manual_seed(0)
+        self.register_buffer("query", torch.randn(num_classes, dim, generator=generator))
+        self.embed = nn.Sequential(nn.Linear(channels, dim), nn.ReLU())
+        self.norm1 = nn.LayerNorm(dim)
+        self.attention = CrossAttention(dim, heads, dropout)
+        self.norm2 = nn.LayerNorm(dim)
+        self.ffn = nn.Sequential(nn.Linear(dim, ffn), nn.ReLU(), nn.Dropout(dropout), nn.Linear(ffn, dim))
+        self.norm3 = nn.LayerNorm(dim)
+        self.dropout = nn.Dropout(dropout)
+        self.weight = nn.Parameter(torch.empty(num_classes, dim))
+        self.bias = nn.Parameter(torch.zeros(num_classes))
+        nn.init.xavier_normal_(self.weight)
+
+    def forward(self, features: Tensor) -> HeadOutput:
+        """``[b, C, h, w]`` to logits ``[b, q]`` and embeddings ``[b, q, d]``; any h and w."""
+        # For a channels_last map these two are views.
+        positions = self.embed(features.flatten(2).transpose(1, 2))
+        query = self.norm1(self.query + self.dropout(self.query))
+        x = self.norm2(query + self.dropout(self.attention(query, positions)))
+        x = self.norm3(x + self.dropout(self.ffn(x)))
+        return HeadOutput((x * self.weight).sum(dim=-1) + self.bias, x)
+
+
+class LinearHead(nn.Module):
+    """Global average pooling and one linear layer; it has no label-wise embeddings."""
+
+    def __init__(self, channels: int, num_classes: int, dropout: float) -> None:
+        super().__init__()
+        self.dropout = nn.Dropout(dropout)
+        self.fc = nn.Linear(channels, num_classes)
+
+    def forward(self, features: Tensor) -> HeadOutput:
+        """``[b, C, h, w]`` to logits ``[b, q]``; any h and w."""
+        return HeadOutput(self.fc(self.dropout(features.mean(dim=(2, 3)))), None)
+
+
+def make_head(spec: Head, channels: int, num_classes: int) -> nn.Module:
+    """The head a recipe asks for.
+
+    Raises:
+        UsageError: ``dim`` is not a multiple of ``heads``.
+    """
+    if spec.kind == "linear":
+        return LinearHead(channels, num_classes, spec.dropout)
+    dim, ffn = DEFAULT_SIZES[spec.kind]
+    dim, ffn = spec.dim or dim, spec.ffn or ffn
+    if dim % spec.heads:
+        raise UsageError(f"head: dim {dim} is not a multiple of heads {spec.heads}; change one of them")
+    return DecoderHead(channels, num_classes, dim, ffn, spec.heads, spec.dropout)

@@ -1,0 +1,275 @@
+"""The commands as functions, where they join several layers; `run_all` is all of them in a row."""
+
+import json
+import sys
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mlkdc.bench import BASELINE, Row, artefact_rows, bench
+from mlkdc.engine import Progress, Run, distill, load_run
+from mlkdc.engine.checked import check_names
+from mlkdc.engine.score import score
+from mlkdc.errors import RecipeError, UsageError
+from mlkdc.export import export_run
+from mlkdc.export.targets import load_target, target_names
+from mlkdc.images import SUFFIXES
+from mlkdc.recipe import Bench, Recipe
+from mlkdc.report import write_report
+from mlkdc.resources import write_json
+from mlkdc.runtime import open_artefact, predict_files
+from mlkdc.runtime.machine import machine, versions
+from mlkdc.runtime.manifest import Manifest
+
+
+def check_recipe(recipe: Recipe) -> None:
+    """Raise one RecipeError for every name in the recipe that nothing here knows."""
+    faults = []
+    try:
+        check_names(recipe)
+    except RecipeError as error:
+        faults += error.faults
+    for target in recipe.targets:
+        try:
+            load_target(target)
+        except UsageError as error:
+            faults.append(f"targets: {error}")
+    if faults:
+        raise RecipeError(faults, recipe.name)
+
+
+def run_all(recipe: Recipe, *, out: Path | None, command: str, progress: Progress) -> tuple[Run, Path]:
+    """Teacher, student, export to each of the recipe's targets, latency, report.
+
+    Returns the run and the path of its HTML report.
+
+    Raises:
+        UsageError, MlkdcError: as each step does; what the steps before it wrote stays.
+    """
+    check_recipe(recipe)
+    run = distill(recipe, out=out, command=command, progress=progress)
+    for target in recipe.targets:
+        progress.say(f"exporting to {target}")
+        folder = export_run(run, target)
+        for line in artefact_lines(Manifest.load(folder)):
+            progress.say(f"  {line}")
+    progress.say("measuring latency")
+    spec = recipe.bench
+    bench_paths(
+        [run.path],
+        runs=spec.runs,
+        passes=spec.passes,
+        threads=spec.threads,
+        command=command,
+        progress=progress,
+    )
+    return run, write_report(run.path)
+
+
+def artefacts(run: Run) -> list[Path]:
+    """The run's exported artefact folders, by name."""
+    return sorted(path.parent for path in (run.path / "export").glob("*/manifest.json"))
+
+
+def newest_artefact(run: Run) -> Path:
+    """The run's artefact that was written last.
+
+    Raises:
+        UsageError: it has none.
+    """
+    found = artefacts(run)
+    if not found:
+        raise UsageError(f"{run.path} has no exported model; make one with `mlkdc export {run.path} --target onnx`")
+    return max(found, key=lambda folder: (folder / "manifest.json").stat().st_mtime)
+
+
+def bench_paths(
+    paths: list[Path],
+    *,
+    runs: int | None = None,
+    passes: int | None = None,
+    threads: list[int] | None = None,
+    out: Path | None = None,
+    command: str,
+    progress: Progress,
+) -> tuple[dict[str, Any], Path]:
+    """Time run folders (torch eager and all their artefacts) and artefact folders, side by side.
+
+    The figures go into each run's bench.json, or to ``out`` (default ``bench.json``) when loose artefacts are given.
+    """
+    folders, rows, sizes, target = [], [], set(), out
+    for path in paths:
+        if (path / "manifest.json").is_file():
+            folders.append(path)
+            continue
+        run = load_run(path)
+        folders += artefacts(run)
+        name = BASELINE if len(paths) == 1 else f"{path.name}/{BASELINE}"
+        weights = (path / "model.safetensors").stat().st_size
+        rows.append(Row(name, [sys.executable, "-m", "mlkdc.engine.eager", str(path)], weights))
+        sizes.add(run.recipe.data.image_size)
+        target = target or (path / "bench.json" if len(paths) == 1 else None)
+    rows += artefact_rows(folders)
+    sizes |= {Manifest.load(folder).image_size for folder in folders}
+    spec = Bench()
+    figures = bench(
+        rows,
+        runs=runs or spec.runs,
+        passes=passes or spec.passes,
+        threads=threads or spec.threads,
+        image_size=sizes.pop() if len(sizes) == 1 else None,
+        command=command,
+        progress=progress.say,
+    )
+    target = target or Path("bench.json")
+    write_json(target, figures)
+    return figures, target
+
+
+def bench_table(figures: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
+    """Header and rows of bench.json for people."""
+    header = ["model", "threads", "median ms", "p90", "p99", "MB", "speed-up", ""]
+    rows = []
+    for row in figures["rows"]:
+        cells = [row["name"], str(row["threads"])]
+        if row["skipped"]:
+            rows.append([*cells, "-", "-", "-", "-", "-", f"skipped: {row['skipped']}"])
+            continue
+        cells += [f"{row[key]:.2f}" for key in ("median_ms", "p90_ms", "p99_ms")]
+        cells.append("-" if row["size_bytes"] is None else f"{row['size_bytes'] / 1e6:.1f}")
+        cells.append("-" if row["speedup"] is None else f"{row['speedup']:.2f}x")
+        rows.append([*cells, "" if row["stable"] else "unstable"])
+    return header, rows
+
+
+def artefact_lines(manifest: Manifest) -> list[str]:
+    """What was merged and how equal the artefact is, in two or three lines."""
+    merge, parity = manifest.merge, manifest.parity
+    lines = [
+        f"merged: {merge['branches']} branches, {merge['conv_bn']} conv+BN, normalisation "
+        f"{'into the first convolution' if merge['normalization'] else 'kept as operations'}; largest logit "
+        f"difference {merge['max_logit_difference']:.1e}",
+    ]
+    for part in ("backbone", "head"):
+        lines.append(
+            f"{part}: parameters {merge[f'params_{part}_before'] / 1e6:.2f} M -> "
+            f"{merge[f'params_{part}_after'] / 1e6:.2f} M, multiply-adds {merge[f'macs_{part}_before'] / 1e6:.1f} M -> "
+            f"{merge[f'macs_{part}_after'] / 1e6:.1f} M"
+        )
+    lines.append(
+        f"parity on {parity['images']} images: largest probability difference "
+        f"{parity['max_probability_difference']:.1e}, label flips {parity['label_flips']}, mAP "
+        f"{parity['mAP_artefact']:.2f} against {parity['mAP_torch']:.2f}: {manifest.status}"
+    )
+    return lines
+
+
+def summary_rows(run: Run) -> tuple[list[str], list[list[str]]]:
+    """The closing table of `mlkdc run`: teacher, student and each artefact, with accuracy, size and latency."""
+    results = run.results
+    figures = json.loads((run.path / "bench.json").read_text())["rows"]
+    threads = max(row["threads"] for row in figures)
+    latency = {row["name"]: row for row in figures if row["threads"] == threads and not row["skipped"]}
+    header = [
+        f"on {results['scored_on']}",
+        "mAP",
+        "OF1@tuned",
+        "M params",
+        "M multiply-adds",
+        "MB",
+        f"ms, {threads} threads",
+        "speed-up",
+    ]
+    rows = []
+    if teacher := results["teacher"]:
+        scores = teacher.get("metrics", {})
+        known = [f"{scores[key]:.2f}" if key in scores else "-" for key in ("mAP", "OF1@tuned")]
+        size = [f"{teacher[key] / 1e6:.1f}" if key in teacher else "-" for key in ("params", "macs")]
+        rows.append([f"teacher {teacher['model']}", *known, *size, "-", "-", "-"])
+    student, scores = results["model"], results["metrics"]
+    known = [f"{scores['mAP']:.2f}", f"{scores['OF1@tuned']:.2f}"]
+    size = [f"{student['params'] / 1e6:.1f}", f"{student['macs'] / 1e6:.1f}"]
+    rows.append([f"student {student['model']}, torch", *known, *size, *_latency(latency.get(BASELINE))])
+    for folder in artefacts(run):
+        manifest = Manifest.load(folder)
+        merged = [f"{manifest.merge[f'{key}_after'] / 1e6:.1f}" for key in ("params", "macs")]
+        rows.append([f"student {folder.name}", "-", "-", *merged, *_latency(latency.get(folder.name))])
+    return header, rows
+
+
+def _latency(row: dict[str, Any] | None) -> list[str]:
+    if row is None:
+        return ["-", "-", "-"]
+    return [f"{row['size_bytes'] / 1e6:.1f}", f"{row['median_ms']:.2f}", f"{row['speedup']:.2f}x"]
+
+
+def evaluate_run(run: Run, data_path: str | None) -> dict[str, Any]:
+    """Score a run on its own data, or on other data with the same labels (its tuned thresholds kept)."""
+    data = run.data(data_path)
+    own = np.array(run.results["thresholds"])
+    scores = score(run.model(), data, run.recipe.data.image_size, own)
+    return {**scores, "thresholds_from": run.results["thresholds_from"]}
+
+
+def image_files(paths: list[Path]) -> list[Path]:
+    """The files themselves, and the images of folders (not of their subfolders), sorted.
+
+    Raises:
+        UsageError: a path is missing, or a folder holds no image.
+    """
+    files = []
+    for path in paths:
+        if path.is_dir():
+            found = sorted(item for item in path.iterdir() if item.suffix.lower() in SUFFIXES)
+            if not found:
+                raise UsageError(f"{path} holds no image; expected files ending in {', '.join(SUFFIXES)}")
+            files += found
+        elif path.is_file():
+            files.append(path)
+        else:
+            raise UsageError(f"{path}: no such image file or folder")
+    return files
+
+
+def predict_labels(
+    artefact: Path, paths: list[Path], *, top: int | None = None, allow_failed: bool = False
+) -> Iterator[tuple[Path, list[tuple[str, float]]]]:
+    """For each image its labels and probabilities, most probable first.
+
+    Labels at or above their tuned thresholds, or the ``top`` most probable ones.
+    """
+    session = open_artefact(artefact, allow_failed=allow_failed)
+    manifest = session.manifest
+    thresholds = np.array(manifest.thresholds)
+    for path in image_files(paths):
+        row = predict_files(session, [path])[0]
+        order = np.argsort(-row, kind="stable")
+        chosen = order[:top] if top else [index for index in order if row[index] >= thresholds[index]]
+        yield path, [(manifest.classes[index], float(row[index])) for index in chosen]
+    session.close()
+
+
+def check_machine() -> dict[str, Any]:
+    """What `mlkdc doctor` shows: the machine, versions, and for each target whether it is ready."""
+    targets = []
+    for name in target_names():
+        target = load_target(name)
+        missing = [package for package in target.packages if find_spec(package) is None]
+        found = versions(target.packages)
+        found.pop("python")
+        targets.append(
+            {
+                "target": name,
+                "state": f"missing {', '.join(missing)}" if missing else "ready",
+                "versions": ", ".join(f"{package} {number}" for package, number in found.items()),
+                "install": f"pip install 'mlkdc[{target.extra}]'" if missing else "",
+            }
+        )
+    return {
+        "machine": machine(),
+        "versions": versions(("mlkdc", "torch", "torchvision", "timm")),
+        "targets": targets,
+    }

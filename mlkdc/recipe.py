@@ -1,0 +1,251 @@
+"""Recipes: what to train, as YAML that is checked completely before anything runs."""
+
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from mlkdc.errors import RecipeError, UsageError, nearest
+from mlkdc.resources import digest, shipped
+
+
+class Section(BaseModel):
+    """A part of a recipe: unknown keys and wrong types are faults."""
+
+    model_config = ConfigDict(extra="forbid", validate_assignment=True)
+
+
+class Augment(Section):
+    """Random changes to a training view. The teacher and the student see the same view."""
+
+    flip: bool = Field(True, description="mirror left-right, probability one half")
+    crop: float = Field(1.0, gt=0, le=1, description="smallest area share of a random crop; 1 = no crop")
+    cutout: float = Field(0.0, ge=0, lt=1, description="side of a random-colour square as a share of the image's")
+    brightness: float = Field(0.0, ge=0, lt=1, description="largest relative change of brightness and contrast")
+    randaugment: bool = Field(False, description="torchvision's RandAugment, image by image: slow on a CPU")
+
+
+class Data(Section):
+    """Which pictures."""
+
+    path: str = Field("digits", description="a folder or index file; 'digits' is the embedded data set")
+    image_size: int = Field(224, ge=32, le=1024, description="student input in pixels, width and height")
+    layout: str | None = Field(None, description="name of the reader; null = detect")
+    train_splits: list[Literal["train", "val"]] = Field(["train"], min_length=1)
+    skip_bad: bool = Field(False, description="leave out unreadable images, naming them")
+    allow_unseen: bool = Field(False, description="go on although a label is absent from the training split")
+    workers: int = Field(0, ge=0, description="processes that decode images; 0 = decode in the main process")
+    digits_images: int = Field(2000, ge=100, description="size of the embedded data set, all splits together")
+    augment: Augment = Field(default_factory=Augment)  # type: ignore[arg-type]
+
+
+class Head(Section):
+    """What turns a feature map into one logit per class."""
+
+    kind: Literal["compact", "decoder", "linear"] = "compact"
+    dim: int | None = Field(None, ge=8, description="embedding size; null = 256 compact, 768 decoder")
+    ffn: int | None = Field(None, ge=8, description="feed-forward size; null = 512 compact, 2048 decoder")
+    heads: int = Field(8, ge=1, description="attention heads")
+    dropout: float = Field(0.1, ge=0, lt=1)
+
+
+class Model(Section):
+    """A backbone, its first weights and a head."""
+
+    model: str = Field("mobilenetv2", description="a student's short name, or any timm or torchvision model")
+    width: float = Field(1.0, gt=0, description="channel multiplier, for models that have one")
+    weights: str = Field("pretrained", description="'pretrained', 'none', or a .safetensors / state-dict file")
+    head: Head = Field(default_factory=Head)  # type: ignore[arg-type]
+
+
+class Train(Section):
+    """How to optimise."""
+
+    epochs: int = Field(80, ge=1)
+    stop_after: int | None = Field(None, ge=1, description="end early, on the schedule of the full length")
+    batch_size: int = Field(64, ge=2)
+    optimizer: Literal["adam", "adamw", "sgd"] = "adam"
+    lr: float = Field(1e-4, gt=0, description="highest learning rate")
+    schedule: Literal["onecycle", "cosine", "constant"] = "onecycle"
+    warmup: float = Field(0.2, ge=0, lt=1, description="share of the steps in which the one-cycle rate rises")
+    weight_decay: float = Field(1e-4, ge=0, description="on weights; never on biases and normalisation")
+    momentum: float = Field(0.9, ge=0, lt=1, description="for sgd")
+    clip_grad: float | None = Field(None, gt=0, description="largest gradient norm; null = no clipping")
+    precision: Literal["fp32", "fp16", "bf16"] = "fp32"
+
+
+class Teacher(Model):
+    """The model that is distilled from; fine-tuned once per data and recipe, then reused."""
+
+    image_size: int | None = Field(None, ge=32, le=1024, description="input in pixels; null = the student's")
+    source: str | None = Field(None, description="a run folder or a weights file to use instead of fine-tuning")
+    cache: bool = Field(True, description="keep its outputs on disk, so that runs with equal views share them")
+    seed: int = Field(0, ge=0, description="of its fine-tuning; the student's seed does not change the teacher")
+    train: Train = Field(default_factory=Train)  # type: ignore[arg-type]
+
+
+class Distill(Section):
+    """Which method, and the weight of each of its terms."""
+
+    method: str = "vanilla"
+    weights: dict[str, float] = Field(default_factory=dict, description="by term; overrides the method's own")
+    form: Literal["reference", "paper"] = Field("reference", description="where release and paper differ")
+    ramp: float = Field(0.0, ge=0, le=1, description="share of training over which relation terms rise to full")
+
+
+class Bench(Section):
+    """How to time."""
+
+    runs: int = Field(200, ge=200, description="timed calls per process")
+    passes: int = Field(3, ge=1, description="processes per row, rows interleaved")
+    threads: list[int] = Field([1, 2], min_length=1)
+
+
+class Recipe(Section):
+    """Everything one run needs."""
+
+    name: str = Field("unnamed", pattern=r"^[\w./-]+$")
+    description: str = ""
+    seed: int = Field(0, ge=0)
+    data: Data = Field(default_factory=Data)  # type: ignore[arg-type]
+    student: Model = Field(default_factory=Model)  # type: ignore[arg-type]
+    teacher: Teacher | None = None
+    distill: Distill = Field(default_factory=Distill)
+    train: Train = Field(default_factory=Train)  # type: ignore[arg-type]
+    targets: list[str] = Field(["onnx"], description="what `mlkdc run` exports to")
+    bench: Bench = Field(default_factory=Bench)  # type: ignore[arg-type]
+
+    def hash(self) -> str:
+        """A short digest of all values but the name and description."""
+        return digest(self.model_dump(exclude={"name", "description"}))
+
+    def to_yaml(self) -> str:
+        """The resolved recipe; :func:`load_recipe` reads it back to an equal one."""
+        return yaml.safe_dump(self.model_dump(), sort_keys=False, allow_unicode=True)
+
+
+def shipped_recipes() -> dict[str, Path]:
+    """All shipped recipes by name (``paper/l2d-table1`` style for folders); ``_base`` is left out."""
+    root = shipped("recipes")
+    names = {path.relative_to(root).with_suffix("").as_posix(): path for path in root.rglob("*.yaml")}
+    return {name: path for name, path in sorted(names.items()) if not name.startswith("_")}
+
+
+def find_recipe(name: str) -> Path:
+    """The file of a shipped recipe's name, or the path itself when it names a YAML file.
+
+    Raises:
+        UsageError: neither; the message gives the nearest shipped names.
+    """
+    path = Path(name)
+    if path.suffix in (".yaml", ".yml"):
+        if path.is_file():
+            return path
+        raise UsageError(f"no recipe file {name}; `mlkdc ls recipes` lists the shipped ones")
+    known = shipped_recipes()
+    if name not in known:
+        raise UsageError(f"unknown recipe {name!r}; {nearest(name, known)} (`mlkdc ls recipes` lists them)")
+    return known[name]
+
+
+def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in over.items():
+        old = merged.get(key)
+        merged[key] = _merge(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+    return merged
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """A YAML mapping with its ``extends`` chain applied; paths in ``extends`` are relative to the file,
+    then to the shipped recipes, so that a copied recipe still finds its base.
+
+    Raises:
+        UsageError: not YAML, not a mapping, or the extended file is missing.
+    """
+    try:
+        content = yaml.safe_load(path.read_text()) or {}
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(content, dict):
+        raise UsageError(f"{path}: expected a mapping of keys to values, got {type(content).__name__}")
+    extended = content.pop("extends", None)
+    if extended is None:
+        return content
+    for folder in (path.parent, shipped("recipes")):
+        base = (folder / str(extended)).with_suffix(".yaml")
+        if base.is_file() and base.resolve() != path.resolve():
+            return _merge(read_yaml(base), content)
+    raise UsageError(f"{path}: extends {extended!r}, which is neither beside it nor among the shipped recipes")
+
+
+def apply_settings(values: dict[str, Any], settings: list[str]) -> dict[str, Any]:
+    """Apply ``key.sub=value`` strings (values in YAML) to a nested mapping, and return the result.
+
+    Raises:
+        UsageError: a setting without ``=``, or one that reaches into a plain value.
+    """
+    result = values
+    for setting in settings:
+        dotted, equals, text = setting.partition("=")
+        if not equals or not dotted:
+            raise UsageError(f"--set {setting!r}: expected key=value, such as train.epochs=20")
+        try:
+            nested: Any = yaml.safe_load(text)
+        except yaml.YAMLError:
+            nested = text
+        for key in reversed(dotted.strip().split(".")):
+            nested = {key: nested}
+        result = _merge(result, nested)
+    return result
+
+
+def _keys_at(location: tuple[Any, ...]) -> list[str]:
+    section: Any = Recipe
+    for part in location:
+        annotation = section.model_fields[part].annotation if part in section.model_fields else None
+        options = [annotation, *getattr(annotation, "__args__", ())]
+        section = next((item for item in options if isinstance(item, type) and issubclass(item, Section)), None)
+        if section is None:
+            return []
+    return list(section.model_fields)
+
+
+def _faults(error: ValidationError) -> list[str]:
+    faults = []
+    for item in error.errors():
+        dotted = ".".join(str(part) for part in item["loc"])
+        if item["type"] == "extra_forbidden":
+            name = str(item["loc"][-1])
+            faults.append(f"{dotted}: unknown key; {nearest(name, _keys_at(item['loc'][:-1]))}")
+        else:
+            shown = repr(item["input"]) if not isinstance(item["input"], dict) else "a mapping"
+            faults.append(f"{dotted}: {item['msg'][:1].lower()}{item['msg'][1:]}, got {shown}")
+    return faults
+
+
+def make_recipe(values: dict[str, Any], source: str) -> Recipe:
+    """Check all values at once.
+
+    Raises:
+        RecipeError: every fault, by dotted key, with the nearest valid key where one was mistyped.
+    """
+    try:
+        return Recipe.model_validate(values)
+    except ValidationError as error:
+        raise RecipeError(_faults(error), source) from None
+
+
+def load_recipe(name: str | Path, settings: list[str] | None = None) -> Recipe:
+    """A recipe by shipped name or file, with ``--set`` overrides applied, checked for types and keys.
+
+    Names of models, methods and targets are checked by the layers that know them (``mlkdc validate`` runs all).
+
+    Raises:
+        UsageError: no such recipe or not YAML.
+        RecipeError: wrong or unknown keys.
+    """
+    path = find_recipe(str(name))
+    values = {"name": path.stem, **read_yaml(path)}
+    return make_recipe(apply_settings(values, settings or []), str(name))

@@ -1,0 +1,162 @@
+"""Gather everything a run folder holds into one dict: the content of report.json and of both pages."""
+
+import json
+import shlex
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from mlkdc import __version__
+from mlkdc.errors import UsageError
+from mlkdc.report.notes import notes
+
+FORMAT = 1
+EAGER = "torch eager"
+RESULTS_KEYS = ("name", "method", "command", "seed", "machine", "data", "model", "metrics", "per_class")
+
+
+def collect(run: Path) -> dict[str, Any]:
+    """Everything about one run, JSON-able. Files are kept as they are; a part not made yet is None or empty.
+
+    Returns:
+        ``results``, ``recipe``, ``history`` (metrics.jsonl), ``bench``, ``artefacts`` (manifests by folder name):
+        the files; ``latency``: the rows of ``bench`` joined with their artefact's accuracy and parity;
+        ``best``: the fastest of them that can be shipped; ``missing``: for each absent part, what to run;
+        ``notes``: what a reader must know before trusting the figures.
+
+    Raises:
+        UsageError: no results.json or recipe.yaml, or a file that this version cannot read; says what to run.
+    """
+    if not (run / "recipe.yaml").is_file():
+        raise UsageError(f"{run} is not a run folder (no recipe.yaml in it); `mlkdc distill` makes one")
+    here = shlex.quote(str(run))
+    if not (run / "results.json").is_file():
+        raise UsageError(f"{run} has no results.json yet; finish its training: `mlkdc distill --resume {here}`")
+    again = f"mlkdc evaluate {here}"
+    results = _read_json(run / "results.json", again, RESULTS_KEYS)
+    bench = None
+    if (run / "bench.json").is_file():
+        bench = _read_json(run / "bench.json", f"mlkdc bench {here}", ("command", "when", "machine", "rows"))
+    artefacts = _read_manifests(run, here)
+    rows = _latency(bench, artefacts)
+    recipe_yaml = (run / "recipe.yaml").read_text(encoding="utf-8")
+    collected = {
+        "format": FORMAT,
+        "mlkdc": __version__,
+        "made": datetime.now().astimezone().isoformat(timespec="seconds"),
+        "run": str(run),
+        "results": results,
+        "recipe": yaml.safe_load(recipe_yaml),
+        "recipe_yaml": recipe_yaml,
+        "history": _read_history(run / "metrics.jsonl"),
+        "bench": bench,
+        "artefacts": artefacts,
+        "latency": rows,
+        "best": _best(rows),
+        "commands": _commands(here, results, bench, artefacts),
+    }
+    collected["missing"] = _missing(collected, here)
+    collected["notes"] = notes(collected)
+    return collected
+
+
+def file_bytes(manifest: dict[str, Any]) -> int:
+    """The size of an artefact: all its files together."""
+    return sum(int(entry["bytes"]) for entry in manifest["files"].values())
+
+
+def _loads(text: str) -> Any:
+    return json.loads(text, parse_constant=lambda _: None)  # NaN and infinity are not JSON: not measured
+
+
+def _read_json(path: Path, again: str, needed: Sequence[str]) -> dict[str, Any]:
+    try:
+        value = _loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} is not JSON ({error}); write it anew: `{again}`") from None
+    if not isinstance(value, dict) or not isinstance(value.get("format"), int):
+        raise UsageError(f"{path}: expected a mapping with a format number; write it anew: `{again}`")
+    if value["format"] > FORMAT:
+        raise UsageError(
+            f"{path} has format {value['format']}, this mlkdc {__version__} reads up to {FORMAT}; "
+            f"use the mlkdc that wrote it, or write the file anew with this one: `{again}`"
+        )
+    absent = [key for key in needed if key not in value]
+    if absent:
+        raise UsageError(f"{path} has no {', '.join(absent)}; write it anew: `{again}`")
+    return value
+
+
+def _read_manifests(run: Path, here: str) -> dict[str, dict[str, Any]]:
+    needed = ("target", "precision", "files", "parity", "status")
+    manifests = {}
+    for path in sorted(run.glob("export/*/manifest.json")):
+        manifests[path.parent.name] = _read_json(path, f"mlkdc export {here}", needed)
+    return manifests
+
+
+def _read_history(path: Path) -> list[dict[str, Any]]:
+    """One entry per epoch, in order. A killed run can leave a broken last line; a resumed one, an epoch twice."""
+    if not path.is_file():
+        return []
+    lines = path.read_text(encoding="utf-8").splitlines()
+    epochs: dict[int, dict[str, Any]] = {}
+    for number, line in enumerate(lines, start=1):
+        try:
+            entry = _loads(line)
+        except json.JSONDecodeError:
+            if number == len(lines):
+                continue
+            raise UsageError(f"{path}, line {number}: not JSON; take that line out and try again") from None
+        epochs[entry["epoch"]] = entry
+    return [epochs[epoch] for epoch in sorted(epochs)]
+
+
+def _latency(bench: dict[str, Any] | None, artefacts: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
+    """Bench rows with ``mAP``, ``parity`` (``ok``, ``failed`` or None) and ``mAP_images`` of what was timed."""
+    torch = [manifest["parity"] for manifest in artefacts.values() if manifest["parity"]]
+    joined = []
+    for row in bench["rows"] if bench else []:
+        manifest = artefacts.get(row["name"])
+        known = {"mAP": None, "mAP_images": None, "parity": None}
+        if manifest and manifest["parity"]:
+            parity = manifest["parity"]
+            known = {"mAP": parity["mAP_artefact"], "mAP_images": parity["images"], "parity": manifest["status"]}
+        elif row["name"] == EAGER and len({parity["images"] for parity in torch}) == 1:
+            known = {"mAP": torch[0]["mAP_torch"], "mAP_images": torch[0]["images"], "parity": None}
+        joined.append({**row, **known})
+    return joined
+
+
+def _best(rows: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """The fastest timed row among those fit to ship, else torch itself; steady timings before unsteady ones."""
+    timed = [row for row in rows if not row.get("skipped") and row.get("median_ms") is not None]
+    fit = [row for row in timed if row["parity"] == "ok"] or [row for row in timed if row["name"] == EAGER]
+    return min(fit, key=lambda row: (not row["stable"], row["median_ms"]), default=None)
+
+
+def _commands(
+    here: str, results: dict[str, Any], bench: dict[str, Any] | None, artefacts: dict[str, dict[str, Any]]
+) -> list[dict[str, str]]:
+    """What was typed, where that is recorded; for exports, what makes the same artefact again."""
+    commands = [{"what": "trained with", "command": results["command"]}]
+    for name, manifest in artefacts.items():
+        options = f"--target {manifest['target']} --precision {manifest['precision']}"
+        dynamic = " --dynamic" if manifest.get("dynamic_batch") else ""
+        commands.append({"what": f"exports {name} again", "command": f"mlkdc export {here} {options}{dynamic}"})
+    if bench:
+        commands.append({"what": "timed with", "command": bench["command"]})
+    commands.append({"what": "makes this report again", "command": f"mlkdc report {here}"})
+    return commands
+
+
+def _missing(collected: dict[str, Any], here: str) -> dict[str, str]:
+    absent = {
+        "history": f"not recorded: there is no metrics.jsonl in {here}",
+        "artefacts": f"not exported yet: run `mlkdc export {here} --target onnx`",
+        "bench": f"not measured yet: run `mlkdc bench {here}`",
+    }
+    return {part: text for part, text in absent.items() if not collected[part]}

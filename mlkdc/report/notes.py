@@ -1,0 +1,70 @@
+"""What a reader must know before trusting a report's figures."""
+
+from datetime import datetime
+from typing import Any
+
+
+def notes(collected: dict[str, Any]) -> list[str]:
+    """One plain sentence for each thing that makes a figure weaker than it looks; empty when nothing does."""
+    return _on_accuracy(collected["results"]) + _on_artefacts(collected) + _on_latency(collected)
+
+
+def _listed(names: list[str], most: int = 6) -> str:
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def _on_accuracy(results: dict[str, Any]) -> list[str]:
+    found = []
+    scored, tuned = results.get("scored_on"), results.get("thresholds_from")
+    if scored and scored == tuned:
+        found.append(
+            f"Thresholds were tuned and scored on the same split ({scored}): the tuned figures are optimistic."
+        )
+    if scored in ("train", "val"):
+        found.append(f"Scored on the {scored} split: the data has no test split of its own.")
+    absent = [item["name"] for item in results["per_class"] if item["AP"] is None]
+    if absent:
+        found.append(
+            f"{len(absent)} of {len(results['per_class'])} classes without a positive image in the {scored} split, "
+            f"left out of every mean over classes: {_listed(absent)}."
+        )
+    skipped = results["data"].get("skipped") or []
+    if skipped:
+        what = f"{len(skipped)} files were" if len(skipped) > 1 else "1 file was"
+        found.append(f"{what} left out of the data on request (listed under Data).")
+    return found
+
+
+def _on_artefacts(collected: dict[str, Any]) -> list[str]:
+    found = []
+    trained = collected["results"].get("recipe_hash")
+    for name, manifest in collected["artefacts"].items():
+        if manifest["status"] != "ok":
+            reason = (manifest["parity"] or {}).get("reason") or "it differs from the torch model"
+            found.append(f"{name} failed its parity check and must not be shipped: {reason}.")
+        if manifest.get("recipe_hash") not in (None, trained):
+            found.append(f"{name} was exported from another training than the one shown here; export it again.")
+    return found
+
+
+def _on_latency(collected: dict[str, Any]) -> list[str]:
+    bench = collected["bench"]
+    if not bench:
+        return []
+    found = []
+    unstable = [f"{row['name']} ({row['threads']} threads)" for row in bench["rows"] if row.get("stable") is False]
+    if unstable:
+        found.append(f"Unstable timings, not to be relied on: {_listed(unstable)}. Time again on a quiet machine.")
+    listed = {row["name"]: row for row in bench["rows"]}
+    for name, manifest in collected["artefacts"].items():
+        if name not in listed:
+            found.append(f"{name} has not been timed yet: run `mlkdc bench {collected['run']}`.")
+        elif listed[name].get("skipped"):
+            continue
+        elif manifest.get("created") and _moment(manifest["created"]) > _moment(bench["when"]):
+            found.append(f"{name} was exported after it was timed: its latency is of an earlier file.")
+    return found
+
+
+def _moment(text: str) -> float:
+    return datetime.fromisoformat(text).timestamp()

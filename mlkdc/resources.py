@@ -1,0 +1,72 @@
+"""Where shipped data files and caches live, and writing a file so that it is whole or absent."""
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from mlkdc.errors import MlkdcError
+
+
+def shipped(kind: str) -> Path:
+    """The folder of shipped data files: ``recipes`` or ``export``, from the wheel or from the checkout."""
+    package = Path(__file__).parent
+    for folder in (package / "_resources" / kind, package.parent / kind):
+        if folder.is_dir():
+            return folder
+    raise MlkdcError(f"the shipped folder {kind!r} is missing from this installation; reinstall mlkdc")
+
+
+def cache_dir(kind: str) -> Path:
+    """A cache folder, made if absent: ``$MLKDC_CACHE`` or ``$XDG_CACHE_HOME/mlkdc`` or ``~/.cache/mlkdc``."""
+    base = os.environ.get("MLKDC_CACHE")
+    root = Path(base) if base else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mlkdc"
+    folder = root / kind
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def write_atomic(path: Path, write: Callable[[Path], Any]) -> None:
+    """Call ``write(temporary)`` and put the result at ``path``: a reader sees the old file or the whole new one.
+
+    Raises:
+        MlkdcError: the disk is full or not writable; whatever was at ``path`` before is still there.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        write(temporary)
+        with temporary.open("rb") as stream:
+            os.fsync(stream.fileno())
+        temporary.chmod(0o644)
+        temporary.replace(path)
+    except OSError as error:
+        raise MlkdcError(
+            f"could not write {path}: {error.strerror or error}; what was there before is untouched; "
+            "free some space or point --out at another disk"
+        ) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write ``value`` as indented JSON, atomically. NaN is refused: a missing figure is ``null``."""
+    text = json.dumps(value, indent=2, allow_nan=False) + "\n"
+    write_atomic(path, lambda temporary: temporary.write_text(text))
+
+
+def digest(value: Any, length: int = 12) -> str:
+    """A short hex digest of a JSON-able value, the same for equal values on every machine."""
+    text = json.dumps(value, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:length]
+
+
+def file_sha256(path: Path) -> str:
+    """The file's SHA-256 as hex."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -1,0 +1,77 @@
+"""ONNX Runtime on the CPU."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mlkdc.errors import MlkdcError, UsageError
+from mlkdc.runtime.base import RUNTIMES, Backend
+from mlkdc.runtime.manifest import Manifest
+
+PROVIDER = "CPUExecutionProvider"
+
+
+@RUNTIMES.register("onnxruntime")
+class OnnxRuntime(Backend):
+    """An ``InferenceSession`` with one thread pool of the asked size (operators run one after another)."""
+
+    def __init__(self, folder: Path, manifest: Manifest, threads: int | None) -> None:
+        path = folder / _model_file(folder, manifest)
+        self._session = _load(path, threads)
+        self._input, self._output = manifest.input["name"], manifest.output["name"]
+        used = self._session.get_providers()
+        if used[:1] != [PROVIDER]:
+            raise MlkdcError(f"asked ONNX Runtime for {PROVIDER}, got {used}; reinstall onnxruntime")
+        _check_signature(path, self._session, manifest)
+
+    def run(self, batch: np.ndarray) -> np.ndarray:
+        return self._session.run([self._output], {self._input: batch})[0]
+
+    def close(self) -> None:
+        del self._session
+
+
+def _model_file(folder: Path, manifest: Manifest) -> str:
+    names = [name for name in manifest.files if name.endswith(".onnx")]
+    if len(names) != 1:
+        raise UsageError(f"{folder}: expected one .onnx file in the manifest, got {names or 'none'}")
+    return names[0]
+
+
+def _load(path: Path, threads: int | None) -> Any:
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise UsageError(
+            f"this artefact needs ONNX Runtime, which cannot be imported ({error}); run: pip install 'mlkdc[onnx]'"
+        ) from None
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads or 0
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    try:
+        return onnxruntime.InferenceSession(str(path), options, providers=[PROVIDER])
+    except Exception as error:  # its exception types share no base class but this one
+        raise UsageError(f"ONNX Runtime cannot load {path}: {error}") from error
+
+
+def _check_signature(path: Path, session: Any, manifest: Manifest) -> None:
+    """A graph that takes or gives something else than the manifest says is refused before it is run."""
+    dtype = {"tensor(float)": "float32", "tensor(uint8)": "uint8"}
+    for role, nodes, record in (
+        ("input", session.get_inputs(), manifest.input),
+        ("output", session.get_outputs(), manifest.output),
+    ):
+        found = [(each.name, dtype.get(each.type, each.type), _shape(each)) for each in nodes]
+        batch = "any" if manifest.dynamic_batch else 1
+        expected = (record["name"], record["dtype"], [batch, *record["shape"][1:]])
+        if found != [expected]:
+            raise UsageError(
+                f"{path}: the manifest says {role} {expected}, the graph has {found}; export the run again"
+            )
+
+
+def _shape(node: Any) -> list[int | str]:
+    """A graph input's or output's shape, with "any" for a size that is not fixed."""
+    return [size if isinstance(size, int) else "any" for size in node.shape]

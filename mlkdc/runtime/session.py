@@ -1,0 +1,121 @@
+"""Opening an artefact and predicting with it."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from mlkdc.errors import MlkdcError, UsageError
+from mlkdc.images import load_square
+from mlkdc.runtime.base import RUNTIMES, Backend
+from mlkdc.runtime.manifest import Manifest
+
+BATCH = 32
+
+
+class Session:
+    """An artefact ready to predict; made by :func:`open_artefact`, usable as a context manager."""
+
+    def __init__(self, manifest: Manifest, backend: Backend) -> None:
+        self.manifest = manifest
+        self._backend = backend
+
+    def run(self, batch: np.ndarray) -> np.ndarray:
+        """One call of the runtime, unchecked: what :mod:`mlkdc.runtime.worker` times.
+
+        Args:
+            batch: ``[1, 3, s, s]``, or ``[n, 3, s, s]`` with a dynamic batch, in the artefact's dtype.
+        """
+        return self._backend.run(batch)
+
+    def predict(self, images: np.ndarray) -> np.ndarray:
+        """Probabilities of any number of images, in batches if the artefact takes them, else one by one.
+
+        Args:
+            images: ``[n, 3, s, s]`` RGB in 0..255, ``uint8`` or floating point. An artefact with ``uint8``
+                input takes floating-point pixels only when they are whole numbers: rounding is not silent.
+
+        Returns:
+            ``float32[n, q]`` in 0..1.
+
+        Raises:
+            UsageError: another shape or dtype, or pixels that are not whole numbers in 0..255 (``uint8``).
+            MlkdcError: the runtime gave another shape than ``[n, q]``.
+        """
+        pixels = self._converted(images)
+        step = BATCH if self.manifest.dynamic_batch else 1
+        classes = len(self.manifest.classes)
+        result = np.empty((len(pixels), classes), dtype=np.float32)
+        for start in range(0, len(pixels), step):
+            batch = pixels[start : start + step]
+            given = self.run(batch)
+            if given.shape != (len(batch), classes):
+                expected = (len(batch), classes)
+                raise MlkdcError(f"{self.manifest.runtime} gave an output of shape {given.shape}, not {expected}")
+            result[start : start + step] = given
+        return result
+
+    def _converted(self, images: np.ndarray) -> np.ndarray:
+        expected = (3, self.manifest.image_size, self.manifest.image_size)
+        if images.ndim != 4 or images.shape[1:] != expected:
+            raise UsageError(f"expected images of shape [n, {', '.join(map(str, expected))}], got {images.shape}")
+        if images.dtype != np.uint8 and not np.issubdtype(images.dtype, np.floating):
+            raise UsageError(f"expected uint8 or floating-point pixels in 0..255, got {images.dtype}")
+        dtype = np.dtype(self.manifest.input["dtype"])
+        if dtype == np.uint8 and images.dtype != np.uint8:
+            whole = (images >= 0) & (images <= 255) & (images == np.floor(images))
+            if not whole.all():
+                raise UsageError("this artefact takes uint8 pixels: expected whole numbers in 0..255; round them")
+        return np.ascontiguousarray(images, dtype=dtype)
+
+    def random_input(self, seed: int = 0) -> np.ndarray:
+        """``[1, 3, s, s]`` of uniform noise in 0..255, the same for every artefact of this size."""
+        size = self.manifest.image_size
+        noise = np.random.default_rng(seed).integers(0, 256, (1, 3, size, size), dtype=np.uint8)
+        return self._converted(noise)
+
+    def close(self) -> None:
+        """Free the runtime's model; the session cannot be used afterwards."""
+        self._backend.close()
+
+    def __enter__(self) -> "Session":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def open_artefact(folder: Path | str, *, threads: int | None = None, allow_failed: bool = False) -> Session:
+    """Check an artefact folder completely and load it.
+
+    Args:
+        folder: holds manifest.json and the model files.
+        threads: for one inference; None = the runtime's own choice.
+        allow_failed: open it although its export failed (to compare it, or to look into it).
+
+    Raises:
+        UsageError: not an artefact, a file missing or changed (names it), a failed export, an unknown
+            runtime, or the runtime's package is missing.
+    """
+    folder = Path(folder)
+    manifest = Manifest.load(folder)
+    if manifest.status != "ok" and not allow_failed:
+        reason = (manifest.parity or {}).get("reason") or "no reason was recorded"
+        raise UsageError(f"{folder} is a failed export ({reason}) and is not used; export the run again")
+    if threads is not None and threads < 1:
+        raise UsageError(f"expected at least 1 thread, got {threads}")
+    manifest.verify(folder)
+    return Session(manifest, RUNTIMES.get(manifest.runtime)(folder, manifest, threads))
+
+
+def predict_files(session: Session, paths: Sequence[Path]) -> np.ndarray:
+    """Probabilities of picture files, decoded and resized as in training: ``float32[len(paths), q]``.
+
+    Raises:
+        UsageError: a picture is missing, unreadable or truncated; names it.
+    """
+    result = np.empty((len(paths), len(session.manifest.classes)), dtype=np.float32)
+    for start in range(0, len(paths), BATCH):
+        squares = [load_square(path, session.manifest.image_size) for path in paths[start : start + BATCH]]
+        result[start : start + BATCH] = session.predict(np.stack(squares).transpose(0, 3, 1, 2))
+    return result

@@ -1,0 +1,97 @@
+"""Plain records that several layers share. No torch here."""
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+SPLITS = ("train", "val", "test")
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """An object's box in pixels of the stored image: left, top, right, bottom (right and bottom exclusive)."""
+
+    label: int
+    left: float
+    top: float
+    right: float
+    bottom: float
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One tagged image. ``labels`` are indices into the data set's ``classes``, sorted, without repeats."""
+
+    image: Path
+    labels: tuple[int, ...]
+    split: str
+    boxes: tuple[Box, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Something wrong with the data: a ``kind`` (e.g. ``unreadable image``), where, and what to know."""
+
+    kind: str
+    where: str
+    detail: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.kind}: {self.where}" + (f" ({self.detail})" if self.detail else "")
+
+
+@dataclass(frozen=True)
+class TaggedImages:
+    """A multi-label data set as read from disk.
+
+    Args:
+        name: short name, e.g. the folder's.
+        root: what ``--data`` pointed at.
+        layout: the reader that understood it (``csv``, ``voc``, ``coco``, ...).
+        classes: label names, in the order of the model's outputs.
+        samples: all images of all splits.
+        problems: what the reader met on the way (images are not opened by readers).
+        split_from: ``official`` or a sentence saying how the split was made.
+    """
+
+    name: str
+    root: Path
+    layout: str
+    classes: tuple[str, ...]
+    samples: tuple[Sample, ...]
+    problems: tuple[Problem, ...] = ()
+    split_from: str = "official"
+
+    def split(self, name: str) -> tuple[Sample, ...]:
+        """The samples of one split, in stored order; empty when the source has no such split."""
+        return tuple(sample for sample in self.samples if sample.split == name)
+
+    @cached_property
+    def splits(self) -> tuple[str, ...]:
+        """The names of the splits that hold at least one sample, in the order train, val, test."""
+        present = {sample.split for sample in self.samples}
+        return tuple(name for name in SPLITS if name in present)
+
+    def targets(self, split: str) -> np.ndarray:
+        """Labels of one split as ``uint8[n, q]`` of zeros and ones."""
+        samples = self.split(split)
+        matrix = np.zeros((len(samples), len(self.classes)), dtype=np.uint8)
+        for row, sample in enumerate(samples):
+            matrix[row, list(sample.labels)] = 1
+        return matrix
+
+
+@dataclass(frozen=True)
+class Preprocess:
+    """How an image file becomes a model's input: RGB, stretched to ``size`` x ``size``, then normalised.
+
+    ``mean`` and ``std`` are in units of 0..1 pixels. The models take 0..255 RGB and normalise inside, so that
+    nothing outside them needs these two; they are recorded so that a reader can see them.
+    """
+
+    size: int
+    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
+    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    resize: str = field(default="bilinear, antialiased, aspect ratio not kept")

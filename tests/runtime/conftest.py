@@ -1,0 +1,88 @@
+"""A tiny ONNX artefact with known mathematics, made on the spot."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from mlkdc.runtime import Manifest
+from mlkdc.runtime.manifest import describe_files
+
+SIZE = 8
+
+
+def write_model(path: Path, dtype: str, dynamic: bool) -> None:
+    """Per channel: sigmoid(mean over the image / 255 - 0.5)."""
+    batch = "batch" if dynamic else 1
+    constants = {"axes": np.array([2, 3]), "scale": np.float32(1 / 255), "half": np.float32(0.5)}
+    nodes = [
+        helper.make_node("Cast", ["image"], ["pixels"], to=TensorProto.FLOAT),
+        helper.make_node("ReduceMean", ["pixels", "axes"], ["mean"], keepdims=0),
+        helper.make_node("Mul", ["mean", "scale"], ["scaled"]),
+        helper.make_node("Sub", ["scaled", "half"], ["logits"]),
+        helper.make_node("Sigmoid", ["logits"], ["probabilities"]),
+    ]
+    kind = TensorProto.UINT8 if dtype == "uint8" else TensorProto.FLOAT
+    graph = helper.make_graph(
+        nodes,
+        "mean",
+        [helper.make_tensor_value_info("image", kind, [batch, 3, SIZE, SIZE])],
+        [helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, [batch, 3])],
+        [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    onnx.checker.check_model(model)
+    onnx.save(model, str(path))
+
+
+def expected(images: np.ndarray) -> np.ndarray:
+    """What the model above gives, by numpy."""
+    return 1 / (1 + np.exp(0.5 - images.mean(axis=(2, 3), dtype=np.float64) / 255))
+
+
+@pytest.fixture
+def make_artefact(tmp_path) -> Callable[..., Path]:
+    """Call it with dtype, dynamic and any other manifest value; gives the folder."""
+
+    def make(*, dtype: str = "float32", dynamic: bool = False, **values) -> Path:
+        folder = tmp_path / "photos" / "export" / "onnx-fp32"
+        folder.mkdir(parents=True, exist_ok=True)
+        write_model(folder / "model.onnx", dtype, dynamic)
+        settings = {
+            "name": "photos",
+            "target": "onnx",
+            "runtime": "onnxruntime",
+            "precision": "fp32",
+            "files": describe_files(folder, ["model.onnx"]),
+            "classes": ["red", "green", "blue"],
+            "thresholds": [0.5, 0.5, 0.5],
+            "preprocess": {"size": SIZE, "color": "RGB", "range": "0..255"},
+            "input": {"name": "image", "shape": [1, 3, SIZE, SIZE], "dtype": dtype},
+            "output": {"name": "probabilities", "shape": [1, 3], "dtype": "float32"},
+            "dynamic_batch": dynamic,
+            "recipe_hash": "0" * 12,
+            "versions": {},
+            "created": "2026-01-01T00:00:00+00:00",
+            "merge": {},
+            "parity": {"passed": True, "reason": None},
+            "status": "ok",
+        }
+        Manifest(**{**settings, **values}).save(folder)
+        return folder
+
+    return make
+
+
+@pytest.fixture
+def images() -> np.ndarray:
+    """Seven images whose channels differ: uint8 [7, 3, 8, 8]."""
+    rng = np.random.default_rng(0)
+    return (rng.integers(0, 86, (7, 3, SIZE, SIZE)) + 85 * np.arange(3)[:, None, None]).astype(np.uint8)
+
+
+@pytest.fixture(name="expected")
+def expected_fixture() -> Callable[[np.ndarray], np.ndarray]:
+    return expected
