@@ -8,6 +8,7 @@ tf_efficientnet_lite0.safetensors and tf_efficientnet_lite2.safetensors. Writes 
 
 import argparse
 import json
+import os
 import shlex
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from typing import Any
 
 from mlkdc.resources import write_json
 
-HERE = Path(__file__).parent
+HERE = Path(os.path.relpath(Path(__file__).parent))
 RESULTS = HERE / "results" / "corel5k.json"
 RUNS = Path("runs/corel5k")
 LITE0, LITE2 = "tf_efficientnet_lite0", "tf_efficientnet_lite2"

@@ -6,6 +6,7 @@ Module names say nothing sure about what runs after what, so the pairs are read 
 
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -17,8 +18,6 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 _aten = torch.ops.aten
-# What timm's reparameterize_model looks for on a module.
-_HOOKS = ("fuse", "reparameterize", "switch_to_deploy")
 
 
 class _Trace(TorchDispatchMode):
@@ -59,25 +58,34 @@ def _conv_of(model: nn.Module, trace: _Trace) -> dict[int, nn.Conv2d]:
     return {key: conv for key, conv in convs.items() if trace.once(conv.weight)}
 
 
-def merge_branches(model: nn.Module) -> tuple[int, int]:
-    """Replace, in place, each block of parallel branches by one convolution (Ding et al. 2021, RepVGG, section 3.3).
+@dataclass(frozen=True)
+class Tally:
+    """What runs in one forward pass: parallel ``branches`` are told by difference, before and after merging.
 
-    Returns:
-        How many multi-branch blocks became one convolution, and how many conv+BN pairs were folded on the way
-        by modules that offer no more than that.
+    Args:
+        branches: convolutions, and BatchNorms on feature maps that no convolution made (RepVGG's identity branch).
+        norms: BatchNorms.
     """
-    branches = pairs = 0
-    pending = list(model.children())
-    while pending:
-        module = pending.pop()
-        if not any(hasattr(module, hook) for hook in _HOOKS):
-            pending.extend(module.children())
-        elif sum(isinstance(m, nn.BatchNorm2d) for m in module.modules()) > 1:
-            branches += 1
-        else:
-            pairs += 1
+
+    branches: int
+    norms: int
+
+
+def tally(model: nn.Module, image: Tensor) -> Tally:
+    """Count what runs in ``model(image)``."""
+    trace = _trace(model, image)
+    made = {id(out) for _, out in trace.of(_aten.convolution.default)}
+    inputs = [args[0] for args, _ in trace.of(_aten.native_batch_norm.default)]
+    lone = sum(features.ndim == 4 and id(features) not in made for features in inputs)
+    return Tally(len(made) + lone, len(inputs))
+
+
+def merge_branches(model: nn.Module) -> None:
+    """Replace, in place, parallel branches by one convolution (Ding et al. 2021, RepVGG, section 3.3).
+
+    This is timm's, for all of its architectures that offer it; some also fold their BatchNorms here.
+    """
     reparameterize_model(model, inplace=True)
-    return branches, pairs
 
 
 def _replacement(norm: nn.BatchNorm2d) -> nn.Module | None:
@@ -89,34 +97,29 @@ def _replacement(norm: nn.BatchNorm2d) -> nn.Module | None:
     return None
 
 
-def fold_batchnorm(model: nn.Module, image: Tensor) -> int:
+def fold_batchnorm(model: nn.Module, image: Tensor) -> None:
     """Fold, in place, each BatchNorm into the convolution whose output it alone takes.
+
+    A BatchNorm is left as it is after anything but a plain use of a convolution (shared or computed weights, an
+    output that is read twice).
 
     Args:
         model: in eval mode, called with ``image``.
         image: ``float[1, 3, s, s]`` for the forward pass that is watched.
-
-    Returns:
-        How many pairs were folded. A BatchNorm is left as it is after anything but a plain use of a convolution
-        (shared or computed weights, an output that is read twice).
     """
     trace = _trace(model, image)
     convs = _conv_of(model, trace)
     sources = {id(out): args for args, out in trace.of(_aten.convolution.default)}
     norms = {id(m.running_mean): m for m in model.modules() if isinstance(m, nn.BatchNorm2d)}
-    folded = 0
     for args, _ in trace.of(_aten.native_batch_norm.default):
         features, norm, source = args[0], norms.get(id(args[3])), sources.get(id(args[0]))
         conv = convs.get(id(source[1])) if source else None
         if norm is None or conv is None or not trace.once(features, args[3]):
             continue
         rest = _replacement(norm)
-        if rest is None:
-            continue
-        _fold_pair(conv, norm)
-        _replace(model, norm, rest)
-        folded += 1
-    return folded
+        if rest is not None:
+            _fold_pair(conv, norm)
+            _replace(model, norm, rest)
 
 
 @torch.no_grad()

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from mlkdc.errors import MlkdcError
-from mlkdc.export.fold import fold_batchnorm, fold_input_scale, merge_branches
+from mlkdc.export.fold import fold_batchnorm, fold_input_scale, merge_branches, tally
 from mlkdc.models import MultiLabelModel, count
 
 # Of the largest logit. Float32 rounding stays below a tenth of it; a border padded with the wrong value does not.
@@ -20,8 +20,8 @@ class MergeReport:
     """What was merged.
 
     Args:
-        branches: blocks of parallel branches that became one convolution.
-        conv_bn: BatchNorms that were folded into the convolution before them.
+        branches: parallel branches that were added into the kernel of the one beside them.
+        conv_bn: BatchNorms that were folded into the convolution before them, those in branches included.
         normalization: whether the input's scale went into the first convolution; else it stays an operation.
         before, after: params and macs (multiply-adds of one image), whole and for ``_backbone`` and ``_head``.
         max_logit_difference: the largest, on noise and on pictures with saturated borders.
@@ -107,9 +107,10 @@ def merge(model: MultiLabelModel, image_size: int) -> tuple[ExportModel, MergeRe
     probes = _probes(image_size)
     before, expected = count(merged, image_size), merged(probes)
 
-    branches, pairs = merge_branches(merged)
-    pairs += fold_batchnorm(merged, probes[:1])
-    after = count(merged, image_size)
+    found = tally(merged, probes[:1])
+    merge_branches(merged)
+    fold_batchnorm(merged, probes[:1])
+    left, after = tally(merged, probes[:1]), count(merged, image_size)
     scale = 1 / merged.std.flatten()
     scaled = fold_input_scale(merged.backbone, merged.normalize(probes[:1]), scale)
     exported = ExportModel(merged.backbone, merged.head, merged.mean, None if scaled else scale).eval()
@@ -122,4 +123,5 @@ def merge(model: MultiLabelModel, image_size: int) -> tuple[ExportModel, MergeRe
             f"merging changed the model: logits differ by up to {difference:.2g}, expected at most {TOLERANCE:g} of "
             f"the largest one ({largest:.3g}); this is a fault in merging this architecture, please report it"
         )
-    return exported, MergeReport(branches, pairs, scaled, before, after, difference)
+    gone = found.branches - left.branches, found.norms - left.norms
+    return exported, MergeReport(*gone, scaled, before, after, difference)

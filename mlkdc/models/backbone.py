@@ -42,8 +42,11 @@ _MOBILENET_WIDTHS = {0.35: "035", 0.5: "050", 0.75: "075", 1.0: "100", 1.4: "140
 # Where torchvision's classifiers begin: whatever comes before them makes the feature map.
 _TAILS = ("avgpool", "classifier", "fc", "head")
 
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
+Triple = tuple[float, float, float]
+
+#: Mean and standard deviation that torchvision's weights expect, and the model that expects others.
+IMAGENET: tuple[Triple, Triple] = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+TORCHVISION_STATS: dict[str, tuple[Triple, Triple]] = {"googlenet": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))}
 
 
 class Backbone(nn.Module):
@@ -68,18 +71,23 @@ class Backbone(nn.Module):
         self._to_map, self.channels = _probe(body, image_size)
 
     @property
-    def mean(self) -> tuple[float, float, float]:
+    def mean(self) -> Triple:
         """Per-channel mean that the pretrained weights expect, pixels in 0..1."""
-        return IMAGENET_MEAN if self.cfg is None else self.cfg.mean
+        return _triple(self.cfg.mean) if self.cfg else TORCHVISION_STATS.get(self.source, IMAGENET)[0]
 
     @property
-    def std(self) -> tuple[float, float, float]:
+    def std(self) -> Triple:
         """Per-channel standard deviation that the pretrained weights expect, pixels in 0..1."""
-        return IMAGENET_STD if self.cfg is None else self.cfg.std
+        return _triple(self.cfg.std) if self.cfg else TORCHVISION_STATS.get(self.source, IMAGENET)[1]
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalised ``float[b, 3, s, s]`` to the feature map ``[b, C, h, w]``."""
         return self._to_map(_features(self.body, x))
+
+
+def _triple(values: tuple[float, ...]) -> Triple:
+    red, green, blue = values
+    return red, green, blue
 
 
 def _features(body: nn.Module, x: Tensor) -> Tensor:
@@ -195,17 +203,17 @@ def _as_cfg(cfg: Any) -> PretrainedCfg | None:
 
 
 def _make_timm(source: str, image_size: int) -> tuple[nn.Module, PretrainedCfg]:
-    cfg = get_pretrained_cfg(source)
+    cfg = get_pretrained_cfg(source) or PretrainedCfg()
     arguments: dict[str, Any] = {"num_classes": 0, "global_pool": ""}
     # Convolutional networks take any size; those that do not (Swin, ViT) are built for this one.
-    if cfg.fixed_input_size:
+    if cfg.fixed_input_size and image_size != cfg.input_size[-1]:
         arguments["img_size"] = image_size
     return timm.create_model(source, **arguments), cfg
 
 
 def _make_torchvision(source: str) -> nn.Module:
-    # These two carry auxiliary classifiers for training from scratch, which no feature map needs.
-    arguments = {"aux_logits": False, "init_weights": True} if source in ("googlenet", "inception_v3") else {}
+    # Auxiliary classifiers, which no feature map needs.
+    arguments = {"aux_logits": False, "init_weights": True} if source == "googlenet" else {}
     layers: OrderedDict[str, nn.Module] = OrderedDict()
     for name, layer in zoo.get_model(source, weights=None, **arguments).named_children():
         if name in _TAILS:

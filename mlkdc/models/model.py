@@ -103,7 +103,9 @@ def prefers_channels_last(model: nn.Module) -> bool:
     stride above 1 on 3 channels in this layout corrupts memory in the backward pass (torch 2.15, CPU).
     """
     convolutions = [module for module in model.modules() if isinstance(module, nn.Conv2d)]
-    crashes = any(conv.in_channels == 3 and conv.kernel_size == (1, 1) for conv in convolutions)
+    crashes = any(
+        conv.in_channels == 3 and conv.kernel_size == (1, 1) and conv.stride != (1, 1) for conv in convolutions
+    )
     return len(convolutions) > 1 and not crashes
 
 

@@ -1,25 +1,20 @@
-"""Weights from a file or from the model libraries' hubs, always read without executing code."""
+"""First weights of a model and weights of a whole model, always read without executing code."""
 
 import logging
 import pickle
 import sys
-import urllib.error
-import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import huggingface_hub
 import safetensors
 import torch
-import torchvision.models as zoo
-from huggingface_hub.errors import LocalEntryNotFoundError
 from safetensors.torch import load_file
-from timm.models import PretrainedCfg
 from torch import Tensor, nn
 
 from mlkdc.errors import UsageError
 from mlkdc.models.backbone import Backbone
+from mlkdc.models.hub import fetch_pretrained
 from mlkdc.recipe import Model, Teacher
 
 if TYPE_CHECKING:
@@ -27,9 +22,6 @@ if TYPE_CHECKING:
 
 State = Mapping[str, Tensor]
 log = logging.getLogger(__name__)
-
-#: Seconds after which a hub counts as unreachable.
-TIMEOUT = 5
 
 
 def load_first_weights(model: "MultiLabelModel", spec: Model) -> None:
@@ -42,7 +34,7 @@ def load_first_weights(model: "MultiLabelModel", spec: Model) -> None:
         return
     section = "teacher" if isinstance(spec, Teacher) else "student"
     if spec.weights == "pretrained":
-        path = _fetch(model.backbone, spec, section)
+        path = fetch_pretrained(model.backbone, spec.model, section)
         log.info("pretrained weights of %s: %s", spec.model, path)
     else:
         path = Path(spec.weights).expanduser()
@@ -98,11 +90,10 @@ def load_backbone(backbone: Backbone, state: State, what: str) -> None:
     Raises:
         UsageError: the weights belong to another model.
     """
-    # Classifiers in timm's naming, then the part of torchvision's models that comes after the map.
-    tails = ("classifier", "fc", "head", "head_dist", "AuxLogits", "aux1", "aux2", "heads")
-    if backbone.cfg is not None and backbone.cfg.classifier:
-        named = backbone.cfg.classifier
-        tails = (*tails, *((named,) if isinstance(named, str) else tuple(named)))
+    # What timm's and torchvision's models have after the feature map.
+    tails = ["classifier", "fc", "head", "head_dist", "heads", "aux1", "aux2"]
+    named = backbone.cfg.classifier if backbone.cfg else None
+    tails += [named] if isinstance(named, str) else list(named or ())
     own = backbone.body.state_dict()
     if _difference(own, _without(state, tails, own)):
         # timm's own translation: older names, position tables of another image size.
@@ -115,7 +106,7 @@ def load_backbone(backbone: Backbone, state: State, what: str) -> None:
             f"{what} does not fit the backbone {backbone.source}: {fault}; "
             "try the weights of that model, or set the model these weights are of"
         )
-    backbone.body.load_state_dict(state)
+    backbone.body.load_state_dict({name: tensor for name, tensor in state.items() if name in own})
 
 
 def load_state(model: nn.Module, path_or_state: str | Path | State, what: str) -> None:
@@ -151,7 +142,7 @@ def _part(state: State, prefix: str) -> dict[str, Tensor]:
     return {name: tensor for name, tensor in state.items() if name.startswith(prefix)}
 
 
-def _without(state: State, tails: tuple[str, ...], own: State) -> dict[str, Tensor]:
+def _without(state: State, tails: list[str], own: State) -> dict[str, Tensor]:
     dropped = tuple(f"{tail}." for tail in tails)
     return {name: t for name, t in state.items() if name in own or not name.startswith(dropped)}
 
@@ -172,9 +163,10 @@ def _label_counts(own: State, state: State) -> tuple[int, int] | None:
 
 def _difference(own: State, state: State) -> str:
     """What keeps ``state`` from being loaded into a module with the state ``own``; empty when nothing does."""
-    # A step counter of BatchNorm that some converters leave out; it is of no use here.
-    missing = [name for name in own if name not in state and not name.endswith("num_batches_tracked")]
-    unexpected = [name for name in state if name not in own]
+    # BatchNorm's step counter says nothing about the model, and some converters leave it out.
+    counted = "num_batches_tracked"
+    missing = [name for name in own if name not in state and not name.endswith(counted)]
+    unexpected = [name for name in state if name not in own and not name.endswith(counted)]
     shapes = [name for name in own if name in state and own[name].shape != state[name].shape]
     parts = []
     for kind, names in (("missing", missing), ("unexpected", unexpected)):
@@ -185,67 +177,3 @@ def _difference(own: State, state: State) -> str:
         name = shapes[0]
         parts.append(f"{name} is {list(state[name].shape)} where {list(own[name].shape)} was expected")
     return "; ".join(parts)
-
-
-def _fetch(backbone: Backbone, spec: Model, section: str) -> Path:
-    """The file of a library's pretrained weights, from the cache or the network."""
-    cfg = backbone.cfg
-    if cfg is None:
-        url = zoo.get_model_weights(backbone.source)["DEFAULT"].url
-        return _from_url(url, spec, section)
-    if spec.width != 1.0 and " of width " in backbone.source or not (cfg.hf_hub_id or cfg.url):
-        raise UsageError(
-            f"there are no pretrained weights of {backbone.source}: train from scratch with "
-            f"--set {section}.weights=none, give a file with --set {section}.weights=FILE, or change the model"
-        )
-    return _from_hub(cfg, spec, section) if cfg.hf_hub_id else _from_url(cfg.url or "", spec, section)
-
-
-def _from_hub(cfg: PretrainedCfg, spec: Model, section: str) -> Path:
-    repository, _, revision = str(cfg.hf_hub_id).partition("@")
-    where = {"repo_id": repository, "filename": "model.safetensors", "revision": revision or None}
-    try:
-        return Path(huggingface_hub.hf_hub_download(**where, local_files_only=True))
-    except LocalEntryNotFoundError:
-        pass  # not in the cache: ask the hub
-    fault = _unreachable(huggingface_hub.hf_hub_url(**where))
-    if not fault:
-        try:
-            return Path(huggingface_hub.hf_hub_download(**where, etag_timeout=TIMEOUT))
-        except (OSError, ValueError, huggingface_hub.errors.HfHubHTTPError) as error:
-            fault = type(error).__name__
-    raise _not_here(spec, section, f"model.safetensors of the Hugging Face repository {repository}", fault)
-
-
-def _from_url(url: str, spec: Model, section: str) -> Path:
-    path = Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]
-    if path.is_file():
-        return path
-    fault = _unreachable(url)
-    if not fault:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            torch.hub.download_url_to_file(url, str(path), progress=False)
-            return path
-        except OSError as error:
-            fault = type(error).__name__
-    raise _not_here(spec, section, url, fault)
-
-
-def _unreachable(url: str) -> str:
-    """Why a server cannot be reached, within seconds (the hub's own client retries for half a minute)."""
-    try:
-        urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=TIMEOUT).close()
-    except urllib.error.HTTPError:
-        return ""  # it answered; what it thinks of the file is the client's to say
-    except OSError as error:
-        return str(getattr(error, "reason", error))
-    return ""
-
-
-def _not_here(spec: Model, section: str, file: str, fault: str) -> UsageError:
-    return UsageError(
-        f"the pretrained weights of {spec.model} are neither in the cache nor reachable ({fault}): "
-        f"supply the file ({file}) with --set {section}.weights=FILE, "
-        f"or train from scratch with --set {section}.weights=none"
-    )

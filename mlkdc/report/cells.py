@@ -45,6 +45,11 @@ def times(value: float | None) -> str:
     return DASH if value is None else f"{value:.2f}×"
 
 
+def threads(count: int) -> str:
+    """How many threads, in words."""
+    return "1 thread" if count == 1 else f"{count} threads"
+
+
 def plain(value: Any) -> str:
     """A recorded value as text; a fraction with one decimal."""
     if value is None:

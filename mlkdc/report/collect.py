@@ -3,6 +3,7 @@
 import json
 import shlex
 from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,12 @@ from typing import Any
 import yaml
 
 from mlkdc import __version__
+from mlkdc.bench import BASELINE
 from mlkdc.errors import UsageError
 from mlkdc.report.notes import notes
+from mlkdc.runtime import Manifest
 
 FORMAT = 1
-EAGER = "torch eager"
 RESULTS_KEYS = ("name", "method", "command", "seed", "machine", "data", "model", "metrics", "per_class")
 
 
@@ -35,12 +37,14 @@ def collect(run: Path) -> dict[str, Any]:
     here = shlex.quote(str(run))
     if not (run / "results.json").is_file():
         raise UsageError(f"{run} has no results.json yet; finish its training: `mlkdc distill --resume {here}`")
-    again = f"mlkdc evaluate {here}"
+    again = f"take it away and have it written anew: `mlkdc distill --resume {here}`"
     results = _read_json(run / "results.json", again, RESULTS_KEYS)
     bench = None
     if (run / "bench.json").is_file():
-        bench = _read_json(run / "bench.json", f"mlkdc bench {here}", ("command", "when", "machine", "rows"))
-    artefacts = _read_manifests(run, here)
+        again = f"have it written anew: `mlkdc bench {here}`"
+        bench = _read_json(run / "bench.json", again, ("command", "when", "machine", "rows"))
+    manifests = sorted(run.glob("export/*/manifest.json"))
+    artefacts = {path.parent.name: asdict(Manifest.load(path.parent)) for path in manifests}
     rows = _latency(bench, artefacts)
     recipe_yaml = (run / "recipe.yaml").read_text(encoding="utf-8")
     collected = {
@@ -76,26 +80,18 @@ def _read_json(path: Path, again: str, needed: Sequence[str]) -> dict[str, Any]:
     try:
         value = _loads(path.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} is not JSON ({error}); write it anew: `{again}`") from None
+        raise UsageError(f"{path} is not JSON ({error}); {again}") from None
     if not isinstance(value, dict) or not isinstance(value.get("format"), int):
-        raise UsageError(f"{path}: expected a mapping with a format number; write it anew: `{again}`")
+        raise UsageError(f"{path}: expected a mapping with a format number; {again}")
     if value["format"] > FORMAT:
         raise UsageError(
             f"{path} has format {value['format']}, this mlkdc {__version__} reads up to {FORMAT}; "
-            f"use the mlkdc that wrote it, or write the file anew with this one: `{again}`"
+            f"use the mlkdc that wrote it, or {again}"
         )
     absent = [key for key in needed if key not in value]
     if absent:
-        raise UsageError(f"{path} has no {', '.join(absent)}; write it anew: `{again}`")
+        raise UsageError(f"{path} has no {', '.join(absent)}; {again}")
     return value
-
-
-def _read_manifests(run: Path, here: str) -> dict[str, dict[str, Any]]:
-    needed = ("target", "precision", "files", "parity", "status")
-    manifests = {}
-    for path in sorted(run.glob("export/*/manifest.json")):
-        manifests[path.parent.name] = _read_json(path, f"mlkdc export {here}", needed)
-    return manifests
 
 
 def _read_history(path: Path) -> list[dict[str, Any]]:
@@ -117,15 +113,16 @@ def _read_history(path: Path) -> list[dict[str, Any]]:
 
 def _latency(bench: dict[str, Any] | None, artefacts: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
     """Bench rows with ``mAP``, ``parity`` (``ok``, ``failed`` or None) and ``mAP_images`` of what was timed."""
-    torch = [manifest["parity"] for manifest in artefacts.values() if manifest["parity"]]
+    torch = [manifest["parity"] for manifest in artefacts.values() if "mAP_torch" in manifest["parity"]]
     joined = []
     for row in bench["rows"] if bench else []:
         manifest = artefacts.get(row["name"])
         known = {"mAP": None, "mAP_images": None, "parity": None}
-        if manifest and manifest["parity"]:
+        if manifest:
             parity = manifest["parity"]
-            known = {"mAP": parity["mAP_artefact"], "mAP_images": parity["images"], "parity": manifest["status"]}
-        elif row["name"] == EAGER and len({parity["images"] for parity in torch}) == 1:
+            known = {"mAP": parity.get("mAP_artefact"), "mAP_images": parity.get("images")}
+            known["parity"] = manifest["status"]
+        elif row["name"] == BASELINE and len({parity["images"] for parity in torch}) == 1:
             known = {"mAP": torch[0]["mAP_torch"], "mAP_images": torch[0]["images"], "parity": None}
         joined.append({**row, **known})
     return joined
@@ -134,7 +131,7 @@ def _latency(bench: dict[str, Any] | None, artefacts: dict[str, dict[str, Any]])
 def _best(rows: list[dict[str, Any]]) -> dict[str, Any] | None:
     """The fastest timed row among those fit to ship, else torch itself; steady timings before unsteady ones."""
     timed = [row for row in rows if not row.get("skipped") and row.get("median_ms") is not None]
-    fit = [row for row in timed if row["parity"] == "ok"] or [row for row in timed if row["name"] == EAGER]
+    fit = [row for row in timed if row["parity"] == "ok"] or [row for row in timed if row["name"] == BASELINE]
     return min(fit, key=lambda row: (not row["stable"], row["median_ms"]), default=None)
 
 
@@ -142,15 +139,17 @@ def _commands(
     here: str, results: dict[str, Any], bench: dict[str, Any] | None, artefacts: dict[str, dict[str, Any]]
 ) -> list[dict[str, str]]:
     """What was typed, where that is recorded; for exports, what makes the same artefact again."""
-    commands = [{"what": "trained with", "command": results["command"]}]
+    commands = [("trained with", results["command"])]
+    if bench and bench["command"] == results["command"]:
+        commands = [("trained, exported and timed with", results["command"])]
+    elif bench:
+        commands.append(("timed with", bench["command"]))
     for name, manifest in artefacts.items():
         options = f"--target {manifest['target']} --precision {manifest['precision']}"
-        dynamic = " --dynamic" if manifest.get("dynamic_batch") else ""
-        commands.append({"what": f"exports {name} again", "command": f"mlkdc export {here} {options}{dynamic}"})
-    if bench:
-        commands.append({"what": "timed with", "command": bench["command"]})
-    commands.append({"what": "makes this report again", "command": f"mlkdc report {here}"})
-    return commands
+        options += " --dynamic" * manifest["dynamic_batch"] + " --uint8" * (manifest["input"]["dtype"] == "uint8")
+        commands.append((f"exports {name} again", f"mlkdc export {here} {options}"))
+    commands.append(("makes this report again", f"mlkdc report {here}"))
+    return [{"what": what, "command": command} for what, command in commands]
 
 
 def _missing(collected: dict[str, Any], here: str) -> dict[str, str]:

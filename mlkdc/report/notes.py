@@ -3,6 +3,8 @@
 from datetime import datetime
 from typing import Any
 
+from mlkdc.report.cells import threads
+
 
 def notes(collected: dict[str, Any]) -> list[str]:
     """One plain sentence for each thing that makes a figure weaker than it looks; empty when nothing does."""
@@ -40,7 +42,7 @@ def _on_artefacts(collected: dict[str, Any]) -> list[str]:
     trained = collected["results"].get("recipe_hash")
     for name, manifest in collected["artefacts"].items():
         if manifest["status"] != "ok":
-            reason = (manifest["parity"] or {}).get("reason") or "it differs from the torch model"
+            reason = manifest["parity"].get("reason") or "it differs from the torch model"
             found.append(f"{name} failed its parity check and must not be shipped: {reason}.")
         if manifest.get("recipe_hash") not in (None, trained):
             found.append(f"{name} was exported from another training than the one shown here; export it again.")
@@ -52,7 +54,8 @@ def _on_latency(collected: dict[str, Any]) -> list[str]:
     if not bench:
         return []
     found = []
-    unstable = [f"{row['name']} ({row['threads']} threads)" for row in bench["rows"] if row.get("stable") is False]
+    timed = [row for row in bench["rows"] if not row.get("skipped")]
+    unstable = [f"{row['name']} ({threads(row['threads'])})" for row in timed if not row["stable"]]
     if unstable:
         found.append(f"Unstable timings, not to be relied on: {_listed(unstable)}. Time again on a quiet machine.")
     listed = {row["name"]: row for row in bench["rows"]}

@@ -6,8 +6,9 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from mlkdc.bench import BASELINE
 from mlkdc.report import cells, charts, markdown, tables
-from mlkdc.report.collect import EAGER, collect, file_bytes
+from mlkdc.report.collect import collect, file_bytes
 from mlkdc.resources import write_atomic, write_json
 
 
@@ -57,6 +58,7 @@ def _view(collected: dict[str, Any]) -> dict[str, Any]:
         "decided": tables.decided(results["metrics"]),
         "beside_teacher": tables.beside_teacher(results),
         "latency_table": tables.latency(collected["latency"]) if bench else None,
+        "tolerances": tables.tolerances(collected["artefacts"]),
         "artefact_table": tables.artefacts(collected["artefacts"]),
         "scatter": _scatter(collected["latency"]),
         "merges": tables.merges(collected["artefacts"]),
@@ -77,9 +79,9 @@ def _cards(collected: dict[str, Any]) -> list[dict[str, str]]:
     where = f"on the {results.get('scored_on')} split"
     cards = [{"title": "mAP", "value": cells.number(results["metrics"].get("mAP"), 1), "unit": "%", "detail": where}]
     if best:
-        detail = f"{best['name']}, {best['threads']} threads"
-        if best.get("speedup") and best["name"] != EAGER:
-            detail += f", {best['speedup']:.1f}× as fast as {EAGER}"
+        detail = f"{best['name']}, {cells.threads(best['threads'])}"
+        if best.get("speedup") and best["name"] != BASELINE:
+            detail += f", {best['speedup']:.1f}× as fast as {BASELINE}"
         detail += "" if best["stable"] else "; unstable"
         cards.append({"title": "latency", "value": cells.number(best["median_ms"], 1), "unit": "ms", "detail": detail})
     else:
@@ -137,7 +139,7 @@ def _scatter(rows: list[dict[str, Any]]) -> dict[str, Any] | None:
         for row in timed
     ]
     chart = charts.scatter(marks, x_label="median latency, ms", y_label="mAP, %")
-    return {"chart": chart, "names": [f"{count} thread{'s' if count != 1 else ''}" for count in threads]}
+    return {"chart": chart, "names": [cells.threads(count) for count in threads]}
 
 
 def _curves(history: list[dict[str, Any]]) -> list[dict[str, Any]]:

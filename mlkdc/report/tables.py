@@ -89,10 +89,10 @@ def artefacts(manifests: dict[str, dict[str, Any]]) -> Table:
     head += ["label flips", "mAP torch, %", "mAP artefact, %"]
     rows = []
     for name, manifest in manifests.items():
-        parity = manifest["parity"] or {}
+        parity = manifest["parity"]
         verdict = "ok" if manifest["status"] == "ok" else "FAILED"
-        given = manifest.get("input") or {}
-        shape = "×".join(str(side) for side in given.get("shape", []))
+        given = manifest["input"]
+        shape = "×".join(str(side) for side in ("n", *given["shape"][1:])[not manifest["dynamic_batch"] :])
         rows.append(
             [
                 name,

@@ -120,7 +120,7 @@ def read(path: Path) -> TaggedImages:
 
 LAYOUTS.register("coco")(
     Layout(
-        "annotations/instances_{train,val}{2014,2017}.json beside the folders train2014, val2014, ...; or one such file",
+        "annotations/instances_{train,val}{2014,2017}.json beside the folders train2014, ...; or one such file",
         lambda path: bool(_files(path)),
         read,
     )

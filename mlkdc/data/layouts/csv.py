@@ -4,6 +4,7 @@ import csv
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 
 from mlkdc.data.layouts import LAYOUTS, UNSPLIT, Layout, read_lines, read_text
@@ -51,7 +52,8 @@ def _column(header: Sequence[str], name: str) -> int | None:
 def _cells(index: Path) -> list[tuple[int, list[str]]]:
     """(line number, stripped cells) of every row that is not blank, the header left out."""
     header = _header(index)
-    reader = csv.reader(read_text(index).splitlines(), delimiter=_DELIMITERS[index.suffix.lower()], strict=True)
+    text = StringIO(read_text(index), newline="")
+    reader = csv.reader(text, delimiter=_DELIMITERS[index.suffix.lower()], strict=True)
     rows = []
     try:
         for cells in reader:

@@ -1,0 +1,122 @@
+"""`inspect` finds each kind of fault, `summary` counts as a plain loop does."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from make_layouts import csv_folder, make_voc
+
+from mlkdc.data import open_data
+from mlkdc.data.check import check_readable, inspect, summary, unseen_labels
+from mlkdc.types import TaggedImages
+
+GOOD = "image,labels,split\na.png,x|y,train\nb.png,x,train\nc.png,y|x,val\nd.png,x|y,test\n"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return csv_folder(tmp_path / "photos", GOOD)
+
+
+def found(folder: Path) -> list[tuple[str, str, str]]:
+    problems = inspect(open_data(str(folder)))
+    return [(problem.kind, Path(problem.where).name, problem.detail) for problem in problems]
+
+
+def test_good_data_have_no_problem(folder: Path):
+    assert found(folder) == []
+
+
+def test_files_that_cannot_be_used(folder: Path):
+    (folder / "a.png").unlink()
+    (folder / "b.png").write_bytes((folder / "b.png").read_bytes()[:200])
+    (folder / "c.png").write_text("this is not an image")
+    kinds = [(kind, name) for kind, name, _ in found(folder)]
+    assert kinds == [("missing file", "a.png"), ("truncated image", "b.png"), ("unreadable image", "c.png")]
+    samples = open_data(str(folder)).samples
+    assert [problem.where for problem in check_readable(samples, threads=1)] == [
+        str(sample.image) for sample in samples[:3]
+    ]
+
+
+def test_a_file_listed_twice_is_decoded_once(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    opened = []
+    monkeypatch.setattr("mlkdc.data.check.open_rgb", opened.append)
+    samples = open_data(str(folder)).samples
+    assert check_readable([*samples, *samples], threads=2) == []
+    assert sorted(opened) == sorted(sample.image for sample in samples)
+
+
+def test_image_without_labels(folder: Path):
+    (folder / "labels.csv").write_text(GOOD.replace("b.png,x,", "b.png,,"))
+    assert found(folder) == [("image without labels", "b.png", "in train")]
+
+
+def test_duplicates_within_and_across_splits(folder: Path):
+    (folder / "labels.csv").write_text(GOOD + "a.png,x,train\nb.png,x,test\ne.png,x,train\nf.png,x,train\n")
+    shutil.copy(folder / "c.png", folder / "e.png")
+    shutil.copy(folder / "d.png", folder / "f.png")
+    (folder / "labels.csv").write_text((folder / "labels.csv").read_text().replace("d.png,x|y,test", "d.png,x,train"))
+    problems = [row for row in found(folder) if row[0].startswith("duplicate")]
+    assert problems == [
+        ("duplicate image", "a.png", "listed 2 times; in train"),
+        ("duplicate image across splits", "b.png", "listed 2 times; in train, test"),
+        ("duplicate image across splits", "c.png", f"same bytes as {folder / 'e.png'}; in val, train"),
+        ("duplicate image", "d.png", f"same bytes as {folder / 'f.png'}; in train"),
+    ]
+
+
+def test_equal_size_is_not_equal_content(folder: Path):
+    for name in ("a.png", "b.png"):
+        content = (folder / name).read_bytes()
+        (folder / name).write_bytes(content + b"\0" * (2000 - len(content)))
+    assert found(folder) == []
+
+
+def test_label_never_seen_in_training(folder: Path):
+    (folder / "labels.csv").write_text(GOOD.replace("d.png,x|y", "d.png,x|y|new"))
+    assert found(folder) == [
+        ("label never seen in training", "new", "1 images in test, none in train"),
+        ("label without a positive", "new", "in val"),
+    ]
+
+
+def test_training_on_train_and_val_sees_the_labels_of_both(folder: Path):
+    (folder / "labels.csv").write_text(GOOD.replace("c.png,y|x", "c.png,y|x|new").replace("d.png,x|y", "d.png,new"))
+    data = open_data(str(folder))
+    assert [problem.where for problem in unseen_labels(data)] == ["new", "new"]
+    assert unseen_labels(data, ("train", "val")) == []
+
+
+def test_label_without_a_positive(folder: Path):
+    (folder / "classes.txt").write_text("x\ny\nnever\n")
+    assert found(folder) == [("label without a positive", "never", f"in {split}") for split in ("train", "val", "test")]
+
+
+def test_what_the_reader_met_comes_first(folder: Path):
+    (folder / "classes.txt").write_text("x\n")
+    assert {kind for kind, _, _ in found(folder)} == {"unknown label"}
+
+
+def slow_counts(data: TaggedImages) -> dict[str, dict[str, int]]:
+    counts = {split: dict.fromkeys(data.classes, 0) for split in data.splits}
+    for sample in data.samples:
+        for label in sample.labels:
+            counts[sample.split][data.classes[label]] += 1
+    return counts
+
+
+def test_summary(folder: Path):
+    (folder / "labels.csv").write_text(GOOD.replace("b.png,x,", "b.png,,"))
+    data = open_data(str(folder))
+    told = summary(data)
+    assert json.loads(json.dumps(told)) == told
+    assert told["images"] == {"train": 2, "val": 1, "test": 1}
+    assert told["counts"] == slow_counts(data)
+    assert told["labels_per_image"] == {"mean": 1.5, "min": 0, "max": 2}
+    assert (told["name"], told["layout"], told["classes"], told["boxes"]) == ("photos", "csv", 2, 0)
+
+
+def test_summary_counts_boxes(tmp_path: Path):
+    assert summary(open_data(str(make_voc(tmp_path))))["boxes"] == 5
