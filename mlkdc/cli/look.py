@@ -11,13 +11,14 @@ from mlkdc.errors import UsageError
 
 @click.command()
 @click.argument("path")
+@click.option("--layout", help="Name of the reader (`mlkdc ls layouts`) where several fit.")
 @click.option("--json", "as_json", is_flag=True)
-def data(path: str, as_json: bool) -> None:
+def data(path: str, layout: str | None, as_json: bool) -> None:
     """What mlkdc finds in your images: splits, labels, counts, every problem."""
     from mlkdc.data import open_data
     from mlkdc.data.check import inspect, summary
 
-    found = open_data(path)
+    found = open_data(path, layout=layout)
     problems, counts = inspect(found), summary(found)
     if as_json:
         click.echo(json.dumps({**counts, "problems": [str(problem) for problem in problems]}, indent=2))

@@ -35,10 +35,10 @@ class Difficulty:
     """How hard the scenes are. Lengths are in pixels, brightness in 0..1."""
 
     pixels: int = 96
-    smallest: float = 14
-    largest: float = 48
-    how_many: tuple[float, ...] = (0.2, 0.3, 0.3, 0.2)  # chances of 1, 2, 3, 4 digits
-    contrast: tuple[float, float] = (0.2, 0.6)  # to the ground under the digit
+    smallest: float = 18
+    largest: float = 54
+    how_many: tuple[float, ...] = (0.3, 0.4, 0.3)  # chances of 1, 2, 3 digits
+    contrast: tuple[float, float] = (0.25, 0.7)  # to the ground under the digit
     tint: float = 0.1  # largest colour shift of ground and digits
     texture: float = 0.07  # standard deviation of the ground's pattern
     grain: float = 0.02  # standard deviation of the noise in each pixel

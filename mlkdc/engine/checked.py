@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from mlkdc.data.check import check_readable
+from mlkdc.data.check import check_readable, unseen_labels
 from mlkdc.distill import make_objective
 from mlkdc.engine.progress import Progress
 from mlkdc.engine.runs import read_data
@@ -38,6 +38,8 @@ def checked_data(recipe: Recipe, progress: Progress) -> tuple[TaggedImages, list
         UsageError: bad images and no ``data.skip_bad``; or a label that training never sees.
     """
     data = read_data(recipe)
+    for problem in data.problems:
+        progress.say(f"data: {problem}")
     missing = [name for name in recipe.data.train_splits if name not in data.splits]
     if missing:
         raise UsageError(f"{data.root} has no {missing[0]} split; it has: {', '.join(data.splits)}")
@@ -60,11 +62,8 @@ def checked_data(recipe: Recipe, progress: Progress) -> tuple[TaggedImages, list
 
 
 def _check_seen(data: TaggedImages, recipe: Recipe) -> None:
-    used = {split: {label for sample in data.split(split) for label in sample.labels} for split in data.splits}
-    trained = set().union(*(used[split] for split in recipe.data.train_splits))
-    unseen = sorted(set().union(*used.values()) - trained)
-    if unseen and not recipe.data.allow_unseen:
-        names = [data.classes[label] for label in unseen]
+    names = list(dict.fromkeys(problem.where for problem in unseen_labels(data, recipe.data.train_splits)))
+    if names and not recipe.data.allow_unseen:
         raise UsageError(
             f"{len(names)} labels occur in other splits but never in {'+'.join(recipe.data.train_splits)}, so they "
             f"cannot be learnt: {', '.join(names[:8])}{', ...' if len(names) > 8 else ''}. Move images of them to "

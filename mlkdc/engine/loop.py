@@ -183,7 +183,7 @@ class Trainer:
             output = self.teacher.model.head(self.teacher.model.features(pixels))
             kept = Outputs(output.logits, _packed(output.embeddings, targets) if embeddings else None)
             if cache:
-                cache.put(kept)
+                kept = cache.put(kept)
         return kept
 
     def _end_of_epoch(self, epoch: int, terms: dict[str, float], rate: float, seconds: float) -> None:

@@ -20,8 +20,8 @@ def make_optimizer(model: nn.Module, spec: Train) -> torch.optim.Optimizer:
 def make_schedule(optimizer: torch.optim.Optimizer, spec: Train, steps_per_epoch: int) -> LRScheduler:
     """The learning rate over the whole of ``spec.epochs``, stepped once per optimiser step."""
     steps = spec.epochs * steps_per_epoch
-    if spec.schedule == "onecycle":
-        return OneCycleLR(optimizer, spec.lr, total_steps=steps, pct_start=max(spec.warmup, 1 / steps))
+    if spec.schedule == "onecycle" and steps > 3:  # torch divides by the length of a phase, which must not be 0
+        return OneCycleLR(optimizer, spec.lr, total_steps=steps, pct_start=max(spec.warmup, 2 / steps))
     if spec.schedule == "cosine":
         return CosineAnnealingLR(optimizer, T_max=steps)
     return ConstantLR(optimizer, factor=1.0, total_iters=1)

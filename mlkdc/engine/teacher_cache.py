@@ -51,12 +51,12 @@ class TeacherCache:
         self._row, self._pair = self._row + rows, self._pair + pairs
         return Outputs(logits, packed)
 
-    def put(self, outputs: Outputs) -> None:
-        """Collect one batch's outputs."""
-        if not self.on:
-            return
-        packed = outputs.embeddings.half().cpu() if outputs.embeddings is not None else None
-        self._fresh.append(Outputs(outputs.logits.float().cpu(), packed))
+    def put(self, outputs: Outputs) -> Outputs:
+        """Collect one batch's outputs; returns them as :meth:`get` will, so that a run does not depend on the cache."""
+        packed = None if outputs.embeddings is None else outputs.embeddings.half()
+        if self.on:
+            self._fresh.append(Outputs(outputs.logits.float().cpu(), None if packed is None else packed.cpu()))
+        return Outputs(outputs.logits.float(), None if packed is None else packed.float())
 
     def finish(self, epoch: int) -> None:
         """Write the epoch if it was collected, unless all epochs together would be too large."""

@@ -31,7 +31,7 @@ class _Trace(TorchDispatchMode):
         self.calls: list[tuple[Any, tuple[Any, ...], Any]] = []
         self.uses: Counter[int] = Counter()
 
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         out = func(*args, **(kwargs or {}))
         self.uses.update(id(leaf) for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor))
         self.calls.append((func, args, out))
@@ -92,7 +92,7 @@ def _replacement(norm: nn.BatchNorm2d) -> nn.Module | None:
     """What remains of a BatchNorm once its affine map is elsewhere; None for a kind that is not known."""
     if type(norm).forward is nn.BatchNorm2d.forward:
         return nn.Identity()
-    if type(norm).forward is BatchNormAct2d.forward:
+    if isinstance(norm, BatchNormAct2d) and type(norm).forward is BatchNormAct2d.forward:
         return norm.act
     return None
 
@@ -127,7 +127,9 @@ def _fold_pair(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
     """In float64, so that the folded weights are off by one rounding and not by a chain of them."""
     parts = (conv.weight, conv.bias, norm.running_mean, norm.running_var, norm.weight, norm.bias)
     weight, bias, mean, var, gain, shift = (None if part is None else part.double() for part in parts)
-    assert weight is not None and mean is not None and var is not None
+    assert weight is not None
+    assert mean is not None
+    assert var is not None
     fused, offset = fuse_conv_bn_weights(weight, bias, mean, var, norm.eps, gain, shift)
     conv.weight, conv.bias = nn.Parameter(fused.to(conv.weight)), nn.Parameter(offset.to(conv.weight))
 

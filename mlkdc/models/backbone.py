@@ -183,12 +183,12 @@ def make_backbone(name: str, width: float, image_size: int) -> Backbone:
             body = _gen_mobilenet_v2("mobilenetv2_100", width, num_classes=0, global_pool="")
             known = _MOBILENET_WIDTHS.get(width)
             source = f"mobilenetv2_{known}{dot}{tag}" if known else f"mobilenetv2 of width {width:g}"
-            cfg = get_pretrained_cfg(source) if known else body.pretrained_cfg
+            cfg = get_pretrained_cfg(source) if known else PretrainedCfg()
         elif timm.is_model(source):
             body, cfg = _make_timm(source, image_size)
         else:
             body, cfg = _make_torchvision(source), None
-        return Backbone(body, image_size, _as_cfg(cfg), source)
+        return Backbone(body, image_size, cfg, source)
     except UsageError:
         raise
     except (AssertionError, AttributeError, RuntimeError, TypeError, ValueError) as error:
@@ -196,10 +196,6 @@ def make_backbone(name: str, width: float, image_size: int) -> Backbone:
             f"{name} cannot be used as a backbone for {image_size} x {image_size} images: {error}; "
             "try another image size or model"
         ) from error
-
-
-def _as_cfg(cfg: Any) -> PretrainedCfg | None:
-    return PretrainedCfg(**cfg) if isinstance(cfg, dict) else cfg
 
 
 def _make_timm(source: str, image_size: int) -> tuple[nn.Module, PretrainedCfg]:
@@ -213,7 +209,7 @@ def _make_timm(source: str, image_size: int) -> tuple[nn.Module, PretrainedCfg]:
 
 def _make_torchvision(source: str) -> nn.Module:
     # Auxiliary classifiers, which no feature map needs.
-    arguments = {"aux_logits": False, "init_weights": True} if source == "googlenet" else {}
+    arguments = {"aux_logits": False, "init_weights": False} if source == "googlenet" else {}
     layers: OrderedDict[str, nn.Module] = OrderedDict()
     for name, layer in zoo.get_model(source, weights=None, **arguments).named_children():
         if name in _TAILS:

@@ -42,7 +42,7 @@ def load_first_weights(model: "MultiLabelModel", spec: Model) -> None:
             ways = f"give a file, or --set {section}.weights=none"
             raise UsageError(f"{section}.weights: {spec.weights!r} is not a file, 'pretrained' or 'none'; {ways}")
     state = read_state(path)
-    if any(key.startswith(("backbone.", "head.")) for key in state):
+    if any(key.startswith("backbone.") for key in state):
         load_state(model, state, f"{section}.weights {path}")
     else:
         load_backbone(model.backbone, state, f"{section}.weights {path}")
@@ -69,13 +69,15 @@ def read_state(path: Path) -> dict[str, Tensor]:
 def _read_torch(path: Path) -> dict[str, Tensor]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError:
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, LookupError) as error:
+        if "GLOBAL" in str(error):  # the unpickler met a class or function outside torch's safe list
+            raise UsageError(
+                f"{path} holds more than tensors, and reading it could run code from it; "
+                "save the state dict alone (torch.save(model.state_dict(), FILE)) or use .safetensors"
+            ) from None
         raise UsageError(
-            f"{path} holds more than tensors, and reading it would run code from it; "
-            "save the state dict alone (torch.save(model.state_dict(), ...)) or use .safetensors"
-        ) from None
-    except (RuntimeError, EOFError, ValueError) as error:
-        raise UsageError(f"{path} is not a torch state dict ({error}); fetch it again or use .safetensors") from None
+            f"{path} is not a whole torch state dict; fetch it again, or give a .safetensors file"
+        ) from error
     for wrapper in ("state_dict", "model"):
         if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
             content = content[wrapper]
@@ -128,9 +130,7 @@ def load_state(model: nn.Module, path_or_state: str | Path | State, what: str) -
     if fault := _difference(own, state):
         labels = _label_counts(own, state)
         if labels:
-            fault = (
-                f"it was trained for {labels[1]} labels and the data has {labels[0]}; use weights of the same labels"
-            )
+            fault = f"it was trained for {labels[1]} labels and the data has {labels[0]}; they must be equal"
         else:
             part = "head" if not _difference(_part(own, "backbone."), _part(state, "backbone.")) else "backbone"
             fault = f"its {part} is another one ({fault}); use the model, width and head it was trained with"

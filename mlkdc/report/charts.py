@@ -26,7 +26,7 @@ class Mark:
 
 @dataclass(frozen=True)
 class Scale:
-    """Maps values between ``low`` and ``high`` to pixels between ``start`` and ``end``, evenly or by their logarithm."""
+    """Maps values between ``low`` and ``high`` to pixels between ``start`` and ``end``, evenly or by logarithm."""
 
     low: float
     high: float

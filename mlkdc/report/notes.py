@@ -1,5 +1,6 @@
 """What a reader must know before trusting a report's figures."""
 
+import shlex
 from datetime import datetime
 from typing import Any
 
@@ -43,7 +44,7 @@ def _on_artefacts(collected: dict[str, Any]) -> list[str]:
     for name, manifest in collected["artefacts"].items():
         if manifest["status"] != "ok":
             reason = manifest["parity"].get("reason") or "it differs from the torch model"
-            found.append(f"{name} failed its parity check and must not be shipped: {reason}.")
+            found.append(f"{name} failed its parity check and must not be shipped: {reason.rstrip('.')}.")
         if manifest.get("recipe_hash") not in (None, trained):
             found.append(f"{name} was exported from another training than the one shown here; export it again.")
     return found
@@ -61,7 +62,7 @@ def _on_latency(collected: dict[str, Any]) -> list[str]:
     listed = {row["name"]: row for row in bench["rows"]}
     for name, manifest in collected["artefacts"].items():
         if name not in listed:
-            found.append(f"{name} has not been timed yet: run `mlkdc bench {collected['run']}`.")
+            found.append(f"{name} has not been timed yet: run `mlkdc bench {shlex.quote(collected['run'])}`.")
         elif listed[name].get("skipped"):
             continue
         elif manifest.get("created") and _moment(manifest["created"]) > _moment(bench["when"]):

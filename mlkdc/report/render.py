@@ -145,19 +145,20 @@ def _scatter(rows: list[dict[str, Any]]) -> dict[str, Any] | None:
 def _curves(history: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """One chart per kind of figure; only those that were recorded."""
 
-    def points(read: Callable[[dict[str, Any]], Any]) -> list[tuple[float, float]]:
-        return [(entry["epoch"], read(entry)) for entry in history if read(entry) is not None]
+    def points(name: str, part: str | None = None) -> list[tuple[float, float]]:
+        found = [(entry["epoch"], (entry.get(part, {}) if part else entry).get(name)) for entry in history]
+        return [(epoch, value) for epoch, value in found if value is not None]
 
     names = list(dict.fromkeys(name for entry in history for name in entry.get("terms", {})))
-    terms = {name: points(lambda entry, name=name: entry.get("terms", {}).get(name)) for name in names}
+    terms = {name: points(name, "terms") for name in names}
     if len(names) != 1:
-        terms = {"sum": points(lambda entry: entry.get("loss")), **terms}
+        terms = {"sum": points("loss"), **terms}
     values = [y for line in terms.values() for _, y in line if y > 0]
     log = bool(values) and max(values) > 20 * min(values)
     wanted = [
         ("Training loss by term, as weighted", terms, "loss (log scale)" if log else "loss", log),
-        ("Validation mAP", {"mAP": points(lambda entry: entry.get("mAP"))}, "mAP, %", False),
-        ("Learning rate", {"lr": points(lambda entry: entry.get("lr"))}, "lr", False),
+        ("Validation mAP", {"mAP": points("mAP")}, "mAP, %", False),
+        ("Learning rate", {"lr": points("lr")}, "lr", False),
     ]
     return [
         {

@@ -63,8 +63,8 @@ def beside_teacher(results: dict[str, Any]) -> Table | None:
 
 def latency(rows: list[dict[str, Any]]) -> Table:
     """One line per timed row. Skipped rows say why."""
-    head = ["what", "state", "threads", "median, ms", "p90", "p99", "mAP, %", "size, MB", "against eager"]
-    return Table(head, [_latency_row(row) for row in rows], "llrrrrrrr")
+    head = ["what", "threads", "median, ms", "p90", "p99", "mAP, %", "size, MB", "against eager", "state"]
+    return Table(head, [_latency_row(row) for row in rows], "lrrrrrrrl")
 
 
 def _latency_row(row: dict[str, Any]) -> list[str]:
@@ -75,46 +75,62 @@ def _latency_row(row: dict[str, Any]) -> list[str]:
         state = {"ok": f"{steady}, parity ok", "failed": f"{steady}, parity FAILED"}.get(row["parity"], steady)
     return [
         row["name"],
-        state,
         DASH if row.get("threads") is None else str(row["threads"]),
         *(number(row.get(key)) for key in ("median_ms", "p90_ms", "p99_ms", "mAP")),
         megabytes(row.get("size_bytes")),
         times(row.get("speedup")),
+        state,
     ]
 
 
 def artefacts(manifests: dict[str, dict[str, Any]]) -> Table:
     """What was exported, and how it compares with the torch model."""
-    head = ["artefact", "runtime", "input", "parity", "size, MB", "images", "largest difference"]
-    head += ["label flips", "mAP torch, %", "mAP artefact, %"]
+    head = ["artefact", "parity", "images", "largest difference", "label flips", "mAP torch, %", "mAP artefact, %"]
+    head += ["size, MB", "runtime", "input"]
     rows = []
     for name, manifest in manifests.items():
         parity = manifest["parity"]
         verdict = "ok" if manifest["status"] == "ok" else "FAILED"
         given = manifest["input"]
-        shape = "×".join(str(side) for side in ("n", *given["shape"][1:])[not manifest["dynamic_batch"] :])
+        batch = "n" if manifest["dynamic_batch"] else "1"
+        shape = "×".join([batch, *(str(side) for side in given["shape"][1:])])
         rows.append(
             [
                 name,
-                manifest.get("runtime") or DASH,
-                f"{given.get('dtype', '')} {shape}".strip() or DASH,
                 verdict,
-                megabytes(file_bytes(manifest)),
                 number(parity.get("images"), 0),
                 difference(parity.get("max_probability_difference")),
                 number(parity.get("label_flips"), 0),
                 number(parity.get("mAP_torch")),
                 number(parity.get("mAP_artefact")),
+                megabytes(file_bytes(manifest)),
+                manifest["runtime"],
+                f"{given['dtype']} {shape}",
             ]
         )
-    return Table(head, rows, "llllrrrrrr")
+    return Table(head, rows, "llrrrrrrll")
+
+
+def tolerances(manifests: dict[str, dict[str, Any]]) -> list[str]:
+    """What the targets allowed, one sentence for all artefacts with equal limits; none where it is not recorded."""
+    words = {
+        "probability": "probability by {:g}",
+        "label_flips": "{:g} % of the decisions",
+        "map": "mAP by {:g} points",
+    }
+    told: dict[str, list[str]] = {}
+    for name, manifest in manifests.items():
+        limits = manifest["parity"].get("tolerance") or {}
+        allowed = ", ".join(words.get(what, what + " {:g}").format(most) for what, most in limits.items())
+        told.setdefault(allowed, []).append(name)
+    return [f"Allowed to differ for {', '.join(names)}: {allowed}." for allowed, names in told.items() if allowed]
 
 
 def merges(manifests: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
     """What re-parameterisation did: artefacts that were merged alike are told once."""
     found: list[dict[str, Any]] = []
     for name, manifest in manifests.items():
-        merge = manifest.get("merge")
+        merge = manifest["merge"]
         alike = next((item for item in found if item["merge"] == merge), None)
         if alike:
             alike["names"].append(name)
@@ -124,11 +140,11 @@ def merges(manifests: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _merged(merge: dict[str, Any]) -> list[tuple[str, str]]:
-    folded = "yes: the graph takes plain 0..255 RGB" if merge.get("normalization") else "no"
+    folded = "scale in the first convolution" if merge.get("normalization") else "kept as operations"
     return [
         ("re-parameterised blocks", number(merge.get("branches"), 0)),
         ("convolution + batch norm", number(merge.get("conv_bn"), 0)),
-        ("normalisation in the first convolution", folded),
+        ("input normalisation", folded),
         ("largest logit difference", difference(merge.get("max_logit_difference"))),
     ]
 

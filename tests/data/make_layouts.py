@@ -15,10 +15,11 @@ VOC_OBJECT = (
     "<xmax>{right}</xmax><ymax>{bottom}</ymax></bndbox><part><name>head</name></part></object>"
 )
 COCO_CATEGORIES = [{"id": 9, "name": "boat"}, {"id": 1, "name": "person"}, {"id": 3, "name": "car"}]
-POTENTIAL = (
-    "animals baby bird car clouds dog female flower food indoor lake male night people plant_life portrait river sea "
-    "sky structures sunset transport tree water"
-).split()
+POTENTIAL = [
+    *("animals", "baby", "bird", "car", "clouds", "dog", "female", "flower", "food", "indoor", "lake", "male"),
+    *("night", "people", "plant_life", "portrait", "river", "sea", "sky", "structures", "sunset", "transport"),
+    *("tree", "water"),
+]
 
 
 def picture(path: Path, seed: int = 0) -> Path:

@@ -51,7 +51,7 @@ def test_two_layouts_fit(tmp_path: Path):
 def test_layout_asked_for_does_not_fit_or_is_mistyped(tmp_path: Path):
     folder = make_csv(tmp_path)
     assert "is not laid out as 'voc'" in refused(folder, layout="voc")
-    assert "unknown layout 'coc'; did you mean coco?" in refused(folder, layout="coc")
+    assert "unknown layout 'nuswid'; did you mean nuswide?" in refused(folder, layout="nuswid")
 
 
 @pytest.mark.parametrize(

@@ -130,12 +130,13 @@ def test_other_constants_are_another_data_set(empty_cache: Path):
     [(OSError(28, "No space left on device"), MlkdcError), (KeyboardInterrupt, KeyboardInterrupt)],
 )
 def test_nothing_half_made_is_left(failure, expected, empty_cache: Path, monkeypatch: pytest.MonkeyPatch):
-    def stop(*_):
+    def stop(*_, **__):
         raise failure
 
-    with monkeypatch.context() as patch, pytest.raises(expected):
-        patch.setattr(digits.json, "dumps", stop)
-        digits.make_digits(20, 0)
+    with monkeypatch.context() as patch:
+        patch.setattr(Image.Image, "save", stop)
+        with pytest.raises(expected):
+            digits.make_digits(20, 0)
     assert list(empty_cache.iterdir()) == []
     assert (digits.make_digits(20, 0) / "labels.csv").is_file()
 

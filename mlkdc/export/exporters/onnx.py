@@ -16,10 +16,10 @@ FILE = "model.onnx"
 
 @EXPORTERS.register("onnx")
 def export_onnx(job: Job) -> list[str]:
-    """Write ``model.onnx``: exported, checked, slimmed and checked again.
+    """Write ``model.onnx``: exported, slimmed and checked.
 
     Raises:
-        MlkdcError: the exporter gave up, or wrote a graph with other inputs or outputs than asked for.
+        MlkdcError: the exporter gave up, or wrote an invalid graph, or one with other inputs or outputs than asked.
     """
     import onnx
     import onnxslim
@@ -28,10 +28,11 @@ def export_onnx(job: Job) -> list[str]:
     with _quiet():
         program = _export(job)
     assert program is not None
-    original = program.model_proto
-    onnx.checker.check_model(original, full_check=True)
-    slimmed = onnxslim.slim(original)
-    onnx.checker.check_model(slimmed, full_check=True)
+    slimmed = onnxslim.slim(program.model_proto)
+    try:
+        onnx.checker.check_model(slimmed, full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        raise MlkdcError(f"the exported graph is not valid ONNX: {error}") from error
     _check_signature(slimmed, job)
     onnx.save(slimmed, path)
     return [FILE]

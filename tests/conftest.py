@@ -1,0 +1,73 @@
+"""Small seeded data and models that several test folders use."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mlkdc.recipe import Recipe, make_recipe
+
+COLORS = {"red": 0, "green": 1, "blue": 2}
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test writes to the user's cache or sees another test's."""
+    monkeypatch.setenv("MLKDC_CACHE", str(tmp_path / "cache"))
+
+
+def write_photos(folder: Path, count: int = 48, size: int = 40) -> Path:
+    """Noise pictures whose channels are bright where the labels red, green, blue say so, with a labels.csv."""
+    random = np.random.default_rng(0)
+    (folder / "images").mkdir(parents=True)
+    lines = ["image,labels,split"]
+    for number in range(count):
+        labels = [name for name in COLORS if random.random() < 0.5] or ["red"]
+        pixels = random.integers(0, 60, (size, size, 3))
+        for name in labels:
+            pixels[..., COLORS[name]] += 150
+        name = f"images/{number:03d}.png"
+        Image.fromarray(pixels.astype(np.uint8)).save(folder / name)
+        split = ("train", "train", "train", "val", "test")[number % 5]
+        lines.append(f"{name},{'|'.join(labels)},{split}")
+    (folder / "labels.csv").write_text("\n".join(lines) + "\n")
+    (folder / "classes.txt").write_text("\n".join(COLORS) + "\n")
+    return folder
+
+
+@pytest.fixture()
+def photos(tmp_path: Path) -> Path:
+    """A folder of 48 tagged pictures: 3 labels, splits train, val and test."""
+    return write_photos(tmp_path / "photos")
+
+
+TINY_HEAD = {"kind": "compact", "dim": 16, "ffn": 16, "heads": 2}
+TINY_TRAIN = {"epochs": 2, "batch_size": 8, "optimizer": "adamw", "lr": 0.003}
+
+
+def tiny_recipe(photos: Path, **changes: object) -> Recipe:
+    """Seconds of L2D: a narrow MobileNetV2 at 32 px, taught by a small ResNet at 48 px."""
+    values = {
+        "name": "tiny",
+        "data": {"path": str(photos), "image_size": 32, "augment": {"crop": 0.7, "cutout": 0.3, "brightness": 0.2}},
+        "student": {"model": "mobilenetv2", "width": 0.25, "weights": "none", "head": TINY_HEAD},
+        "teacher": {
+            "model": "resnet10t",
+            "weights": "none",
+            "image_size": 48,
+            "head": TINY_HEAD,
+            "train": {**TINY_TRAIN, "epochs": 1},
+        },
+        "distill": {"method": "l2d", "weights": {"cd": 1, "id": 1}},
+        "train": TINY_TRAIN,
+        "bench": {"passes": 1, "threads": [1]},
+    }
+    return make_recipe({**values, **changes}, "tiny")
+
+
+@pytest.fixture()
+def tiny(photos: Path) -> Callable[..., Recipe]:
+    """``tiny(**changes)``: the tiny recipe on the tiny photos."""
+    return lambda **changes: tiny_recipe(photos, **changes)

@@ -1,0 +1,113 @@
+"""Small models with lively BatchNorms, and a finished run that needs no training."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+from mlkdc.models import LinearHead, MultiLabelModel, build_model
+from mlkdc.recipe import Head, Model, Recipe
+from mlkdc.types import Preprocess, Sample, TaggedImages
+
+SIZE = 64
+CLASSES = ("cat", "dog", "bird")
+# Far from equal and far from zero, so that a wrongly padded border shows.
+UNEQUAL = Preprocess(SIZE, mean=(0.2, 0.5, 0.8), std=(0.3, 0.2, 0.1))
+
+
+def liven(model: nn.Module) -> nn.Module:
+    """Random statistics and affine parameters in every BatchNorm: with fresh ones, folding does nothing."""
+    torch.manual_seed(1)
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.running_mean.normal_(0, 0.3)
+            module.running_var.uniform_(0.5, 2)
+            nn.init.uniform_(module.weight, 0.7, 1.3)
+            nn.init.normal_(module.bias, 0, 0.2)
+    return model.eval()
+
+
+@pytest.fixture(scope="session")
+def student() -> Callable[[str], MultiLabelModel]:
+    """A shipped student by short name, untrained, with a small decoder head."""
+
+    def make(name: str) -> MultiLabelModel:
+        torch.manual_seed(0)
+        spec = Model(model=name, weights="none", head=Head(dim=16, ffn=32, heads=2))
+        return liven(build_model(spec, len(CLASSES), SIZE))
+
+    return make
+
+
+@pytest.fixture
+def wrap() -> Callable[..., MultiLabelModel]:
+    """A model of the given backbone layers and a linear head, with unequal channel means."""
+
+    def make(*layers: nn.Module, channels: int) -> MultiLabelModel:
+        torch.manual_seed(0)
+        for layer in (module for each in layers for module in each.modules()):
+            if hasattr(layer, "reset_parameters"):
+                layer.reset_parameters()
+        return liven(MultiLabelModel(nn.Sequential(*layers), LinearHead(channels, len(CLASSES), 0.0), UNEQUAL))
+
+    return make
+
+
+@pytest.fixture
+def pictures() -> torch.Tensor:
+    """Noise in 0..255 inside saturated frames: ``float32[4, 3, SIZE, SIZE]`` of whole numbers."""
+    pixels = torch.randint(0, 256, (4, 3, SIZE, SIZE), generator=torch.Generator().manual_seed(5)).float()
+    pixels[1, :, :3] = 255
+    pixels[2, :, :, -3:] = 0
+    pixels[3] = 255
+    return pixels
+
+
+@dataclass
+class StubRun:
+    """What export uses of a run."""
+
+    path: Path
+    trained: MultiLabelModel
+    images: TaggedImages
+    recipe: Recipe = field(default_factory=lambda: Recipe(name="stub"))
+    thresholds: list[float] = field(default_factory=lambda: [0.5] * len(CLASSES))
+    skipped: list[str] = field(default_factory=list)
+
+    @property
+    def classes(self) -> list[str]:
+        return list(self.images.classes)
+
+    @property
+    def results(self) -> dict[str, Any]:
+        return {"thresholds": self.thresholds, "data": {"skipped": self.skipped}}
+
+    def model(self) -> MultiLabelModel:
+        return self.trained
+
+    def data(self) -> TaggedImages:
+        return self.images
+
+
+@pytest.fixture(scope="module")
+def make_run(tmp_path_factory: pytest.TempPathFactory) -> Callable[[MultiLabelModel], StubRun]:
+    """A finished run of a model, with six pictures of odd sizes in train and in val."""
+
+    def make(model: MultiLabelModel) -> StubRun:
+        folder = tmp_path_factory.mktemp("run")
+        random = np.random.default_rng(0)
+        samples = []
+        for index in range(12):
+            path = folder / f"{index}.png"
+            Image.fromarray(random.integers(0, 256, (50 + index, 90, 3), dtype=np.uint8)).save(path)
+            labels = tuple(k for k in range(3) if index % (k + 2) == 0)
+            samples.append(Sample(path, labels, "val" if index % 2 else "train"))
+        return StubRun(folder, model, TaggedImages("stub", folder, "csv", CLASSES, tuple(samples)))
+
+    return make

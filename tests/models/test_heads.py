@@ -1,0 +1,138 @@
+"""Heads against a slow re-implementation of METHODS in float64, class by class and head by head."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from mlkdc.errors import UsageError
+from mlkdc.models import DecoderHead, LinearHead, make_head
+from mlkdc.recipe import Head
+
+
+def _slow_decoder(head: DecoderHead, features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Plain loops over images, classes, attention heads and positions."""
+    p = {name: tensor.detach().double().numpy() for name, tensor in head.state_dict().items()}
+
+    def linear(name, x):
+        return p[f"{name}.weight"] @ x + p[f"{name}.bias"]
+
+    def norm(name, x):
+        return (x - x.mean()) / np.sqrt(x.var() + 1e-5) * p[f"{name}.weight"] + p[f"{name}.bias"]
+
+    q, d = p["query"].shape
+    size = d // head.attention.heads
+    logits, embeddings = np.zeros((len(features), q)), np.zeros((len(features), q, d))
+    for image, fmap in enumerate(features):
+        positions = [
+            np.maximum(linear("embed.0", fmap[:, row, column]), 0)
+            for row in range(fmap.shape[1])
+            for column in range(fmap.shape[2])
+        ]
+        keys = [linear("attention.to_key", x) for x in positions]
+        values = [linear("attention.to_value", x) for x in positions]
+        for label in range(q):
+            start = norm("norm1", 2 * p["query"][label])
+            query = linear("attention.to_query", start)
+            mixed = np.zeros(d)
+            for part in (slice(n * size, (n + 1) * size) for n in range(head.attention.heads)):
+                scores = np.array([query[part] @ key[part] for key in keys]) / math.sqrt(size)
+                shares = np.exp(scores - scores.max()) / np.exp(scores - scores.max()).sum()
+                mixed[part] = sum(share * value[part] for share, value in zip(shares, values, strict=True))
+            x = norm("norm2", start + linear("attention.to_out", mixed))
+            x = norm("norm3", x + linear("ffn.3", np.maximum(linear("ffn.0", x), 0)))
+            embeddings[image, label] = x
+            logits[image, label] = p["weight"][label] @ x + p["bias"][label]
+    return logits, embeddings
+
+
+def _randomised(head: nn.Module) -> nn.Module:
+    """Other values than the first ones, so that no norm or bias is idle."""
+    generator = torch.Generator().manual_seed(1)
+    for parameter in head.parameters():
+        parameter.data += 0.3 * torch.randn(parameter.shape, generator=generator)
+    return head.eval()
+
+
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (3, 2)])
+def test_decoder_equals_slow_loops(height, width):
+    head = _randomised(DecoderHead(5, 4, dim=12, ffn=7, heads=3, dropout=0.1))
+    features = torch.randn(2, 5, height, width, generator=torch.Generator().manual_seed(2))
+    logits, embeddings = _slow_decoder(head, features.double().numpy())
+    with torch.no_grad():
+        output = head.double()(features.double())
+        np.testing.assert_allclose(output.logits.numpy(), logits, atol=1e-10)
+        np.testing.assert_allclose(output.embeddings.numpy(), embeddings, atol=1e-10)
+
+
+def test_attention_equals_torchs():
+    attention = _randomised(DecoderHead(5, 4, dim=12, ffn=7, heads=3, dropout=0.0).attention)
+    theirs = nn.MultiheadAttention(12, 3, batch_first=True)
+    layers = (attention.to_query, attention.to_key, attention.to_value)
+    theirs.in_proj_weight.data = torch.cat([layer.weight.data for layer in layers])
+    theirs.in_proj_bias.data = torch.cat([layer.bias.data for layer in layers])
+    theirs.out_proj = attention.to_out
+    query, positions = torch.randn(4, 12), torch.randn(2, 6, 12)
+    expected, _ = theirs(query.expand(2, 4, 12), positions, positions)
+    torch.testing.assert_close(attention(query, positions), expected)
+
+
+@pytest.mark.parametrize("kind", ["compact", "decoder", "linear"])
+def test_any_map_size_and_memory_layout(kind):
+    torch.manual_seed(0)
+    head = make_head(Head(kind=kind), channels=16, num_classes=5).eval()
+    for height, width in [(1, 1), (2, 7)]:
+        features = torch.randn(2, 16, height, width)
+        logits, embeddings = head(features)
+        assert logits.shape == (2, 5)
+        assert (embeddings is None) == (kind == "linear")
+        packed = head(features.contiguous(memory_format=torch.channels_last))
+        torch.testing.assert_close(packed.logits, logits)
+
+
+def test_sizes_come_from_the_recipe():
+    for spec, dim, ffn in [
+        (Head(kind="compact"), 256, 512),
+        (Head(kind="decoder"), 768, 2048),
+        (Head(kind="compact", dim=64, ffn=96), 64, 96),
+    ]:
+        head = make_head(spec, 8, 3)
+        assert head(torch.randn(1, 8, 2, 2)).embeddings.shape == (1, 3, dim)
+        assert head.ffn[0].out_features == ffn
+
+
+def test_queries_are_fixed_stored_and_the_same_for_every_seed():
+    torch.manual_seed(1)
+    one = DecoderHead(8, 3, 16, 16, 4, 0.1)
+    torch.manual_seed(2)
+    two = DecoderHead(8, 3, 16, 16, 4, 0.1)
+    assert torch.equal(one.query, two.query)
+    assert not torch.equal(one.weight, two.weight)
+    assert "query" in one.state_dict()
+    assert all(parameter is not one.query for parameter in one.parameters())
+    expected = torch.tensor([1.5409960746765137, -0.2934289276599884, -2.1787893772125244])  # of any torch since 1.0
+    torch.testing.assert_close(DecoderHead(8, 1, 8, 8, 2, 0.1).query[0, :3], expected)
+
+
+def test_dropout_acts_in_training_alone():
+    torch.manual_seed(0)
+    head = DecoderHead(8, 3, 16, 16, 4, dropout=0.5)
+    x = torch.randn(1, 8, 2, 2)
+    assert not torch.equal(head(x).logits, head(x).logits)
+    head.eval()
+    assert torch.equal(head(x).logits, head(x).logits)
+
+
+def test_linear_head_pools():
+    torch.manual_seed(0)
+    head = LinearHead(8, 3, dropout=0.0)
+    x = torch.randn(2, 8, 3, 2)
+    expected = torch.stack([head.fc.weight @ image.flatten(1).mean(1) + head.fc.bias for image in x])
+    torch.testing.assert_close(head(x).logits, expected)
+
+
+def test_size_that_the_heads_do_not_divide():
+    with pytest.raises(UsageError, match="dim 100 is not a multiple of heads 8"):
+        make_head(Head(dim=100), 8, 3)

@@ -1,0 +1,93 @@
+"""Recipes: every shipped one loads, every fault is told at once by key."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from mlkdc.errors import RecipeError, UsageError
+from mlkdc.pipeline import check_recipe
+from mlkdc.recipe import apply_settings, load_recipe, make_recipe, read_yaml, shipped_recipes
+from mlkdc.resources import shipped
+
+
+def test_every_yaml_file_is_found() -> None:
+    root = shipped("recipes")
+    files = {path for path in root.rglob("*.yaml") if path.relative_to(root).parts[0] != "_base"}
+    assert set(shipped_recipes().values()) == files
+    assert len(files) >= 10
+
+
+@pytest.mark.parametrize("name", shipped_recipes())
+def test_shipped_recipe_is_valid_and_reads_back(name: str) -> None:
+    recipe = load_recipe(name)
+    check_recipe(recipe)
+    assert recipe.description
+    again = make_recipe(yaml.safe_load(recipe.to_yaml()), name)
+    assert again == recipe
+    assert again.hash() == recipe.hash()
+
+
+def test_l2d_recipe_is_the_papers() -> None:
+    recipe = load_recipe("l2d-mobilenet")
+    train = recipe.train
+    assert (train.optimizer, train.lr, train.batch_size, train.epochs) == ("adam", 1e-4, 64, 80)
+    assert (train.schedule, train.weight_decay, recipe.data.image_size) == ("onecycle", 1e-4, 224)
+    assert recipe.data.augment.randaugment
+    assert recipe.data.augment.cutout == 0.5
+    assert recipe.teacher
+    assert recipe.teacher.train.stop_after == 30
+
+
+def test_all_unknown_keys_are_told_at_once_with_the_nearest() -> None:
+    with pytest.raises(RecipeError) as told:
+        load_recipe("quickstart", ["train.epoch=3", "studnet.model=x", "data.augment.flop=true", "train.lr=fast"])
+    message = str(told.value)
+    assert "4 faults" in message
+    for fault in ("train.epoch: unknown key; did you mean epochs", "studnet: unknown key; did you mean student"):
+        assert fault in message
+    assert "data.augment.flop: unknown key; did you mean flip" in message
+    assert "train.lr: input should be a valid number" in message
+    assert "'fast'" in message
+
+
+def test_all_unknown_names_are_told_at_once() -> None:
+    settings = ["student.model=mobilnetv2", "teacher.model=resnet1o1", "distill.method=l3d", "targets=[onx]"]
+    with pytest.raises(RecipeError) as told:
+        check_recipe(load_recipe("quickstart", settings))
+    message = str(told.value)
+    for name in ("mobilenetv2", "resnet101", "l2d", "onnx"):
+        assert f"did you mean {name}" in message or f" {name}" in message
+    assert "4 faults" in message
+
+
+def test_unknown_recipe_names_the_nearest() -> None:
+    with pytest.raises(UsageError, match="l2d-mobilenet"):
+        load_recipe("l2d-moblenet")
+
+
+def test_settings_reach_into_sections_and_keep_the_rest() -> None:
+    values = apply_settings({"train": {"epochs": 1, "lr": 1.0}}, ["train.epochs=20", "student.model=repvgg_a0"])
+    assert values == {"train": {"epochs": 20, "lr": 1.0}, "student": {"model": "repvgg_a0"}}
+    with pytest.raises(UsageError, match="key=value"):
+        apply_settings({}, ["train.epochs"])
+
+
+def test_extends_is_found_beside_the_file_and_among_the_shipped(tmp_path: Path) -> None:
+    (tmp_path / "base.yaml").write_text("seed: 3\ntrain: {epochs: 5, lr: 0.1}\n")
+    (tmp_path / "mine.yaml").write_text("extends: base\ntrain: {epochs: 7}\n")
+    assert read_yaml(tmp_path / "mine.yaml") == {"seed": 3, "train": {"epochs": 7, "lr": 0.1}}
+    (tmp_path / "other.yaml").write_text("extends: quickstart\nseed: 9\n")
+    assert load_recipe(tmp_path / "other.yaml").data.image_size == load_recipe("quickstart").data.image_size
+    (tmp_path / "lost.yaml").write_text("extends: nowhere\n")
+    with pytest.raises(UsageError, match="nowhere"):
+        load_recipe(tmp_path / "lost.yaml")
+
+
+def test_not_yaml_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "bad.yaml").write_text("train: [1, 2\n")
+    with pytest.raises(UsageError, match="is not YAML"):
+        load_recipe(tmp_path / "bad.yaml")
+    (tmp_path / "list.yaml").write_text("- 1\n")
+    with pytest.raises(UsageError, match="expected a mapping"):
+        load_recipe(tmp_path / "list.yaml")

@@ -1,0 +1,186 @@
+"""The HTML page, read back and compared with the files it was made from."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+from page_reader import Page
+from report_folder import bench, class_names, history, manifest, results, write_full, write_json, write_minimal
+
+from mlkdc.report import write_report
+
+
+@pytest.fixture(scope="module")
+def full(tmp_path_factory):
+    page = write_report(write_full(tmp_path_factory.mktemp("runs") / "l2d run"))
+    return Page(page.read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="module")
+def minimal(tmp_path_factory):
+    page = write_report(write_minimal(tmp_path_factory.mktemp("runs") / "plain"))
+    return Page(page.read_text(encoding="utf-8"))
+
+
+def test_nothing_is_loaded_from_elsewhere(tmp_path):
+    source = write_report(write_full(tmp_path)).read_text(encoding="utf-8")
+    page = Page(source)
+    assert not {"script", "link", "img", "iframe", "object", "embed", "base"} & set(page.tags)
+    assert not [item for item in page.attributes if item[1] in ("src", "href", "srcset", "data") or "://" in item[2]]
+    assert "@import" not in source
+    assert "url(" not in source
+    assert ("meta", "content", "default-src 'none'; style-src 'unsafe-inline'") in page.attributes
+
+
+def test_accuracy_tables_hold_every_metric(full):
+    metrics = results()["metrics"]
+    ranked, decided = full.table("metric", "%"), full.table("metric", "at 0.5, %", "tuned, %", "@n, %")
+    shown = {name: row[0] for name, row in ranked.items()}
+    for name, row in decided.items():
+        shown |= {name: row[0], f"{name}@tuned": row[1], f"{name}@n": row[2]}
+    shown = {name: float(cell) for name, cell in shown.items() if cell != "–"}
+    assert shown == {name: round(value, 2) for name, value in metrics.items()}
+
+
+def test_every_class_with_its_name_as_it_is(full):
+    rows = full.table("class")
+    expected = results()["per_class"]
+    assert set(rows) == set(class_names(len(expected)))
+    for item in expected:
+        _, ap, positives, threshold = rows[item["name"]]
+        assert ap == ("–" if item["AP"] is None else f"{item['AP']:.2f}")
+        assert (int(positives), float(threshold)) == (item["positives"], round(item["threshold"], 3))
+    shown = [float(row[1]) for row in rows.values() if row[1] != "–"]
+    assert shown == sorted(shown, reverse=True)
+    assert "b" not in full.tags
+
+
+def test_latency_table_joins_accuracy(full):
+    rows = [row for table in full.tables if table[0][0] == "what" for row in table[1:]]
+    mean = {"onnx-fp32": "78.12", "onnx-fp16": "78.08", "onnx-int8": "75.02", "torch eager": "78.12"}
+    for row, source in zip(rows, bench()["rows"], strict=True):
+        assert row[0] == source["name"]
+        assert row[1] == str(source["threads"])
+        if source["skipped"]:
+            assert row[2:] == ["–"] * 6 + ["skipped: openvino is not installed"]
+            continue
+        times = [round(source[key], 2) for key in ("median_ms", "p90_ms", "p99_ms")]
+        assert [float(cell) for cell in row[2:5]] == times
+        assert row[5] == mean[row[0]]
+        size = source["size_bytes"]
+        assert row[6] == ("–" if size is None else f"{size / 1e6:.2f}")
+        assert row[7] == f"{source['speedup']:.2f}×"
+        assert row[8].startswith("stable" if source["stable"] else "unstable")
+        assert ("FAILED" in row[8]) == (row[0] == "onnx-int8")
+
+
+def test_best_latency_is_of_an_artefact_that_passed(full):
+    assert "6.4ms" in full.text  # onnx-fp32, 2 threads; the failed int8 has 4.0 ms
+    assert "onnx-fp32, 2 threads, 4.2× as fast as torch eager" in full.text
+
+
+def test_teacher_beside_student(full):
+    rows, values = full.table("", "student", "teacher"), results()
+    student, teacher = values["metrics"]["mAP"], values["teacher"]["metrics"]["mAP"]
+    assert rows["mAP, %"] == [f"{student:.2f}", f"{teacher:.2f}", f"{student - teacher:+.2f} points"]
+    assert rows["parameters"] == ["3.412 M", "47.12 M", "7.2 %"]
+    assert rows["multiply-adds"] == ["355.1 M", "31.40 G", "1.1 %"]
+
+
+def test_a_teacher_from_a_weights_file_has_no_figures(tmp_path):
+    values = results()
+    values["teacher"] = {"model": "resnet101", "image_size": 448, "run": "teacher.safetensors"}
+    page = Page(write_report(write_minimal(tmp_path, values)).read_text(encoding="utf-8"))
+    assert page.table("", "student", "teacher")["parameters"] == ["3.412 M", "–", "–"]
+    assert "was not scored" in page.text
+
+
+def test_what_was_merged_is_told_once_for_artefacts_merged_alike(full):
+    merges = [table for table in full.tables if "parameters before" in table[0]]
+    assert len(merges) == 1
+    merge = manifest("onnx-fp32", [])["merge"]
+    rows = {row[0]: row[1:] for row in merges[0][1:]}
+    for title, part in (("backbone", "_backbone"), ("head", "_head"), ("whole model", "")):
+        keys = [f"{what}{part}_{when}" for what in ("params", "macs") for when in ("before", "after")]
+        assert [float(cell.split()[0]) for cell in rows[title]] == pytest.approx(
+            [merge[key] / 1e6 for key in keys], rel=5e-4
+        )
+    assert "onnx-fp16, onnx-fp32, onnx-int8" in full.text
+
+
+def test_curves_are_the_recorded_values(full):
+    """A line is right if its pixels are an affine map of the values, epoch to the right and larger values up."""
+    entries = history()
+    terms = [
+        [entry["loss"] for entry in entries],
+        *([e["terms"][name] for e in entries] for name in entries[0]["terms"]),
+    ]
+    logs = [[math.log(value) for value in line] for line in terms]
+    plain = [[entry[key] for entry in entries] for key in ("mAP", "lr")]
+    assert len(full.lines) == len(logs) + len(plain)
+    for line, values in zip(full.lines, logs + plain, strict=True):
+        x, y = np.array(line).T
+        assert np.corrcoef(x, [entry["epoch"] for entry in entries])[0, 1] == pytest.approx(1, abs=1e-5)
+        assert np.corrcoef(y, values)[0, 1] == pytest.approx(-1, abs=1e-3)
+
+
+def test_missing_parts_are_said_and_nothing_is_zero(minimal):
+    assert minimal.text.count("not measured yet: run mlkdc bench ") == 2
+    assert minimal.text.count("not exported yet: run mlkdc export ") == 3
+    assert "teacher" not in minimal.text.split("The resolved recipe")[0]
+    cells = [cell for table in minimal.tables for row in table for cell in row[1:]]
+    assert [cell for cell in cells if cell in ("0", "0.00")] == ["0"]  # the class without a positive has 0 of them
+
+
+def test_one_epoch_without_validation(tmp_path):
+    folder = write_minimal(tmp_path)
+    entry = history()[0]
+    del entry["mAP"]
+    (folder / "metrics.jsonl").write_text(json.dumps(entry) + "\n")
+    page = Page(write_report(folder).read_text(encoding="utf-8"))
+    assert "Validation mAP" not in page.text
+    assert "Learning rate" in page.text
+
+
+def test_no_history_at_all(tmp_path):
+    folder = write_minimal(tmp_path)
+    (folder / "metrics.jsonl").unlink()
+    page = Page(write_report(folder).read_text(encoding="utf-8"))
+    assert "not recorded: there is no metrics.jsonl" in page.text
+    assert not page.lines
+
+
+def test_metrics_without_tuned_thresholds(tmp_path):
+    values = results() | {"thresholds_from": None, "teacher": None}
+    values["metrics"] = {name: value for name, value in values["metrics"].items() if "tuned" not in name}
+    values["metrics"]["new figure"] = 12.345
+    page = Page(write_report(write_minimal(tmp_path, values)).read_text(encoding="utf-8"))
+    assert "tuned" not in page.table("metric")
+    assert page.table("metric", "%")["new figure"][0] == "12.35"
+
+
+def test_two_artefacts_at_the_same_spot(tmp_path):
+    """Equal latency and accuracy, in a chart with one value on each axis."""
+    folder = write_full(tmp_path)
+    figures = bench()
+    figures["rows"] = [row | {"median_ms": 5.0} for row in figures["rows"] if row["name"] == "onnx-fp32"]
+    write_json(folder / "bench.json", figures)
+    source = write_report(folder).read_text(encoding="utf-8")
+    assert "nan" not in source.split("The resolved recipe")[0].replace("naïve", "")
+
+
+def test_artefact_table_holds_the_parity_check(full):
+    rows = full.table("artefact")
+    for name, drop, passed in (("onnx-fp32", 0, True), ("onnx-fp16", 0.04, True), ("onnx-int8", 3.1, False)):
+        source = manifest(name, [], drop, passed)
+        parity = source["parity"]
+        verdict, images, largest, flips, torch, artefact, size, _, shape = rows[name]
+        assert verdict == ("ok" if passed else "FAILED")
+        assert (int(images), int(flips)) == (parity["images"], parity["label_flips"])
+        assert float(largest) == pytest.approx(parity["max_probability_difference"], rel=0.02)
+        assert float(torch) == parity["mAP_torch"]
+        assert float(artefact) == round(parity["mAP_artefact"], 2)
+        assert float(size) == source["files"]["model.onnx"]["bytes"] / 1e6
+        assert shape == "float32 1×3×224×224"
+    assert "probability by 0.001, 0.1 % of the decisions, mAP by 0.1 points" in full.text
