@@ -73,20 +73,27 @@ def train(arguments: argparse.Namespace, row: tuple[str, bool, int], method: str
     }
 
 
+def stored() -> dict[str, Any]:
+    """The study so far."""
+    study: dict[str, Any] = json.loads(RESULTS.read_text()) if RESULTS.is_file() else {"format": 1, "rows": []}
+    return study
+
+
 def main() -> None:
     """Train what is missing."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--weights", type=Path, required=True)
+    parser.add_argument("--students", nargs="*", help="only these, so that two processes can share the work")
     parser.add_argument("--set", dest="settings", action="append", default=[])
     arguments = parser.parse_args()
-    study = json.loads(RESULTS.read_text()) if RESULTS.is_file() else {"format": 1, "rows": []}
-    done = {(row["student"], row["seed"], row["method"]) for row in study["rows"]}
     for row in STUDENTS:
         for method in ("vanilla", "l2d"):
-            if (row[0], row[2], method) not in done:
-                study["rows"].append(train(arguments, row, method))
-                write_json(RESULTS, study)
+            done = {(item["student"], item["seed"], item["method"]) for item in stored()["rows"]}
+            if (row[0], row[2], method) not in done and row[0] in (arguments.students or [row[0]]):
+                finished = train(arguments, row, method)
+                study = stored()  # read again: another process may have added the row of another student
+                write_json(RESULTS, {**study, "rows": [*study["rows"], finished]})
 
 
 if __name__ == "__main__":

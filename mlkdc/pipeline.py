@@ -75,12 +75,12 @@ def artefacts(run: Run) -> list[Path]:
 
 
 def newest_artefact(run: Run) -> Path:
-    """The run's artefact that was written last.
+    """The run's artefact that was written last, of those that passed their parity check.
 
     Raises:
         UsageError: it has none.
     """
-    found = artefacts(run)
+    found = [folder for folder in artefacts(run) if Manifest.load(folder).status == "ok"]
     if not found:
         raise UsageError(f"{run.path} has no exported model; make one with `mlkdc export {run.path} --target onnx`")
     return max(found, key=lambda folder: (folder / "manifest.json").stat().st_mtime)

@@ -37,7 +37,7 @@ class Data(Section):
     allow_unseen: bool = Field(False, description="go on although a label is absent from the training split")
     workers: int = Field(0, ge=0, description="processes that decode images; 0 = decode in the main process")
     digits_images: int = Field(2000, ge=100, description="size of the embedded data set, all splits together")
-    augment: Augment = Field(default_factory=Augment)  # type: ignore[arg-type]
+    augment: Augment = Field(default_factory=Augment)
 
 
 class Head(Section):
@@ -56,7 +56,7 @@ class Model(Section):
     model: str = Field("mobilenetv2", description="a student's short name, or any timm or torchvision model")
     width: float = Field(1.0, gt=0, description="channel multiplier, for models that have one")
     weights: str = Field("pretrained", description="'pretrained', 'none', or a .safetensors / state-dict file")
-    head: Head = Field(default_factory=Head)  # type: ignore[arg-type]
+    head: Head = Field(default_factory=Head)
 
 
 class Train(Section):
@@ -82,7 +82,7 @@ class Teacher(Model):
     source: str | None = Field(None, description="a run folder or a weights file to use instead of fine-tuning")
     cache: bool = Field(True, description="keep its outputs on disk, so that runs with equal views share them")
     seed: int = Field(0, ge=0, description="of its fine-tuning; the student's seed does not change the teacher")
-    train: Train = Field(default_factory=Train)  # type: ignore[arg-type]
+    train: Train = Field(default_factory=Train)
 
 
 class Distill(Section):
@@ -108,13 +108,13 @@ class Recipe(Section):
     name: str = Field("unnamed", pattern=r"^[\w./-]+$")
     description: str = ""
     seed: int = Field(0, ge=0)
-    data: Data = Field(default_factory=Data)  # type: ignore[arg-type]
-    student: Model = Field(default_factory=Model)  # type: ignore[arg-type]
+    data: Data = Field(default_factory=Data)
+    student: Model = Field(default_factory=Model)
     teacher: Teacher | None = None
     distill: Distill = Field(default_factory=Distill)
-    train: Train = Field(default_factory=Train)  # type: ignore[arg-type]
+    train: Train = Field(default_factory=Train)
     targets: list[str] = Field(["onnx"], description="what `mlkdc run` exports to")
-    bench: Bench = Field(default_factory=Bench)  # type: ignore[arg-type]
+    bench: Bench = Field(default_factory=Bench)
 
     def hash(self) -> str:
         """A short digest of all values but the name and description."""

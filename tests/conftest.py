@@ -37,7 +37,7 @@ def write_photos(folder: Path, count: int = 48, size: int = 40) -> Path:
     return folder
 
 
-@pytest.fixture()
+@pytest.fixture
 def photos(tmp_path: Path) -> Path:
     """A folder of 48 tagged pictures: 3 labels, splits train, val and test."""
     return write_photos(tmp_path / "photos")
@@ -67,7 +67,7 @@ def tiny_recipe(photos: Path, **changes: object) -> Recipe:
     return make_recipe({**values, **changes}, "tiny")
 
 
-@pytest.fixture()
+@pytest.fixture
 def tiny(photos: Path) -> Callable[..., Recipe]:
     """``tiny(**changes)``: the tiny recipe on the tiny photos."""
     return lambda **changes: tiny_recipe(photos, **changes)

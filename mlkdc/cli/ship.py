@@ -52,20 +52,14 @@ def export(
 ) -> None:
     """Merge, export and prove equal to the torch model."""
     from mlkdc.export import export_run
+    from mlkdc.pipeline import artefact_lines
     from mlkdc.runtime.manifest import Manifest
 
     run = pick_run(run_folder)
     for target in targets:
         dtype = "uint8" if uint8 else "float32"
         folder = export_run(run, target, precision=precision, dynamic=dynamic, input_dtype=dtype, out=out)
-        click.echo(describe_artefact(Manifest.load(folder)) + f"\n{folder}")
-
-
-def describe_artefact(manifest: object) -> str:
-    """What was merged and how equal the artefact is, in a few lines."""
-    from mlkdc.pipeline import artefact_lines
-
-    return "\n".join(artefact_lines(manifest))
+        click.echo("\n".join([*artefact_lines(Manifest.load(folder)), str(folder)]))
 
 
 @click.command()

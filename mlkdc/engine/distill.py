@@ -92,7 +92,7 @@ def _train(job: Job, teacher: TeacherSource | None, taught_by: dict[str, Any] | 
     objective = make_objective(recipe.distill)
     trainer = Trainer(folder, recipe, student, job.data, objective, teacher, job.progress)
     seconds = trainer.train(resume=(folder / CHECKPOINT).is_file())
-    student.to("cpu", memory_format=torch.contiguous_format).eval()
+    student.cpu().to(memory_format=torch.contiguous_format).eval()
     save_weights(folder / WEIGHTS, student, {"classes": "\n".join(job.data.classes), "model": recipe.student.model})
     results: dict[str, Any] = {
         **facts,

@@ -103,7 +103,8 @@ class Trainer:
             self.teacher_layout = (
                 torch.channels_last if prefers_channels_last(teacher.model) else torch.contiguous_format
             )
-            teacher.model.to(self.accelerator.device, memory_format=self.teacher_layout).eval().requires_grad_(False)
+            teacher.model.to(self.accelerator.device).to(memory_format=self.teacher_layout)
+            teacher.model.eval().requires_grad_(False)
         self.epochs = min(spec.epochs, spec.stop_after or spec.epochs)
         self.seconds = 0.0
 

@@ -142,7 +142,7 @@ def merges(manifests: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
 def _merged(merge: dict[str, Any]) -> list[tuple[str, str]]:
     folded = "scale in the first convolution" if merge.get("normalization") else "kept as operations"
     return [
-        ("re-parameterised blocks", number(merge.get("branches"), 0)),
+        ("parallel branches merged", number(merge.get("branches"), 0)),
         ("convolution + batch norm", number(merge.get("conv_bn"), 0)),
         ("input normalisation", folded),
         ("largest logit difference", difference(merge.get("max_logit_difference"))),

@@ -32,7 +32,7 @@ class Done:
     stderr: str
 
 
-@pytest.fixture()
+@pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Done]:
     """Run a command in this process, in a fresh folder: loading torch again for each would take minutes."""
     monkeypatch.chdir(tmp_path)
@@ -144,7 +144,14 @@ def test_the_whole_day(
     assert "student onnx-fp32" in done.stdout
     assert "report.html" in done.stdout
     run = tmp_path / "runs" / "tiny"
-    for name in ("recipe.yaml", "results.json", "bench.json", "report.html", "report.md", "export/onnx-fp32/model.onnx"):
+    for name in (
+        "recipe.yaml",
+        "results.json",
+        "bench.json",
+        "report.html",
+        "report.md",
+        "export/onnx-fp32/model.onnx",
+    ):
         assert (run / name).is_file()
     bench = json.loads((run / "bench.json").read_text())
     assert {row["name"] for row in bench["rows"]} == {"torch eager", "onnx-fp32"}

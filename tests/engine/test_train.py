@@ -118,7 +118,7 @@ def test_another_seed_keeps_the_teacher(tiny: Tiny, tmp_path: Path) -> None:
     assert not same(weights(tmp_path / "first"), weights(tmp_path / "second"))
 
 
-@pytest.fixture()
+@pytest.fixture
 def vanilla(tiny: Tiny, tmp_path: Path) -> Path:
     """A finished run of a plain student."""
     return distill(tiny(distill={"method": "vanilla"}, teacher=None), out=tmp_path / "vanilla").path
