@@ -17,4 +17,4 @@ def keep_memory() -> bool:
         return False
     mallopt = ctypes.CDLL(None).mallopt
     settings = ((_M_MMAP_MAX, 0), (_M_TRIM_THRESHOLD, 2**30), (_M_TOP_PAD, 2**28))
-    return all([mallopt(option, value) for option, value in settings])
+    return all(mallopt(option, value) for option, value in settings)

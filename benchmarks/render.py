@@ -1,0 +1,181 @@
+"""docs/results.md from the JSON files in benchmarks/results; a test keeps the two equal.
+
+python benchmarks/render.py
+"""
+
+import json
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+HERE = Path(__file__).parent
+DOCUMENT = HERE.parent / "docs" / "results.md"
+NICE = {
+    "tf_efficientnet_lite0": "EfficientNet-Lite0",
+    "tf_efficientnet_lite2": "EfficientNet-Lite2",
+    "mobilenetv2": "MobileNetV2",
+    "repvgg_a0": "RepVGG-A0",
+    "shufflenetv2_x1_0": "ShuffleNetV2 x1.0",
+    "resnet10t": "ResNet-10-T",
+}
+
+Rows = list[dict[str, Any]]
+
+
+def spread(values: list[float]) -> str:
+    """Mean and sample standard deviation, or the one value."""
+    return f"{mean(values):.2f} ± {stdev(values):.2f}" if len(values) > 1 else f"{values[0]:.2f}"
+
+
+def table(header: list[str], rows: list[list[str]]) -> str:
+    """A Markdown table, the first column to the left."""
+    rule = ["---"] + ["--:"] * (len(header) - 1)
+    return "\n".join("| " + " | ".join(row) + " |" for row in [header, rule, *rows])
+
+
+def pairs(rows: Rows) -> list[tuple[str, Rows, Rows]]:
+    """(student, its vanilla rows, its l2d rows), seeds in order, for students that have both."""
+    found = []
+    for student in dict.fromkeys(row["student"] for row in rows):
+        own = sorted((row for row in rows if row["student"] == student), key=lambda row: row["seed"])
+        both = [[row for row in own if row["method"] == method] for method in ("vanilla", "l2d")]
+        if all(both):
+            found.append((student, both[0], both[1]))
+    return found
+
+
+def compared(rows: Rows, metrics: tuple[str, ...] = ("mAP", "OF1@tuned", "CF1@tuned")) -> str:
+    """One line per student and method, and the paired difference."""
+    header = ["student", "method", "seeds", *metrics, "L2D - vanilla, mAP by seed", "minutes"]
+    lines = []
+    for student, vanilla, l2d in pairs(rows):
+        for method, own in (("vanilla", vanilla), ("l2d", l2d)):
+            figures = [spread([row["metrics"][metric] for row in own]) for metric in metrics]
+            plain = {row["seed"]: row["metrics"]["mAP"] for row in vanilla}
+            gains = [f"{row['metrics']['mAP'] - plain[row['seed']]:+.2f}" for row in own if row["seed"] in plain]
+            minutes = f"{mean(row['seconds'] for row in own) / 60:.1f}"
+            seeds = ", ".join(str(row["seed"]) for row in own)
+            lines.append([NICE[student], method, seeds, *figures, " ".join(gains) if method == "l2d" else "", minutes])
+    return table(header, lines)
+
+
+def verdict(rows: Rows) -> str:
+    """In words: which students the teacher helped in every seed, and which it did not."""
+    helped: list[str] = []
+    mixed: list[str] = []
+    hurt: list[str] = []
+    for student, vanilla, l2d in pairs(rows):
+        plain = {row["seed"]: row["metrics"]["mAP"] for row in vanilla}
+        gains = [row["metrics"]["mAP"] - plain[row["seed"]] for row in l2d if row["seed"] in plain]
+        text = f"{NICE[student]} ({', '.join(f'{gain:+.2f}' for gain in gains)})"
+        (helped if min(gains) > 0 else hurt if max(gains) <= 0 else mixed).append(text)
+    said = [("higher with the teacher in every seed", helped), ("higher in some seeds only", mixed)]
+    said += [("not higher in any seed", hurt)]
+    return "; ".join(f"{words}: {', '.join(names)}" for words, names in said if names) + "."
+
+
+def origin(rows: Rows) -> str:
+    """Versions and machine, once."""
+    last = rows[-1]
+    machine = last["machine"]
+    versions = ", ".join(f"{name} {number}" for name, number in last["versions"].items())
+    return f"Machine: {machine['cpu']}, {machine['cores']} cores, {machine['memory_gib']} GiB. {versions}."
+
+
+def commands(rows: Rows) -> str:
+    """The first command of each student and method."""
+    first: dict[tuple[str, str], str] = {}
+    for row in sorted(rows, key=lambda row: row["seed"]):
+        first.setdefault((row["student"], row["method"]), row["command"])
+    return "```\n" + "\n".join(first.values()) + "\n```"
+
+
+def quickstart(rows: Rows) -> list[str]:
+    """The embedded data."""
+    teacher = next(row["teacher"] for row in rows if row["teacher"])
+    return [
+        "## The quickstart: embedded digit scenes",
+        f"Test split, {rows[0]['data']['images']['test']} images, {rows[0]['data']['classes']} labels, in %; mean and "
+        f"sample standard deviation over the seeds. Teacher: {NICE[teacher['model']]}, mAP "
+        f"{teacher['metrics']['mAP']:.2f}, the same for all seeds. Both students see the same images the same number "
+        "of times. Minutes are of the student's training alone.",
+        compared(rows),
+        f"Test mAP: {verdict(rows)}",
+        commands(rows),
+        origin(rows),
+    ]
+
+
+def photos(rows: Rows) -> list[str]:
+    """Corel-5k."""
+    teacher = next(row["teacher"] for row in rows if row["teacher"])
+    images = rows[0]["data"]["images"]
+    return [
+        "## Real photos: Corel-5k",
+        f"{images['train']} training and {images['val']} validation images, {rows[0]['data']['classes']} labels. There "
+        "is no third split: thresholds are tuned on the images that are scored, so the @tuned figures flatter; mAP "
+        "does not depend on them, and no epoch was chosen by it (the last one counts). Teacher: "
+        f"{NICE[teacher['model']]} from ImageNet weights at {teacher['image_size']} px, mAP "
+        f"{teacher['metrics']['mAP']:.2f}. Students at {rows[0]['model']['image_size']} px, "
+        f"{len(rows[0]['mAP_by_epoch'])} epochs; EfficientNet-Lite0 from ImageNet weights, the others from random "
+        "ones. L2D with weights 10, 10, 10 on its terms: a short schedule (benchmarks/corel5k.yaml).",
+        compared(rows),
+        f"mAP: {verdict(rows)} With one or two seeds a difference below half a point says nothing. Students from "
+        "random weights see far too few photos here to be useful; they are compared, not recommended. The teacher's "
+        "forward pass is in the minutes of whichever run met its views first, the others read its outputs from the "
+        "cache, and two trainings shared the machine at a time: the minutes tell the order of magnitude only.",
+        commands(rows),
+        origin(rows),
+    ]
+
+
+def latency(study: dict[str, Any]) -> list[str]:
+    """The best student beside its teacher."""
+    header = ["model", "threads", "median ms", "p90", "p99", "MB", "teacher's / this, median", ""]
+    models = study["models"]
+    teacher = models["teacher"]["run"]
+    reference = {row["threads"]: row["median_ms"] for row in study["rows"] if row["name"] == f"{teacher}/onnx-fp32"}
+    names = {models[role]["run"]: role for role in models}
+    lines = []
+    for row in study["rows"]:
+        run, _, what = row["name"].partition("/")
+        size = "-" if row["size_bytes"] is None else f"{row['size_bytes'] / 1e6:.1f}"
+        figures = [f"{row[key]:.2f}" for key in ("median_ms", "p90_ms", "p99_ms")]
+        ratio = f"{reference[row['threads']] / row['median_ms']:.2f}" if what == "onnx-fp32" else ""
+        stable = "" if row["stable"] else "unstable"
+        lines.append([f"{names[run]}, {what}", str(row["threads"]), *figures, size, ratio, stable])
+    described = [
+        f"{role}: {NICE[model['model']['model']]} ({model['method']}) at {model['model']['image_size']} px, mAP "
+        f"{model['mAP']:.2f} on {model['scored_on']}; exported: largest probability difference "
+        f"{model['parity']['max_probability_difference']:.1e} and {model['parity']['label_flips']} label flips on "
+        f"{model['parity']['images']} images"
+        for role, model in models.items()
+    ]
+    return [
+        "## The best student beside its teacher: latency",
+        "; ".join(described) + ". Batch 1; each row in processes of its own, rows interleaved; median over "
+        f"{study['rows'][0]['passes']} processes of {study['rows'][0]['runs']} timed calls.",
+        table(header, lines),
+        f"```\npython benchmarks/latency.py runs/corel5k/{models['student']['run']} runs/corel5k/{teacher}\n```",
+        origin([study]),
+    ]
+
+
+def document() -> str:
+    """The whole of docs/results.md."""
+    parts = [
+        "# Results",
+        "Written by `python benchmarks/render.py` from the JSON files in benchmarks/results; do not edit by hand.",
+    ]
+    for name, section in (("quickstart", quickstart), ("corel5k", photos)):
+        path = HERE / "results" / f"{name}.json"
+        if path.is_file():
+            parts += section(json.loads(path.read_text())["rows"])
+    path = HERE / "results" / "latency.json"
+    if path.is_file():
+        parts += latency(json.loads(path.read_text()))
+    return "\n\n".join(parts) + "\n"
+
+
+if __name__ == "__main__":
+    DOCUMENT.write_text(document())

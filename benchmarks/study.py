@@ -1,0 +1,58 @@
+"""What the studies share: a JSON that grows row by row, and training one row by the command a user would type."""
+
+import json
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from mlkdc.resources import write_json
+
+
+def stored(path: Path) -> dict[str, Any]:
+    """The study so far."""
+    study: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {"format": 1, "rows": []}
+    return study
+
+
+def add(path: Path, row: dict[str, Any]) -> None:
+    """Add a row to what the file holds now: another process may have added others."""
+    study = stored(path)
+    write_json(path, {**study, "rows": [*study["rows"], row]})
+
+
+def call(command: list[str]) -> None:
+    """Run an `mlkdc` command with this interpreter's installation."""
+    print(shlex.join(command), flush=True)
+    subprocess.run([str(Path(sys.executable).parent / command[0]), *command[1:]], check=True)
+
+
+def train(command: list[str], folder: Path, shown: dict[str, str]) -> dict[str, Any]:
+    """Train one row, or go on with it.
+
+    Args:
+        command: `mlkdc distill ...` without ``--out``.
+        folder: the run folder.
+        shown: machine-specific paths and the words to show for them.
+    """
+    full = [*command, "--out", str(folder)]
+    begun = (folder / "recipe.yaml").is_file()
+    call(["mlkdc", "distill", "--resume", str(folder)] if begun else full)
+    results = json.loads((folder / "results.json").read_text())
+    text = shlex.join(full)
+    for path, word in shown.items():
+        text = text.replace(path, word)
+    epochs = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return {
+        "command": text,
+        "seconds": results["seconds"],
+        "scored_on": results["scored_on"],
+        "metrics": results["metrics"],
+        "mAP_by_epoch": [epoch["mAP"] for epoch in epochs],
+        "model": results["model"],
+        "teacher": results["teacher"] and {**results["teacher"], "run": Path(results["teacher"]["run"]).name},
+        "versions": results["versions"],
+        "machine": results["machine"],
+        "data": {key: results["data"][key] for key in ("name", "images", "classes", "split_from")},
+    }
