@@ -41,31 +41,32 @@ def check_recipe(recipe: Recipe) -> None:
         raise RecipeError(faults, recipe.name)
 
 
-def run_all(recipe: Recipe, *, out: Path | None, command: str, progress: Progress) -> tuple[Run, Path]:
+def run_all(
+    recipe: Recipe | None,
+    *,
+    out: Path | None = None,
+    resume: Path | None = None,
+    command: str = "",
+    progress: Progress | None = None,
+) -> tuple[Run, Path]:
     """Teacher, student, export to each of the recipe's targets, latency, report.
 
-    Returns the run and the path of its HTML report.
+    Arguments are those of :func:`mlkdc.engine.distill`. Returns the run and the path of its HTML report.
 
     Raises:
         UsageError, MlkdcError: as each step does; what the steps before it wrote stays.
     """
-    check_recipe(recipe)
-    run = distill(recipe, out=out, command=command, progress=progress)
-    for target in recipe.targets:
+    progress = progress or Progress()
+    if recipe is not None:
+        check_recipe(recipe)
+    run = distill(recipe, out=out, resume=resume, command=command, progress=progress)
+    for target in run.recipe.targets:
         progress.say(f"exporting to {target}")
         folder = export_run(run, target)
         for line in artefact_lines(Manifest.load(folder)):
             progress.say(f"  {line}")
     progress.say("measuring latency")
-    spec = recipe.bench
-    bench_paths(
-        [run.path],
-        runs=spec.runs,
-        passes=spec.passes,
-        threads=spec.threads,
-        command=command,
-        progress=progress,
-    )
+    bench_paths([run.path], command=command, progress=progress)
     return run, write_report(run.path)
 
 
@@ -98,9 +99,10 @@ def bench_paths(
 ) -> tuple[dict[str, Any], Path]:
     """Time run folders (torch eager and all their artefacts) and artefact folders, side by side.
 
-    The figures go into each run's bench.json, or to ``out`` (default ``bench.json``) when loose artefacts are given.
+    The figures go to ``out``; without it to the run's bench.json if one run is all there is, else to ``bench.json``.
+    What is not given comes from that run's recipe.
     """
-    folders, rows, sizes, target = [], [], set(), out
+    folders, rows, sizes, target, spec = [], [], set(), out, Bench()
     for path in paths:
         if (path / "manifest.json").is_file():
             folders.append(path)
@@ -111,10 +113,10 @@ def bench_paths(
         weights = (path / "model.safetensors").stat().st_size
         rows.append(Row(name, [sys.executable, "-m", "mlkdc.engine.eager", str(path)], weights))
         sizes.add(run.recipe.data.image_size)
-        target = target or (path / "bench.json" if len(paths) == 1 else None)
+        if len(paths) == 1:
+            target, spec = target or path / "bench.json", run.recipe.bench
     rows += artefact_rows(folders)
     sizes |= {Manifest.load(folder).image_size for folder in folders}
-    spec = Bench()
     figures = bench(
         rows,
         runs=runs or spec.runs,

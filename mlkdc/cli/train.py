@@ -1,41 +1,65 @@
 """`mlkdc run` and `mlkdc distill`."""
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from mlkdc.cli.shared import (
-    command_line,
-    data_option,
-    make_progress,
-    recipe_option,
-    require,
-    set_option,
-    table,
-)
+from mlkdc.cli.shared import command_line, data_option, make_progress, recipe_option, require, set_option, table
 from mlkdc.errors import UsageError
 
 if TYPE_CHECKING:
     from mlkdc.recipe import Recipe
 
-_OUT = click.option("--out", type=click.Path(path_type=Path), help="Run folder; default: a fresh one in runs/.")
-_TEACHER = click.option("--teacher", metavar="MODEL|RUN|FILE", help="Model to fine-tune, a run, or a weights file.")
-_WEIGHTS = click.option("--weights", metavar="pretrained|none|FILE", help="First weights of the student.")
-_SKIP = click.option("--skip-bad", is_flag=True, help="Leave out images that cannot be read, naming them.")
+_OPTIONS = (
+    recipe_option,
+    data_option,
+    click.option("--teacher", metavar="MODEL|RUN|FILE", help="Model to fine-tune, a run, or a weights file."),
+    click.option("--weights", metavar="pretrained|none|FILE", help="First weights of the student."),
+    click.option("--skip-bad", is_flag=True, help="Leave out images that cannot be read, naming them."),
+    click.option("--out", type=click.Path(path_type=Path), help="Run folder; default: a fresh one in runs/."),
+    click.option("--resume", type=click.Path(path_type=Path), metavar="RUN", help="Go on with a stopped run."),
+    set_option,
+)
+
+
+def _options(command: Callable[..., None]) -> Callable[..., None]:
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
+
+def _job(example: str, given: dict[str, Any]) -> dict[str, Any]:
+    """The arguments that training takes, from the options as given.
+
+    Raises:
+        UsageError: no recipe, or options beside ``--resume``, which goes on with the folder's own recipe.
+    """
+    resume = given.pop("resume")
+    out = given.pop("out")
+    if resume is not None and (out or any(given.values())):
+        raise UsageError("--resume goes on with the folder's own recipe; give nothing else with it")
+    recipe = None if resume is not None else _recipe(example, **given)
+    return {"recipe": recipe, "out": out, "resume": resume, "command": command_line(), "progress": make_progress()}
 
 
 def _recipe(
-    name: str,
-    settings: tuple[str, ...],
-    data: str | None,
+    example: str,
+    *,
+    recipe_name: str | None,
+    data_path: str | None,
     teacher: str | None,
     weights: str | None,
     skip_bad: bool,
+    settings: tuple[str, ...],
 ) -> "Recipe":
     from mlkdc.recipe import load_recipe
 
-    more = [f"data.path={Path(data).resolve() if Path(data).exists() else data}"] if data else []
+    name = require(recipe_name, "--recipe", example)
+    more = []
+    if data_path:  # absolute, so that the run can be evaluated from any folder
+        more.append(f"data.path={Path(data_path).resolve() if Path(data_path).exists() else data_path}")
     more += [f"student.weights={weights}"] if weights else []
     more += ["data.skip_bad=true"] if skip_bad else []
     recipe = load_recipe(name, [*settings, *more])
@@ -47,73 +71,31 @@ def _recipe(
 
 
 @click.command()
-@recipe_option
-@data_option
-@_TEACHER
-@_WEIGHTS
-@_SKIP
-@_OUT
-@click.option("--resume", type=click.Path(path_type=Path), metavar="RUN", help="Go on with a stopped run.")
-@set_option
-def distill(
-    recipe_name: str | None,
-    data_path: str | None,
-    teacher: str | None,
-    weights: str | None,
-    skip_bad: bool,
-    out: Path | None,
-    resume: Path | None,
-    settings: tuple[str, ...],
-) -> None:
+@_options
+def distill(**given: Any) -> None:
     """Train a student, with a teacher if the recipe's method has one."""
     from mlkdc.engine import distill as train
-    from mlkdc.recipe import Recipe
 
-    if resume is not None:
-        if recipe_name or settings or data_path or teacher or out:
-            raise UsageError("--resume goes on with the folder's own recipe; give nothing else with it")
-        recipe = Recipe()
-    else:
-        name = require(recipe_name, "--recipe", "mlkdc distill --recipe l2d-mobilenet")
-        recipe = _recipe(name, settings, data_path, teacher, weights, skip_bad)
-    done = train(recipe, out=out, resume=resume, command=command_line(), progress=make_progress())
-    results = done.results
+    run = train(**_job("mlkdc distill --recipe l2d-mobilenet", given))
+    results = run.results
     names = ["mAP", "OF1", "CF1", "OF1@tuned", "CF1@tuned"]
     figures = [f"{results['metrics'][name]:.2f}" for name in names]
     model = f"{results['model']['model']} ({results['method']})"
     click.echo(table([f"on {results['scored_on']}", *names], [[model, *figures]]))
-    click.echo(f"\nrun: {done.path}\nnext: mlkdc export {done.path} --target onnx\n      mlkdc report {done.path}")
+    click.echo(f"\nrun: {run.path}\nnext: mlkdc export {run.path} --target onnx\n      mlkdc report {run.path}")
 
 
 @click.command()
-@recipe_option
-@data_option
-@_TEACHER
-@_WEIGHTS
-@_SKIP
-@_OUT
-@set_option
-def run(
-    recipe_name: str | None,
-    data_path: str | None,
-    teacher: str | None,
-    weights: str | None,
-    skip_bad: bool,
-    out: Path | None,
-    settings: tuple[str, ...],
-) -> None:
+@_options
+def run(**given: Any) -> None:
     """Everything: teacher, student, export, parity check, latency, report."""
-    from mlkdc.pipeline import run_all, summary_rows
+    from mlkdc.pipeline import newest_artefact, run_all, summary_rows
 
-    name = require(recipe_name, "--recipe", "mlkdc run --recipe quickstart")
-    recipe = _recipe(name, settings, data_path, teacher, weights, skip_bad)
-    done, page = run_all(recipe, out=out, command=command_line(), progress=make_progress())
-    header, rows = summary_rows(done)
-    click.echo("\n" + table(header, rows))
-    artefact = done.path / "export" / f"{recipe.targets[0]}-fp32"
+    done, page = run_all(**_job("mlkdc run --recipe quickstart", given))
+    click.echo("\n" + table(*summary_rows(done)))
     sample = done.data().samples[0].image
     click.echo(
-        f"\nreport: {page}\nnext:   mlkdc predict {sample} --model {artefact}\n"
+        f"\nreport: {page}\nnext:   mlkdc predict {sample} --model {newest_artefact(done)}\n"
         f"        mlkdc evaluate {done.path}\n"
         "        mlkdc data YOUR_PHOTOS/        what mlkdc finds in your own images\n"
         "        mlkdc distill --recipe l2d-mobilenet --data YOUR_PHOTOS/"

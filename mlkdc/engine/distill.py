@@ -35,7 +35,7 @@ class Job:
 
 
 def distill(
-    recipe: Recipe,
+    recipe: Recipe | None,
     *,
     out: Path | None = None,
     resume: Path | None = None,
@@ -45,7 +45,7 @@ def distill(
     """Train the recipe's student, with its teacher if the method needs one.
 
     Args:
-        recipe: what to train. With ``resume`` the folder's own recipe is used instead.
+        recipe: what to train; None with ``resume``, which takes the folder's own.
         out: an empty or absent folder; None makes a fresh one below ``runs/``.
         resume: a run folder whose training goes on.
         command: recorded in results.json.
@@ -64,6 +64,8 @@ def distill(
             progress.say(f"{resume} is finished already")
             return Run(resume)
         recipe = Run(resume).recipe
+    if recipe is None:
+        raise UsageError("nothing to train: give a recipe, or a run folder to resume")
     check_names(recipe)
     needs_teacher = make_objective(recipe.distill).needs_teacher
     if needs_teacher and recipe.teacher is None:
@@ -85,8 +87,8 @@ def _train(job: Job, teacher: TeacherSource | None, taught_by: dict[str, Any] | 
     keep_memory()
     torch.manual_seed(recipe.seed)
     student = build_model(recipe.student, len(job.data.classes), recipe.data.image_size)
-    run = start_run(folder, recipe, job.data.classes)
-    facts = provenance(recipe, job.data, job.command, job.skipped)
+    run = start_run(folder, recipe, job.data.classes, job.command)
+    facts = provenance(recipe, job.data, run.command, job.skipped)
     log_line(folder, job.command or f"training {recipe.name}")
     job.progress.say(f"training {recipe.student.model} ({recipe.distill.method}) in {folder}")
     objective = make_objective(recipe.distill)
@@ -110,7 +112,7 @@ def _teacher(job: Job) -> tuple[TeacherSource, dict[str, Any]]:
     spec = job.recipe.teacher
     assert spec is not None
     if spec.source is None:  # fine-tuning takes long: from here on the run can be resumed
-        start_run(job.folder, job.recipe, job.data.classes)
+        start_run(job.folder, job.recipe, job.data.classes, job.command)
     source = spec.source or str(_fine_tuned(job))
     teacher, weights = load_teacher(source, spec, job.recipe, job.data)
     if spec.cache and not torch.distributed.is_initialized():

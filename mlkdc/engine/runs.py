@@ -40,6 +40,11 @@ class Run:
         return (self.path / "classes.txt").read_text().splitlines()
 
     @property
+    def command(self) -> str:
+        """The command that began it."""
+        return (self.path / "command.txt").read_text().strip()
+
+    @property
     def finished(self) -> bool:
         """Whether training came to its end and was scored."""
         return (self.path / RESULTS).is_file() and (self.path / WEIGHTS).is_file()
@@ -142,9 +147,14 @@ def new_run_folder(out: Path | None, name: str, root: Path = Path("runs")) -> Pa
     return root / candidate
 
 
-def start_run(folder: Path, recipe: Recipe, classes: tuple[str, ...]) -> Run:
-    """Make the folder and write what a later command needs to load the run again."""
+def start_run(folder: Path, recipe: Recipe, classes: tuple[str, ...], command: str) -> Run:
+    """Make the folder and write what a later command needs to load the run again.
+
+    ``command`` is the one that began the run; a resuming one does not replace it.
+    """
     folder.mkdir(parents=True, exist_ok=True)
+    if not (folder / "command.txt").is_file():
+        write_atomic(folder / "command.txt", lambda temporary: temporary.write_text(command + "\n"))
     write_atomic(folder / "classes.txt", lambda temporary: temporary.write_text("\n".join(classes) + "\n"))
     write_atomic(folder / "recipe.yaml", lambda temporary: temporary.write_text(recipe.to_yaml()))
     return Run(folder)

@@ -94,7 +94,7 @@ def test_resume_ends_where_an_uninterrupted_run_ends(
     with pytest.raises(Interrupted, match=r"mlkdc distill --resume .*parts"):
         distill(tiny(), out=tmp_path / "parts")
     monkeypatch.setattr(Trainer, "_end_of_epoch", after)
-    resumed = distill(Recipe(), resume=tmp_path / "parts")
+    resumed = distill(None, resume=tmp_path / "parts")
     assert same(weights(whole.path), weights(resumed.path))
     assert len((resumed.path / "metrics.jsonl").read_text().splitlines()) == 2
 
@@ -253,7 +253,7 @@ def test_ctrl_c_while_the_teacher_is_trained_can_be_resumed(
     with pytest.raises(Interrupted, match="--resume"):
         distill(tiny(), out=tmp_path / "run")
     monkeypatch.setattr(Trainer, "_step", step)
-    assert distill(Recipe(), resume=tmp_path / "run").finished
+    assert distill(None, resume=tmp_path / "run").finished
 
 
 def test_other_data_must_have_the_models_labels(vanilla: Path, photos: Path) -> None:
