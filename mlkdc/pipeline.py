@@ -59,6 +59,7 @@ def run_all(
     progress = progress or Progress()
     if recipe is not None:
         check_recipe(recipe)
+        _check_packages(recipe.targets)
     run = distill(recipe, out=out, resume=resume, command=command, progress=progress)
     for target in run.recipe.targets:
         progress.say(f"exporting to {target}")
@@ -68,6 +69,16 @@ def run_all(
     progress.say("measuring latency")
     bench_paths([run.path], command=command, progress=progress)
     return run, write_report(run.path)
+
+
+def _check_packages(targets: list[str]) -> None:
+    """Raise UsageError now, not after the training, for a target that could not be exported to."""
+    for target in map(load_target, targets):
+        missing = [package for package in target.packages if find_spec(package) is None]
+        if missing:
+            raise UsageError(
+                f"exporting to {target.name} needs {', '.join(missing)}: `pip install 'mlkdc[{target.extra}]'`"
+            )
 
 
 def artefacts(run: Run) -> list[Path]:
@@ -205,14 +216,16 @@ def summary_rows(run: Run) -> tuple[list[str], list[list[str]]]:
 def _latency(row: dict[str, Any] | None) -> list[str]:
     if row is None:
         return ["-", "-", "-"]
-    return [f"{row['size_bytes'] / 1e6:.1f}", f"{row['median_ms']:.2f}", f"{row['speedup']:.2f}x"]
+    speedup = "-" if row["speedup"] is None else f"{row['speedup']:.2f}x"
+    return [f"{row['size_bytes'] / 1e6:.1f}", f"{row['median_ms']:.2f}", speedup]
 
 
 def evaluate_run(run: Run, data_path: str | None) -> dict[str, Any]:
     """Score a run on its own data, or on other data with the same labels (its tuned thresholds kept)."""
     data = run.data(data_path)
     own = np.array(run.results["thresholds"])
-    scores = score(run.model(), data, run.recipe.data.image_size, own)
+    trained = run.recipe.data.train_splits if data_path is None else []
+    scores = score(run.model(), data, run.recipe.data.image_size, trained, own)
     return {**scores, "thresholds_from": run.results["thresholds_from"]}
 
 

@@ -70,7 +70,7 @@ class Train(Section):
     schedule: Literal["onecycle", "cosine", "constant"] = "onecycle"
     warmup: float = Field(0.2, ge=0, lt=1, description="share of the steps in which the one-cycle rate rises")
     weight_decay: float = Field(1e-4, ge=0, description="on weights; never on biases and normalisation")
-    momentum: float = Field(0.9, ge=0, lt=1, description="for sgd")
+    momentum: float = Field(0.9, ge=0, lt=1, description="for sgd; Adam's is cycled by onecycle, as in the L2D release")
     clip_grad: float | None = Field(None, gt=0, description="largest gradient norm; null = no clipping")
     precision: Literal["fp32", "fp16", "bf16"] = "fp32"
 
@@ -113,7 +113,7 @@ class Recipe(Section):
     teacher: Teacher | None = None
     distill: Distill = Field(default_factory=Distill)
     train: Train = Field(default_factory=Train)
-    targets: list[str] = Field(["onnx"], description="what `mlkdc run` exports to")
+    targets: list[str] = Field(["onnx"], min_length=1, description="what `mlkdc run` exports to")
     bench: Bench = Field(default_factory=Bench)
 
     def hash(self) -> str:
@@ -157,12 +157,14 @@ def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def read_yaml(path: Path) -> dict[str, Any]:
+def read_yaml(path: Path, below: tuple[Path, ...] = ()) -> dict[str, Any]:
     """A YAML mapping with its ``extends`` chain applied; paths in ``extends`` are relative to the file,
     then to the shipped recipes, so that a copied recipe still finds its base.
 
     Raises:
-        UsageError: not YAML, not a mapping, or the extended file is missing.
+        UsageError: not YAML, not a mapping, or the extended file is missing or extends this one.
+
+    ``below`` holds the files that extend this one.
     """
     try:
         content = yaml.safe_load(path.read_text()) or {}
@@ -175,8 +177,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
         return content
     for folder in (path.parent, shipped("recipes")):
         base = (folder / str(extended)).with_suffix(".yaml")
-        if base.is_file() and base.resolve() != path.resolve():
-            return _merge(read_yaml(base), content)
+        if base.is_file() and base.resolve() not in (*below, path.resolve()):
+            return _merge(read_yaml(base, (*below, path.resolve())), content)
     raise UsageError(f"{path}: extends {extended!r}, which is neither beside it nor among the shipped recipes")
 
 
@@ -184,7 +186,7 @@ def apply_settings(values: dict[str, Any], settings: list[str]) -> dict[str, Any
     """Apply ``key.sub=value`` strings (values in YAML) to a nested mapping, and return the result.
 
     Raises:
-        UsageError: a setting without ``=``, or one that reaches into a plain value.
+        UsageError: a setting without ``=``.
     """
     result = values
     for setting in settings:
@@ -237,8 +239,15 @@ def make_recipe(values: dict[str, Any], source: str) -> Recipe:
         raise RecipeError(_faults(error), source) from None
 
 
-def load_recipe(name: str | Path, settings: list[str] | None = None) -> Recipe:
+def load_recipe(name: str | Path, settings: list[str] | None = None, overrides: dict[str, Any] | None = None) -> Recipe:
     """A recipe by shipped name or file, with ``--set`` overrides applied, checked for types and keys.
+
+    Term weights belong to a method: where an override changes the method, the file's weights are left out.
+
+    Args:
+        name: a shipped recipe's name, or a YAML file.
+        settings: ``key.sub=value`` strings, values in YAML.
+        overrides: a nested mapping of plain values (paths that YAML would misread), applied last.
 
     Names of models, methods and targets are checked by the layers that know them (``mlkdc validate`` runs all).
 
@@ -248,4 +257,12 @@ def load_recipe(name: str | Path, settings: list[str] | None = None) -> Recipe:
     """
     path = find_recipe(str(name))
     values = {"name": path.stem, **read_yaml(path)}
-    return make_recipe(apply_settings(values, settings or []), str(name))
+    changes = _merge(apply_settings({}, settings or []), overrides or {})
+    own, changed = (part.get("distill") for part in (values, changes))
+    if (
+        isinstance(own, dict)
+        and isinstance(changed, dict)
+        and changed.get("method", own.get("method")) != own.get("method")
+    ):
+        own.pop("weights", None)
+    return make_recipe(_merge(values, changes), str(name))

@@ -35,11 +35,12 @@ def write_atomic(path: Path, write: Callable[[Path], Any]) -> None:
     Raises:
         MlkdcError: the disk is full or not writable; whatever was at ``path`` before is still there.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    os.close(handle)
-    temporary = Path(name)
+    temporary = None
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        os.close(handle)
+        temporary = Path(name)
         write(temporary)
         with temporary.open("rb") as stream:
             os.fsync(stream.fileno())
@@ -51,7 +52,8 @@ def write_atomic(path: Path, write: Callable[[Path], Any]) -> None:
             "free some space or point --out at another disk"
         ) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        if temporary:
+            temporary.unlink(missing_ok=True)
 
 
 def write_json(path: Path, value: Any) -> None:

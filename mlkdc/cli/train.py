@@ -57,12 +57,9 @@ def _recipe(
     from mlkdc.recipe import load_recipe
 
     name = require(recipe_name, "--recipe", example)
-    more = []
-    if data_path:  # absolute, so that the run can be evaluated from any folder
-        more.append(f"data.path={Path(data_path).resolve() if Path(data_path).exists() else data_path}")
-    more += [f"student.weights={weights}"] if weights else []
-    more += ["data.skip_bad=true"] if skip_bad else []
-    recipe = load_recipe(name, [*settings, *more])
+    data = {**({"path": data_path} if data_path else {}), **({"skip_bad": True} if skip_bad else {})}
+    overrides: dict[str, Any] = {"data": data, "student": {"weights": weights} if weights else {}}
+    recipe = load_recipe(name, list(settings), overrides)
     if teacher:
         from mlkdc.engine.teacher import choose_teacher
 

@@ -1,6 +1,7 @@
 """Data sets of tagged images: find the reader, read, split."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 from mlkdc.data.digits import open_digits
@@ -14,7 +15,9 @@ from mlkdc.types import TaggedImages
 EMBEDDED = "digits"
 
 
-def open_data(path: str, *, layout: str | None = None, seed: int = 0, digits_images: int = 2000) -> TaggedImages:
+def open_data(
+    path: str, *, layout: str | None = None, seed: int = 0, digits_images: int = 2000, split: bool = True
+) -> TaggedImages:
     """Read the data set at ``path``; no picture is opened.
 
     Args:
@@ -22,6 +25,7 @@ def open_data(path: str, *, layout: str | None = None, seed: int = 0, digits_ima
         layout: the reader's name; None finds it from what is there.
         seed: of the split, where the source has none, and of the embedded data.
         digits_images: size of the embedded data set.
+        split: make a split where the source has none; else all images are its test split.
 
     Raises:
         UsageError: nothing there, no reader or more than one fits, or the files contradict their layout.
@@ -39,7 +43,12 @@ def open_data(path: str, *, layout: str | None = None, seed: int = 0, digits_ima
         raise UsageError(f"{root}: read as {data.layout!r}, it lists no image")
     if not data.classes:
         raise UsageError(f"{root}: read as {data.layout!r}, no image has a label")
-    return stratified(data, seed) if data.samples[0].split == UNSPLIT else data
+    if data.samples[0].split != UNSPLIT:
+        return data
+    if split:
+        return stratified(data, seed)
+    samples = tuple(replace(sample, split="test") for sample in data.samples)
+    return replace(data, samples=samples, split_from="none: every image counts as test")
 
 
 def _detect(root: Path) -> str:
@@ -48,7 +57,8 @@ def _detect(root: Path) -> str:
         return fitting[0]
     if fitting:
         raise UsageError(
-            f"{root} fits several layouts: {', '.join(fitting)}; choose with --set data.layout={fitting[0]}"
+            f"{root} fits several layouts: {', '.join(fitting)}; choose with --set data.layout={fitting[0]} "
+            f"(`mlkdc data --layout {fitting[0]}`)"
         )
     raise UsageError(f"{root}: {_found(root)}; understood are\n{understood()}")
 

@@ -39,9 +39,9 @@ class Difficulty:
     largest: float = 60
     how_many: tuple[float, ...] = (0.3, 0.4, 0.3)  # chances of 1, 2, 3 digits
     ground: tuple[float, float] = (0.05, 0.3)
-    contrast: tuple[float, float] = (0.25, 0.6)  # above the ground under the digit
+    contrast: tuple[float, float] = (0.3, 0.65)  # above the ground under the digit
     saturation: float = 0.9  # of a digit's ink
-    hue_spread: float = 7  # degrees, standard deviation around the digit's own hue; neighbours are 36 apart
+    hue_spread: float = 5  # degrees, standard deviation around the digit's own hue; neighbours are 36 apart
     tint: float = 0.03  # largest colour shift of the ground
     texture: float = 0.04  # standard deviation of the ground's pattern
     grain: float = 0.02  # standard deviation of the noise in each pixel

@@ -65,7 +65,7 @@ class Views:
     def _randaugment(self, index: Tensor, images: Tensor) -> Tensor:
         policy = v2.RandAugment()
         changed = []
-        with torch.random.fork_rng(devices=[]):
+        with torch.random.fork_rng():
             for which, image in zip(index.tolist(), images, strict=True):
                 torch.manual_seed(hash((self.seed, self._epoch, which)))
                 changed.append(policy(image))

@@ -1,7 +1,9 @@
 """Everything that can be found wrong before training begins."""
 
 from dataclasses import replace
+from pathlib import Path
 
+from mlkdc.data import EMBEDDED
 from mlkdc.data.check import check_readable, unseen_labels
 from mlkdc.distill import make_objective
 from mlkdc.engine.progress import Progress
@@ -29,6 +31,37 @@ def check_names(recipe: Recipe) -> None:
             faults.append(f"{key}: {error}")
     if faults:
         raise RecipeError(faults, recipe.name)
+
+
+def check_heads(recipe: Recipe) -> None:
+    """Raise UsageError for a method without its teacher, or whose embeddings a head does not give."""
+    objective, teacher = make_objective(recipe.distill), recipe.teacher
+    if objective.needs_teacher and teacher is None:
+        raise UsageError(f"the method {recipe.distill.method!r} needs a teacher: `--teacher MODEL`, a run or a file")
+    kinds = {"student": recipe.student.head.kind, "teacher": teacher.head.kind if teacher else None}
+    for name, kind in kinds.items():
+        if f"{name}.embeddings" in objective.needs and kind == "linear":
+            raise UsageError(
+                f"{name}.head.kind is linear, which has no label-wise embeddings; {recipe.distill.method} needs them: "
+                f"`--set {name}.head.kind=compact`"
+            )
+
+
+def with_absolute_paths(recipe: Recipe) -> Recipe:
+    """The recipe with every path that exists made absolute, so that its run can be used from any folder."""
+    recipe = recipe.model_copy(deep=True)
+    if recipe.data.path != EMBEDDED:
+        recipe.data.path = _absolute(recipe.data.path)
+    for model in (recipe.student, recipe.teacher):
+        if model and model.weights not in ("pretrained", "none"):
+            model.weights = _absolute(model.weights)
+    if recipe.teacher and recipe.teacher.source:
+        recipe.teacher.source = _absolute(recipe.teacher.source)
+    return recipe
+
+
+def _absolute(path: str) -> str:
+    return str(Path(path).expanduser().resolve()) if Path(path).expanduser().exists() else path
 
 
 def checked_data(recipe: Recipe, progress: Progress) -> tuple[TaggedImages, list[str]]:

@@ -4,7 +4,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError
+from safetensors.torch import save_file
 from torch import nn
 
 from mlkdc.errors import UsageError
@@ -45,9 +46,11 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
 def save_weights(path: Path, model: nn.Module, metadata: dict[str, str]) -> None:
     """Write the model's state as safetensors with ``metadata`` in its header, atomically."""
     state = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
-    write_atomic(path, lambda temporary: save_file(state, temporary, metadata={"format": "pt", **metadata}))
 
+    def write(temporary: Path) -> None:
+        try:
+            save_file(state, temporary, metadata={"format": "pt", **metadata})
+        except SafetensorError as error:
+            raise OSError(f"the weights could not be written ({error})") from error
 
-def load_weights(path: Path) -> dict[str, torch.Tensor]:
-    """The tensors of a safetensors file by name."""
-    return load_file(path)
+    write_atomic(path, write)

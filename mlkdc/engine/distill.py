@@ -1,5 +1,6 @@
 """`mlkdc distill` as a function: checked data, a teacher if the method asks, training, results."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ import torch
 
 from mlkdc.distill import make_objective
 from mlkdc.engine.allocator import keep_memory
-from mlkdc.engine.checked import check_names, checked_data
+from mlkdc.engine.checked import check_heads, check_names, checked_data, with_absolute_paths
 from mlkdc.engine.checkpoint import save_weights
 from mlkdc.engine.loop import TeacherSource, Trainer
 from mlkdc.engine.progress import Progress
@@ -16,7 +17,7 @@ from mlkdc.engine.runs import CHECKPOINT, RESULTS, WEIGHTS, Run, log_line, new_r
 from mlkdc.engine.score import describe, provenance, score
 from mlkdc.engine.teacher import attach_cache, load_teacher, teacher_folder, teacher_recipe
 from mlkdc.errors import Interrupted, UsageError
-from mlkdc.models import build_model
+from mlkdc.models import MultiLabelModel, build_model
 from mlkdc.recipe import Recipe
 from mlkdc.resources import write_json
 from mlkdc.types import TaggedImages
@@ -66,34 +67,39 @@ def distill(
         recipe = Run(resume).recipe
     if recipe is None:
         raise UsageError("nothing to train: give a recipe, or a run folder to resume")
+    recipe = with_absolute_paths(recipe)
     check_names(recipe)
+    check_heads(recipe)
     needs_teacher = make_objective(recipe.distill).needs_teacher
-    if needs_teacher and recipe.teacher is None:
-        raise UsageError(f"the method {recipe.distill.method!r} needs a teacher: `--teacher MODEL`, a run or a file")
     folder = resume or new_run_folder(out, recipe.name)
     data, skipped = checked_data(recipe, progress)
     job = Job(folder, recipe, data, skipped, command, progress)
+    _student(job)  # what is wrong with its weights or sizes is told before a teacher is trained
     try:
         teacher, facts = _teacher(job) if needs_teacher else (None, None)
         return _train(job, teacher, facts)
     except KeyboardInterrupt:
-        raise Interrupted(
-            f"stopped; nothing is lost but the epoch under way. Go on with `mlkdc distill --resume {folder}`"
-        ) from None
+        way_on = f"go on with `mlkdc distill --resume {folder}`" if folder.is_dir() else "nothing had begun"
+        raise Interrupted(f"stopped; whole epochs are kept: {way_on}") from None
+
+
+def _student(job: Job) -> MultiLabelModel:
+    torch.manual_seed(job.recipe.seed)
+    return build_model(job.recipe.student, len(job.data.classes), job.recipe.data.image_size)
 
 
 def _train(job: Job, teacher: TeacherSource | None, taught_by: dict[str, Any] | None) -> Run:
     recipe, folder = job.recipe, job.folder
     keep_memory()
-    torch.manual_seed(recipe.seed)
-    student = build_model(recipe.student, len(job.data.classes), recipe.data.image_size)
+    student = _student(job)
     run = start_run(folder, recipe, job.data.classes, job.command)
-    facts = provenance(recipe, job.data, run.command, job.skipped)
     log_line(folder, job.command or f"training {recipe.name}")
     job.progress.say(f"training {recipe.student.model} ({recipe.distill.method}) in {folder}")
     objective = make_objective(recipe.distill)
     trainer = Trainer(folder, recipe, student, job.data, objective, teacher, job.progress)
+    facts = provenance(recipe, job.data, run.command, job.skipped, str(trainer.accelerator.device))
     seconds = trainer.train(resume=(folder / CHECKPOINT).is_file())
+    scores = score(student, job.data, recipe.data.image_size, recipe.data.train_splits)
     student.cpu().to(memory_format=torch.contiguous_format).eval()
     save_weights(folder / WEIGHTS, student, {"classes": "\n".join(job.data.classes), "model": recipe.student.model})
     results: dict[str, Any] = {
@@ -101,7 +107,7 @@ def _train(job: Job, teacher: TeacherSource | None, taught_by: dict[str, Any] | 
         "seconds": seconds,
         "model": describe(recipe, student),
         "teacher": taught_by,
-        **score(student, job.data, recipe.data.image_size),
+        **scores,
     }
     write_json(folder / RESULTS, results)
     log_line(folder, f"done: mAP {results['metrics']['mAP']:.2f} on {results['scored_on']}")
@@ -111,11 +117,15 @@ def _train(job: Job, teacher: TeacherSource | None, taught_by: dict[str, Any] | 
 def _teacher(job: Job) -> tuple[TeacherSource, dict[str, Any]]:
     spec = job.recipe.teacher
     assert spec is not None
-    if spec.source is None:  # fine-tuning takes long: from here on the run can be resumed
+    if spec.source is None:
+        # What is wrong with the teacher's weights or size is told before anything is written.
+        build_model(spec, len(job.data.classes), spec.image_size or job.recipe.data.image_size)
+        # Fine-tuning takes long: from here on the run can be resumed.
         start_run(job.folder, job.recipe, job.data.classes, job.command)
     source = spec.source or str(_fine_tuned(job))
     teacher, weights = load_teacher(source, spec, job.recipe, job.data)
-    if spec.cache and not torch.distributed.is_initialized():
+    # Each process would keep the outputs of its own share of the images.
+    if spec.cache and int(os.environ.get("WORLD_SIZE", "1")) == 1:
         attach_cache(teacher, weights, job.recipe, job.data)
     facts: dict[str, Any] = {"model": spec.model, "image_size": teacher.image_size, "run": source}
     if Path(source).is_dir():
@@ -128,7 +138,7 @@ def _teacher(job: Job) -> tuple[TeacherSource, dict[str, Any]]:
 def _fine_tuned(job: Job) -> Path:
     assert job.recipe.teacher is not None
     recipe = teacher_recipe(job.recipe, job.recipe.teacher)
-    folder = teacher_folder(job.folder.parent, recipe, job.data)
+    folder = teacher_folder(job.folder.resolve().parent, recipe, job.data)
     if Run(folder).finished:
         job.progress.say(f"teacher: reusing {folder} (mAP {Run(folder).results['metrics']['mAP']:.2f})")
     else:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from torch import Tensor, nn
 
 from mlkdc.data.store import EpochOrder, ImageStore, batches
@@ -18,12 +19,13 @@ from mlkdc.engine.checkpoint import load_checkpoint, save_checkpoint
 from mlkdc.engine.optim import make_optimizer, make_schedule
 from mlkdc.engine.predict import predict
 from mlkdc.engine.progress import Progress
-from mlkdc.engine.runs import CHECKPOINT
+from mlkdc.engine.runs import CHECKPOINT, METRICS
 from mlkdc.engine.teacher_cache import TeacherCache
 from mlkdc.errors import MlkdcError
 from mlkdc.metrics import evaluate
 from mlkdc.models import MultiLabelModel, prefers_channels_last
 from mlkdc.recipe import Recipe
+from mlkdc.resources import write_atomic
 from mlkdc.types import TaggedImages
 
 
@@ -80,6 +82,8 @@ class Trainer:
         self.objective, self.teacher = objective, teacher
         spec = recipe.train
         precision = {"fp32": "no", "fp16": "fp16", "bf16": "bf16"}[spec.precision]
+        # The library keeps one precision per process; a teacher and its student may differ in it.
+        AcceleratorState._reset_state(reset_partial_state=False)
         self.accelerator = Accelerator(mixed_precision=precision)
         self.samples = [sample for name in recipe.data.train_splits for sample in data.split(name)]
         targets = np.concatenate([data.targets(name) for name in recipe.data.train_splits])
@@ -89,7 +93,7 @@ class Trainer:
         self.views = Views(recipe.data.augment, view_size, len(self.samples), recipe.seed)
         self.order = EpochOrder(len(self.samples), recipe.seed)
         store = ImageStore(self.samples, store_size)
-        held_out = data.split("val")
+        held_out = () if "val" in recipe.data.train_splits else data.split("val")
         self.validation = ImageStore(held_out, recipe.data.image_size) if held_out else None
         loader = batches(store, spec.batch_size, recipe.data.workers, self.order)
         self.model = model
@@ -117,9 +121,11 @@ class Trainer:
         first = self._restore() if resume and (self.folder / CHECKPOINT).is_file() else 0
         steps = len(self.loader)
         self.progress.start(self.recipe.name, self.epochs * steps, first * steps)
-        for epoch in range(first, self.epochs):
-            self._epoch(epoch)
-        self.progress.end()
+        try:
+            for epoch in range(first, self.epochs):
+                self._epoch(epoch)
+        finally:
+            self.progress.end()
         return self.seconds
 
     def _epoch(self, epoch: int) -> None:
@@ -139,7 +145,10 @@ class Trainer:
             figures = {**terms, "lr": self.schedule.get_last_lr()[0], "images_per_s": rate}
             self.progress.step(figures)
         if self.teacher and self.teacher.cache:
-            self.teacher.cache.finish(epoch)
+            try:
+                self.teacher.cache.finish(epoch)
+            except MlkdcError as error:  # the training itself is unharmed
+                self.progress.say(f"the teacher's outputs are no longer kept: {error}")
         seconds = time.perf_counter() - began
         self.seconds += seconds
         if self.accelerator.is_main_process:
@@ -200,7 +209,10 @@ class Trainer:
         if self.validation:
             probabilities = predict(self.model, self.validation)
             line["mAP"] = evaluate(self.data.targets("val"), probabilities, None).summary["mAP"]
-            self.progress.say(f"epoch {epoch + 1}/{self.epochs}: loss {line['loss']:.3f}, val mAP {line['mAP']:.2f}")
+        scored = f", val mAP {line['mAP']:.2f}" if "mAP" in line else ""
+        self.progress.say(f"epoch {epoch + 1}/{self.epochs}: loss {line['loss']:.3f}{scored}")
+        with (self.folder / METRICS).open("a") as log:  # before the checkpoint: _restore drops what it does not reach
+            log.write(json.dumps(line) + "\n")
         state = {
             "epoch": epoch + 1,
             "model": self.model.state_dict(),
@@ -210,8 +222,6 @@ class Trainer:
             "seconds": self.seconds,
         }
         save_checkpoint(self.folder / CHECKPOINT, state)
-        with (self.folder / "metrics.jsonl").open("a") as log:
-            log.write(json.dumps(line) + "\n")
 
     def _restore(self) -> int:
         state = load_checkpoint(self.folder / CHECKPOINT)
@@ -222,7 +232,7 @@ class Trainer:
             self.accelerator.scaler.load_state_dict(state["scaler"])
         self.seconds = state["seconds"]
         done: int = state["epoch"]
-        log = self.folder / "metrics.jsonl"
-        if log.is_file():  # an epoch that was logged but not checkpointed is trained, and logged, again
-            log.write_text("".join(line + "\n" for line in log.read_text().splitlines()[:done]))
+        log = self.folder / METRICS
+        kept = "".join(line + "\n" for line in log.read_text().splitlines()[:done])
+        write_atomic(log, lambda temporary: temporary.write_text(kept))
         return done

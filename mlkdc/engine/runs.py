@@ -1,7 +1,7 @@
 """Run folders: made, found again, and loaded with nothing else at hand."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
@@ -10,7 +10,6 @@ from typing import Any
 import yaml
 
 from mlkdc.data import open_data
-from mlkdc.engine.checkpoint import load_weights
 from mlkdc.errors import UsageError
 from mlkdc.models import MultiLabelModel, build_model, load_state
 from mlkdc.recipe import Recipe, make_recipe
@@ -19,6 +18,7 @@ from mlkdc.types import TaggedImages
 
 WEIGHTS = "model.safetensors"
 CHECKPOINT = "checkpoint.pt"
+METRICS = "metrics.jsonl"
 RESULTS = "results.json"
 
 
@@ -59,7 +59,7 @@ class Run:
         """The trained model in eval mode, on the CPU."""
         spec = self.recipe.student.model_copy(update={"weights": "none"})
         model = build_model(spec, len(self.classes), self.recipe.data.image_size)
-        load_state(model, load_weights(self.path / WEIGHTS), what=str(self.path / WEIGHTS))
+        load_state(model, self.path / WEIGHTS, what=str(self.path / WEIGHTS))
         return model.eval()
 
     def data(self, path: str | None = None) -> TaggedImages:
@@ -68,16 +68,19 @@ class Run:
         Raises:
             UsageError: the data is gone, or its labels are not the model's.
         """
-        data = read_data(self.recipe, path)
+        if path is None:
+            skipped = set(self.results["data"]["skipped"]) if self.finished else set()
+            data = read_data(self.recipe)
+            data = replace(data, samples=tuple(item for item in data.samples if str(item.image) not in skipped))
+        else:
+            data = open_data(path, digits_images=self.recipe.data.digits_images, split=False)
         check_labels(data, self.classes, f"the model in {self.path}")
         return data
 
 
-def read_data(recipe: Recipe, path: str | None = None) -> TaggedImages:
-    """The data a recipe names, or ``path`` read with the recipe's settings."""
-    layout = recipe.data.layout if path is None else None
-    images = recipe.data.digits_images
-    return open_data(path or recipe.data.path, layout=layout, seed=0, digits_images=images)
+def read_data(recipe: Recipe) -> TaggedImages:
+    """The data a recipe names. How it is split, and the embedded data, do not depend on the run's seed."""
+    return open_data(recipe.data.path, layout=recipe.data.layout, seed=0, digits_images=recipe.data.digits_images)
 
 
 def check_labels(data: TaggedImages, classes: list[str], what: str) -> None:

@@ -1,5 +1,6 @@
 """results.json: what a trained model is worth, on which data, from what."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -16,24 +17,28 @@ from mlkdc.types import TaggedImages
 PACKAGES = ("mlkdc", "torch", "torchvision", "timm", "accelerate", "numpy", "scikit-learn", "pillow")
 
 
-def scored_split(data: TaggedImages) -> str:
-    """The split that figures are given for: test, else val, else train (said wherever figures are shown)."""
-    return next(name for name in ("test", "val", "train") if name in data.splits)
+def scored_split(data: TaggedImages, trained: Sequence[str]) -> str:
+    """The split that figures are given for: test, else val, of those not trained on; else the first there is."""
+    return next((name for name in ("test", "val") if name in data.splits and name not in trained), data.splits[0])
 
 
-def tuning_split(data: TaggedImages) -> str:
-    """The split on which per-class thresholds are tuned: val, else the scored one."""
-    return "val" if "val" in data.splits else scored_split(data)
+def tuning_split(data: TaggedImages, trained: Sequence[str]) -> str:
+    """The split on which per-class thresholds are tuned: val unless it was trained on, else the scored one."""
+    return "val" if "val" in data.splits and "val" not in trained else scored_split(data, trained)
 
 
 def score(
-    model: MultiLabelModel, data: TaggedImages, size: int, thresholds: np.ndarray | None = None
+    model: MultiLabelModel,
+    data: TaggedImages,
+    size: int,
+    trained: Sequence[str],
+    thresholds: np.ndarray | None = None,
 ) -> dict[str, Any]:
     """Metrics in percent, thresholds and per-class figures, as they stand in results.json.
 
-    Thresholds are tuned on validation images unless given.
+    Thresholds are tuned on validation images unless given. ``trained``: the splits that were trained on.
     """
-    scored, tuned = scored_split(data), tuning_split(data)
+    scored, tuned = scored_split(data, trained), tuning_split(data, trained)
     probabilities = predict(model, ImageStore(data.split(scored), size))
     if thresholds is None:
         on = probabilities if scored == tuned else predict(model, ImageStore(data.split(tuned), size))
@@ -63,7 +68,7 @@ def describe(recipe: Recipe, model: MultiLabelModel) -> dict[str, Any]:
     return {**names, **count(model, size)}
 
 
-def provenance(recipe: Recipe, data: TaggedImages, command: str, skipped: list[str]) -> dict[str, Any]:
+def provenance(recipe: Recipe, data: TaggedImages, command: str, skipped: list[str], device: str) -> dict[str, Any]:
     """Which command, recipe, data, versions and machine."""
     return {
         "format": 1,
@@ -74,7 +79,7 @@ def provenance(recipe: Recipe, data: TaggedImages, command: str, skipped: list[s
         "seed": recipe.seed,
         "started": datetime.now().astimezone().isoformat(timespec="seconds"),
         "versions": versions(PACKAGES),
-        "machine": machine(),
+        "machine": {**machine(), "device": device},
         "data": {
             "name": data.name,
             "path": str(data.root),

@@ -5,12 +5,13 @@ from pathlib import Path
 from safetensors import safe_open
 
 from mlkdc.data import fingerprint
-from mlkdc.engine.checkpoint import load_weights
+from mlkdc.distill import make_objective
 from mlkdc.engine.loop import TeacherSource
-from mlkdc.engine.runs import WEIGHTS, Run, load_run
+from mlkdc.engine.runs import WEIGHTS, load_run
 from mlkdc.engine.teacher_cache import TeacherCache
 from mlkdc.errors import UsageError
 from mlkdc.models import build_model, check_name, load_state
+from mlkdc.models.weights import read_state
 from mlkdc.recipe import Distill, Model, Recipe, Teacher
 from mlkdc.resources import cache_dir, digest, file_sha256
 from mlkdc.types import TaggedImages
@@ -22,6 +23,8 @@ def choose_teacher(recipe: Recipe, text: str) -> Recipe:
     Raises:
         UsageError: none of the three; the message gives the nearest model names.
     """
+    if not make_objective(recipe.distill).needs_teacher:
+        raise UsageError(f"the method {recipe.distill.method!r} has no use for a teacher; leave --teacher out")
     teacher = recipe.teacher or Teacher()
     path = Path(text)
     if path.is_dir():
@@ -30,20 +33,12 @@ def choose_teacher(recipe: Recipe, text: str) -> Recipe:
         size = run.recipe.data.image_size
         teacher = teacher.model_copy(update={**Model(**spec).__dict__, "image_size": size, "source": text})
     elif path.is_file():
-        whole = path.suffix == ".safetensors" and any(name.startswith("head.") for name in _tensor_names(path))
+        whole = any(name.startswith("backbone.") for name in read_state(path))
         teacher = teacher.model_copy(update={"source": text} if whole else {"weights": text})
     else:
         check_name(text)
         teacher = teacher.model_copy(update={"model": text, "source": None})
     return recipe.model_copy(update={"teacher": teacher})
-
-
-def _tensor_names(path: Path) -> list[str]:
-    try:
-        with safe_open(path, "pt") as file:
-            return list(file.keys())
-    except Exception as error:
-        raise UsageError(f"{path} is not a readable safetensors file ({error})") from error
 
 
 def teacher_recipe(recipe: Recipe, teacher: Teacher) -> Recipe:
@@ -81,23 +76,33 @@ def load_teacher(source: str, teacher: Teacher, recipe: Recipe, data: TaggedImag
     size = teacher.image_size or recipe.data.image_size
     if path.is_dir():
         run = load_run(path)
-        _same_labels(run, data)
+        _same_labels(run.classes, data, f"the teacher in {path}")
         model, weights, size = run.model(), path / WEIGHTS, run.recipe.data.image_size
     elif path.is_file():
         spec = teacher.model_copy(update={"weights": "none"})
         model, weights = build_model(spec, len(data.classes), size), path
-        load_state(model, load_weights(path), what=f"teacher file {path}")
+        load_state(model, path, what=f"teacher file {path}")
+        _same_labels(_file_labels(path), data, f"the teacher file {path}")
     else:
         raise UsageError(f"teacher.source {source!r} is neither a run folder nor a weights file")
     return TeacherSource(model, size, None), str(weights)
 
 
-def _same_labels(run: Run, data: TaggedImages) -> None:
-    if run.classes != list(data.classes):
-        unknown = sorted(set(data.classes) - set(run.classes))
+def _file_labels(path: Path) -> list[str] | None:
+    """The labels that our own weights files carry; None where a file does not say."""
+    if path.suffix != ".safetensors":
+        return None
+    with safe_open(path, "pt") as file:
+        names = (file.metadata() or {}).get("classes")
+    return None if names is None else names.split("\n")
+
+
+def _same_labels(labels: list[str] | None, data: TaggedImages, what: str) -> None:
+    if labels is not None and labels != list(data.classes):
+        unknown = sorted(set(data.classes) - set(labels))
         shown = f", among them not {unknown[0]!r}" if unknown else " in another order"
         raise UsageError(
-            f"the teacher in {run.path} knows {len(run.classes)} labels{shown}; the data has {len(data.classes)}. "
+            f"{what} knows {len(labels)} labels{shown}; the data has {len(data.classes)}. "
             "Fine-tune a teacher on this data: `--teacher MODEL`"
         )
 

@@ -68,6 +68,8 @@ class TeacherCache:
             tensors["embeddings"] = torch.cat(packed)
         size = sum(tensor.nbytes for tensor in tensors.values())
         self.on = size * self.epochs <= LARGEST_BYTES
-        if self.on:
-            write_atomic(self._file(epoch), lambda temporary: save_file(tensors, temporary))
         self._fresh = []
+        if self.on:
+            self.on = False  # unless the disk takes it
+            write_atomic(self._file(epoch), lambda temporary: save_file(tensors, temporary))
+            self.on = True

@@ -17,7 +17,7 @@ DECIDED = {
     "OF1": "harmonic mean of OP and OR",
     "CP": "precision, mean over classes",
     "CR": "recall, mean over classes",
-    "CF1": "harmonic mean of CP and CR",
+    "CF1": "mean over classes of the F1 of each",
 }
 
 

@@ -22,9 +22,11 @@ from mlkdc.engine.teacher import choose_teacher
 from mlkdc.errors import Interrupted, MlkdcError, UsageError
 from mlkdc.images import load_square
 from mlkdc.models import build_model
+from mlkdc.pipeline import evaluate_run
 from mlkdc.recipe import Recipe
 
 Tiny = Callable[..., Recipe]
+TINY_TRAIN = {"epochs": 2, "batch_size": 8, "optimizer": "adamw", "lr": 0.003}
 
 
 class Heard(Progress):
@@ -142,17 +144,60 @@ def test_teacher_file_of_another_architecture_or_label_set(vanilla: Path, tiny: 
     labels = tmp_path / "photos" / "labels.csv"
     labels.write_text(labels.read_text().replace("blue", "teal"))
     (tmp_path / "photos" / "classes.txt").write_text("red\ngreen\nteal\n")
-    with pytest.raises(UsageError, match="not 'teal'"):
+    with pytest.raises(UsageError, match=r"teacher in .* not 'teal'"):
         distill(choose_teacher(tiny(), str(vanilla)), out=tmp_path / "y")
+    spec = tiny().student.model_dump() | {"image_size": 32}
+    with pytest.raises(UsageError, match=r"teacher file .* not 'teal'"):
+        distill(choose_teacher(tiny(teacher=spec), str(vanilla / "model.safetensors")), out=tmp_path / "y")
     assert not (tmp_path / "x").exists()
     assert not (tmp_path / "y").exists()
     with pytest.raises(UsageError, match="did you mean resnet10t"):
         choose_teacher(tiny(), "resnet10x")
 
 
-def test_a_method_without_its_teacher(tiny: Tiny, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="--teacher"):
-        distill(tiny(teacher=None), out=tmp_path / "x")
+def test_what_cannot_work_is_told_before_anything_is_trained_or_written(tiny: Tiny, tmp_path: Path) -> None:
+    linear = tiny().student.model_dump() | {"head": {"kind": "linear"}}
+    lost = tiny().student.model_dump() | {"weights": "lost.safetensors"}
+    lost_teacher = tiny().teacher.model_dump() | {"weights": "lost.safetensors"}  # type: ignore[union-attr]
+    cases = {"--teacher": {"teacher": None}, "head.kind=compact": {"student": linear}}
+    cases |= {"lost.safetensors": {"student": lost}, "teacher.weights": {"teacher": lost_teacher}}
+    for said, changes in cases.items():
+        with pytest.raises(UsageError, match=said):
+            distill(tiny(**changes), out=tmp_path / "x")
+        assert not (tmp_path / "x").exists()
+        assert not list(tmp_path.glob("teacher-*"))
+    with pytest.raises(UsageError, match="no use for a teacher"):
+        choose_teacher(tiny(distill={"method": "vanilla"}), "resnet18")
+
+
+def test_teacher_and_student_may_differ_in_precision(tiny: Tiny, tmp_path: Path) -> None:
+    run = distill(tiny(train={**TINY_TRAIN, "epochs": 1, "precision": "bf16"}), out=tmp_path / "run")
+    assert run.finished
+
+
+def test_thresholds_and_scores_are_not_taken_from_trained_images(tiny: Tiny, photos: Path, tmp_path: Path) -> None:
+    recipe = tiny(distill={"method": "vanilla"})
+    recipe.data.train_splits = ["train", "val"]
+    results = distill(recipe, out=tmp_path / "run").results
+    assert (results["scored_on"], results["thresholds_from"]) == ("test", "test")
+    assert "mAP" not in (tmp_path / "run" / "metrics.jsonl").read_text()
+
+
+def test_evaluation_of_photos_without_a_split_uses_them_all(vanilla: Path, photos: Path, tmp_path: Path) -> None:
+    lines = [line.rpartition(",")[0] for line in (photos / "labels.csv").read_text().splitlines()]
+    (photos / "labels.csv").write_text("\n".join(lines) + "\n")
+    scores = evaluate_run(load_run(vanilla), str(photos))
+    assert scores["scored_on"] == "test"
+    assert sum(item["positives"] for item in scores["per_class"]) == sum(line.count("|") + 1 for line in lines[1:])
+
+
+def test_resume_drops_what_was_logged_after_the_checkpoint(tiny: Tiny, tmp_path: Path) -> None:
+    run = distill(tiny(distill={"method": "vanilla"}), out=tmp_path / "run")
+    (run.path / "results.json").unlink()
+    with (run.path / "metrics.jsonl").open("a") as log:
+        log.write('{"epoch": 3, "st')
+    distill(None, resume=run.path)
+    assert [json.loads(line)["epoch"] for line in (run.path / "metrics.jsonl").read_text().splitlines()] == [1, 2]
 
 
 def test_folder_in_use_says_both_ways_on(vanilla: Path, tiny: Tiny, tmp_path: Path) -> None:
@@ -185,6 +230,7 @@ def test_bad_images_are_named_and_left_out_only_when_asked(tiny: Tiny, photos: P
     run = distill(recipe, out=tmp_path / "x", progress=heard)
     assert sorted(Path(name).name for name in run.results["data"]["skipped"]) == ["001.png", "003.png"]
     assert sum("left out" in line for line in heard.lines) == 2
+    evaluate_run(run, None)
 
 
 def test_a_label_that_training_never_sees(tiny: Tiny, photos: Path, tmp_path: Path) -> None:

@@ -66,6 +66,18 @@ def test_unknown_recipe_names_the_nearest() -> None:
         load_recipe("l2d-moblenet")
 
 
+def test_a_changed_method_does_not_keep_the_weights_of_the_old_one() -> None:
+    assert load_recipe("quickstart").distill.weights
+    assert load_recipe("quickstart", ["distill.method=vanilla"]).distill.weights == {}
+    assert load_recipe("quickstart", ["distill.method=mld", "distill.weights.mld=7"]).distill.weights == {"mld": 7}
+    assert load_recipe("quickstart", ["distill.weights.mld=7"]).distill.weights["cd"]
+
+
+def test_paths_are_not_read_as_yaml() -> None:
+    path = "/data/photos #1: trip"
+    assert load_recipe("quickstart", overrides={"data": {"path": path}}).data.path == path
+
+
 def test_settings_reach_into_sections_and_keep_the_rest() -> None:
     values = apply_settings({"train": {"epochs": 1, "lr": 1.0}}, ["train.epochs=20", "student.model=repvgg_a0"])
     assert values == {"train": {"epochs": 20, "lr": 1.0}, "student": {"model": "repvgg_a0"}}
@@ -82,6 +94,10 @@ def test_extends_is_found_beside_the_file_and_among_the_shipped(tmp_path: Path) 
     (tmp_path / "lost.yaml").write_text("extends: nowhere\n")
     with pytest.raises(UsageError, match="nowhere"):
         load_recipe(tmp_path / "lost.yaml")
+    (tmp_path / "a.yaml").write_text("extends: b\n")
+    (tmp_path / "b.yaml").write_text("extends: a\n")
+    with pytest.raises(UsageError, match="extends"):
+        load_recipe(tmp_path / "a.yaml")
 
 
 def test_not_yaml_is_one_sentence(tmp_path: Path) -> None:
