@@ -89,16 +89,22 @@ def test_every_box_shows_its_handwritten_digit(data: TaggedImages):
     assert np.median(others) < 0.45
 
 
-def test_sizes_and_polarity_vary(data: TaggedImages):
-    heights, sides = [], []
+def test_sizes_and_contrasts_vary_and_each_digit_has_its_hue(data: TaggedImages):
+    heights, contrasts, hues = [], [], []
     for sample in data.samples:
-        pixels = np.asarray(Image.open(sample.image).convert("L"), float)
+        pixels = np.asarray(Image.open(sample.image), float)
         for box in sample.boxes:
             heights.append(box.bottom - box.top)
-            inside = pixels[int(box.top) : int(box.bottom), int(box.left) : int(box.right)]
-            sides.append(np.median(pixels) < inside.mean())
-    assert np.quantile(heights, 0.95) > 2.5 * np.quantile(heights, 0.05)
-    assert 0.25 < np.mean(sides) < 0.75
+            inside = pixels[int(box.top) : int(box.bottom), int(box.left) : int(box.right)].reshape(-1, 3)
+            order = inside.sum(1).argsort()
+            ink = inside[order[-len(order) // 5 :]].mean(0) - inside[order[: len(order) // 5]].mean(0)
+            contrasts.append(ink.mean())
+            red, green, blue = ink
+            hue = np.degrees(np.arctan2(np.sqrt(3) * (green - blue), 2 * red - green - blue))
+            hues.append(abs((hue - 36 * box.label + 180) % 360 - 180))
+    assert np.quantile(heights, 0.95) > 2 * np.quantile(heights, 0.05)
+    assert np.quantile(contrasts, 0.95) > 1.5 * np.quantile(contrasts, 0.05)
+    assert np.median(hues) < 12
 
 
 def test_seed_decides_everything(data: TaggedImages, empty_cache: Path):
