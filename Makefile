@@ -16,7 +16,7 @@ demo: setup
 	$(BIN)/mlkdc run --recipe quickstart
 
 test: setup
-	$(BIN)/pytest
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto
 
 lint: setup
 	$(BIN)/ruff check .
