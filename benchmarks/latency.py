@@ -26,7 +26,7 @@ def main() -> None:
         if not (run / "export" / "onnx-fp32").is_dir():
             call(["mlkdc", "export", str(run), "--target", "onnx"])
     raw = RESULTS.with_suffix(".raw.json")
-    call(["mlkdc", "bench", *map(str, runs), "--out", str(raw)])
+    call(["mlkdc", "bench", *map(str, runs), "--passes", "2", "--out", str(raw)])
     figures = json.loads(raw.read_text())
     raw.unlink()
     models = {}
