@@ -98,7 +98,8 @@ def quickstart(rows: Rows) -> list[str]:
         f"Test split, {rows[0]['data']['images']['test']} images, {rows[0]['data']['classes']} labels, in %; mean and "
         f"sample standard deviation over the seeds. Teacher: {NICE[teacher['model']]}, mAP "
         f"{teacher['metrics']['mAP']:.2f}, the same for all seeds. Both students see the same images the same number "
-        "of times. The scenes' difficulty and the recipe were tuned by hand with seed 0's validation and test figures in "
+        "of times. The scenes' difficulty and the recipe were tuned by hand with seed 0's "
+        "validation and test figures in "
         "sight, so the level flatters; the comparison is between equal budgets. Minutes are of the student's training "
         "alone, with other trainings on the machine.",
         compared(rows),
@@ -155,8 +156,8 @@ def latency(study: dict[str, Any]) -> list[str]:
     ]
     return [
         "## The best student beside its teacher: latency",
-        "; ".join(described)
-        + ". Best means the highest mAP of all rows above, on the images it is scored on. Batch 1; each row in processes of its own, rows interleaved; median over "
+        "; ".join(described) + ". Best means the highest mAP of all rows above, on the "
+        "images it is scored on. Batch 1; each row in processes of its own, rows interleaved; median over "
         f"{study['rows'][0]['passes']} processes of {study['rows'][0]['runs']} timed calls.",
         table(header, lines),
         f"```\npython benchmarks/latency.py runs/corel5k/{models['student']['run']} runs/corel5k/{teacher}\n```",
