@@ -6,6 +6,7 @@ Writes benchmarks/results/latency.json.
 """
 
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from study import call
 from mlkdc.resources import write_json
 from mlkdc.runtime import Manifest
 
-RESULTS = Path(__file__).parent / "results" / "latency.json"
+RESULTS = Path(os.path.relpath(Path(__file__).parent)) / "results" / "latency.json"
 
 
 def main() -> None:

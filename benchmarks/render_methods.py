@@ -17,8 +17,9 @@ little; signs that agree in all seeds say more. The rows with a part of a method
 the first 30 % of training, since in a short one those hold the student back ([decisions.md](decisions.md)).
 Where a method does not help MobileNetV2, the reason: shown by a row where there is one, else supposed. `mskd`
 and `uskd`: their own weights belong to long schedules, and here outweigh the cross-entropy; with a tenth of RSD
-and SSD `mskd` does not lose. `mld`: the teacher is right nearly always, so that its probabilities tell little
-that the labels do not; with BCE divided by the batch, where MLD counts ten times as much, it is no better.
+and SSD `mskd` does not lose on average, nor does `uskd` with a tenth. `mld`: the teacher is right nearly always, so
+that its probabilities tell little that the labels do not; with BCE divided by the batch, where MLD counts ten times
+as much, it gains nothing either. `mulsupcon`: within the scatter.
 `ps-kd`: its targets are up to 0.8 of what the student said an epoch earlier, and of four epochs most are early.
 `dlb`: half of every batch is the last one's, so that in as many steps it sees half as many views. `ud`: its
 self-teacher knows nothing that the student does not.
@@ -145,10 +146,12 @@ def photos(rows: Rows) -> list[str]:
         f"{len(rows[0]['mAP_by_epoch'])} epochs; EfficientNet-Lite0 from ImageNet weights, the others from random "
         "ones. L2D with weights 10, 10, 10 on its terms: a short schedule (benchmarks/corel5k.yaml).",
         *_students(rows),
-        "With one or two seeds a difference below half a point says nothing. Students from random weights see far too "
-        "few photos here to be useful; they are compared, not recommended. The teacher's forward pass is in the "
-        "minutes of whichever run met its views first, the others read its outputs from the cache, and two trainings "
-        "shared the machine at a time: the minutes tell the order of magnitude only.",
+        "With one or two seeds a difference below half a point says nothing, and the seeds' own differences are "
+        "larger. `mskd` with its own weights loses here as on the digits, where a tenth of RSD and SSD did not. "
+        "Students from random weights see far too few photos here to be useful; they are compared, not recommended. "
+        "The teacher's forward pass is in the minutes of whichever run met its views first, the others read its "
+        "outputs from the cache, and two trainings shared the machine at a time: the minutes tell the order of "
+        "magnitude only.",
         _commands("corel5k --data PHOTOS --weights WEIGHTS", rows),
         origin(rows),
     ]
