@@ -48,3 +48,8 @@ def nearest(name: str, valid: Iterable[str], how_many: int = 3) -> str:
         return f"did you mean {' or '.join(close)}?"
     shown = ", ".join(names[:20])
     return f"valid: {shown}{', ...' if len(names) > 20 else ''}"
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of what another library says, or its error's name where it says nothing."""
+    return str(error).strip().partition("\n")[0] or type(error).__name__

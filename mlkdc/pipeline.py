@@ -2,25 +2,23 @@
 
 import json
 import sys
-from collections.abc import Iterator
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from mlkdc.artefacts import artefact_lines, artefacts
 from mlkdc.bench import BASELINE, Row, artefact_rows, bench
 from mlkdc.engine import Progress, Run, distill, load_run
 from mlkdc.engine.checked import check_names
 from mlkdc.engine.score import score
 from mlkdc.errors import RecipeError, UsageError
 from mlkdc.export import export_run
-from mlkdc.export.targets import load_target, target_names
-from mlkdc.images import SUFFIXES
+from mlkdc.export.targets import load_target, split_name, target_names
 from mlkdc.recipe import Bench, Recipe
 from mlkdc.report import write_report
 from mlkdc.resources import write_json
-from mlkdc.runtime import open_artefact, predict_files
+from mlkdc.runtime.base import RUNTIMES
 from mlkdc.runtime.machine import machine, versions
 from mlkdc.runtime.manifest import Manifest
 
@@ -34,7 +32,7 @@ def check_recipe(recipe: Recipe) -> None:
         faults += error.faults
     for target in recipe.targets:
         try:
-            load_target(target)
+            split_name(target)
         except UsageError as error:
             faults.append(f"targets: {error}")
     if faults:
@@ -59,43 +57,18 @@ def run_all(
     progress = progress or Progress()
     if recipe is not None:
         check_recipe(recipe)
-        _check_packages(recipe.targets)
+        for target in recipe.targets:  # now, not after the training
+            load_target(split_name(target)[0]).check_installed()
     run = distill(recipe, out=out, resume=resume, command=command, progress=progress)
     for target in run.recipe.targets:
         progress.say(f"exporting to {target}")
-        folder = export_run(run, target)
+        name, precision = split_name(target)
+        folder = export_run(run, name, precision=precision, say=progress.say)
         for line in artefact_lines(Manifest.load(folder)):
             progress.say(f"  {line}")
     progress.say("measuring latency")
     bench_paths([run.path], command=command, progress=progress)
     return run, write_report(run.path)
-
-
-def _check_packages(targets: list[str]) -> None:
-    """Raise UsageError now, not after the training, for a target that could not be exported to."""
-    for target in map(load_target, targets):
-        missing = [package for package in target.packages if find_spec(package) is None]
-        if missing:
-            raise UsageError(
-                f"exporting to {target.name} needs {', '.join(missing)}: `pip install 'mlkdc[{target.extra}]'`"
-            )
-
-
-def artefacts(run: Run) -> list[Path]:
-    """The run's exported artefact folders, by name."""
-    return sorted(path.parent for path in (run.path / "export").glob("*/manifest.json"))
-
-
-def newest_artefact(run: Run) -> Path:
-    """The run's artefact that was written last, of those that passed their parity check.
-
-    Raises:
-        UsageError: it has none.
-    """
-    found = [folder for folder in artefacts(run) if Manifest.load(folder).status == "ok"]
-    if not found:
-        raise UsageError(f"{run.path} has no exported model; make one with `mlkdc export {run.path} --target onnx`")
-    return max(found, key=lambda folder: (folder / "manifest.json").stat().st_mtime)
 
 
 def bench_paths(
@@ -158,28 +131,6 @@ def bench_table(figures: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
     return header, rows
 
 
-def artefact_lines(manifest: Manifest) -> list[str]:
-    """What was merged and how equal the artefact is, in two or three lines."""
-    merge, parity = manifest.merge, manifest.parity
-    lines = [
-        f"merged: {merge['branches']} branches, {merge['conv_bn']} conv+BN, normalisation "
-        f"{'into the first convolution' if merge['normalization'] else 'kept as operations'}; largest logit "
-        f"difference {merge['max_logit_difference']:.1e}",
-    ]
-    for part in ("backbone", "head"):
-        lines.append(
-            f"{part}: parameters {merge[f'params_{part}_before'] / 1e6:.2f} M -> "
-            f"{merge[f'params_{part}_after'] / 1e6:.2f} M, multiply-adds {merge[f'macs_{part}_before'] / 1e6:.1f} M -> "
-            f"{merge[f'macs_{part}_after'] / 1e6:.1f} M"
-        )
-    lines.append(
-        f"parity on {parity['images']} images: largest probability difference "
-        f"{parity['max_probability_difference']:.1e}, label flips {parity['label_flips']}, mAP "
-        f"{parity['mAP_artefact']:.2f} against {parity['mAP_torch']:.2f}: {manifest.status}"
-    )
-    return lines
-
-
 def summary_rows(run: Run) -> tuple[list[str], list[list[str]]]:
     """The closing table of `mlkdc run`: teacher, student and each artefact, with accuracy, size and latency."""
     results = run.results
@@ -229,58 +180,22 @@ def evaluate_run(run: Run, data_path: str | None) -> dict[str, Any]:
     return {**scores, "thresholds_from": run.results["thresholds_from"]}
 
 
-def image_files(paths: list[Path]) -> list[Path]:
-    """The files themselves, and the images of folders (not of their subfolders), sorted.
-
-    Raises:
-        UsageError: a path is missing, or a folder holds no image.
-    """
-    files = []
-    for path in paths:
-        if path.is_dir():
-            found = sorted(item for item in path.iterdir() if item.suffix.lower() in SUFFIXES)
-            if not found:
-                raise UsageError(f"{path} holds no image; expected files ending in {', '.join(SUFFIXES)}")
-            files += found
-        elif path.is_file():
-            files.append(path)
-        else:
-            raise UsageError(f"{path}: no such image file or folder")
-    return files
-
-
-def predict_labels(
-    artefact: Path, paths: list[Path], *, top: int | None = None, allow_failed: bool = False
-) -> Iterator[tuple[Path, list[tuple[str, float]]]]:
-    """For each image its labels and probabilities, most probable first.
-
-    Labels at or above their tuned thresholds, or the ``top`` most probable ones.
-    """
-    session = open_artefact(artefact, allow_failed=allow_failed)
-    manifest = session.manifest
-    thresholds = np.array(manifest.thresholds)
-    for path in image_files(paths):
-        row = predict_files(session, [path])[0]
-        order = np.argsort(-row, kind="stable")
-        chosen = order[:top] if top else [index for index in order if row[index] >= thresholds[index]]
-        yield path, [(manifest.classes[index], float(row[index])) for index in chosen]
-    session.close()
-
-
 def check_machine() -> dict[str, Any]:
     """What `mlkdc doctor` shows: the machine, versions, and for each target whether it is ready."""
     targets = []
-    for name in target_names():
-        target = load_target(name)
-        missing = [package for package in target.packages if find_spec(package) is None]
-        found = versions(target.packages)
+    for target in map(load_target, target_names()):
+        missing = target.missing()
+        found = versions(target.distributions)
         found.pop("python")
+        why = RUNTIMES.get(target.runtime).cannot_run()
         targets.append(
             {
-                "target": name,
+                "target": target.name,
                 "state": f"missing {', '.join(missing)}" if missing else "ready",
+                "precisions": ", ".join(target.precisions),
+                "here": "-" if missing else f"export only: {why}" if why else "export and run",
                 "versions": ", ".join(f"{package} {number}" for package, number in found.items()),
-                "install": f"pip install 'mlkdc[{target.extra}]'" if missing else "",
+                "install": target.install if missing else "",
             }
         )
     return {

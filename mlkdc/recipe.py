@@ -108,6 +108,15 @@ class Bench(Section):
     threads: list[int] = Field([1, 2], min_length=1)
 
 
+class Export(Section):
+    """How int8 models are made, and what they may lose."""
+
+    calibration: int = Field(256, ge=1, description="pictures of the training split that ranges are estimated on")
+    equalize: bool = Field(False, description="even out the channels' ranges over layers before quantising")
+    max_drop: float | None = Field(None, ge=0, description="allowed fall of mAP, in points; null = the target's")
+    max_class_drop: float | None = Field(None, ge=0, description="allowed fall of a class's AP; null = the target's")
+
+
 class Recipe(Section):
     """Everything one run needs."""
 
@@ -119,7 +128,8 @@ class Recipe(Section):
     teacher: Teacher | None = None
     distill: Distill = Field(default_factory=Distill)
     train: Train = Field(default_factory=Train)
-    targets: list[str] = Field(["onnx"], min_length=1, description="what `mlkdc run` exports to")
+    targets: list[str] = Field(["onnx"], min_length=1, description="what `mlkdc run` exports to: onnx, openvino-int8")
+    export: Export = Field(default_factory=Export)
     bench: Bench = Field(default_factory=Bench)
 
     def hash(self) -> str:

@@ -17,6 +17,17 @@ FORMAT = 1
 LEAST_RUNS = 200
 TIMEOUT_SECONDS = 900
 AGREEMENT = 0.10
+RUNTIMES = (
+    "onnxruntime",
+    "openvino",
+    "ai-edge-litert",
+    "executorch",
+    "ncnn",
+    "tensorrt",
+    "tensorrt-rtx",
+    "coremltools",
+)
+PACKAGES = ("mlkdc", "numpy", "torch", *RUNTIMES)
 
 Measured = dict[str, Any] | str  # what a worker printed, or why it could not
 
@@ -64,7 +75,7 @@ def bench(
         "command": command,
         "when": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": machine(),
-        "versions": versions(["mlkdc", "numpy", "onnxruntime", "torch"]),
+        "versions": versions(PACKAGES),
         "image_size": image_size,
         "rows": lines,
     }

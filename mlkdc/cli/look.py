@@ -141,5 +141,6 @@ def doctor(as_json: bool) -> None:
         f"{machine['device']}"
     )
     click.echo("  ".join(f"{name} {version}" for name, version in found["versions"].items()) + "\n")
-    rows = [[item["target"], item["state"], item["versions"], item["install"]] for item in found["targets"]]
-    click.echo(table(["target", "state", "versions", "to install"], rows))
+    keys = ("target", "state", "precisions", "here", "versions", "install")
+    rows = [[item[key] for key in keys] for item in found["targets"]]
+    click.echo(table(["target", "state", "precisions", "on this machine", "versions", "to install"], rows))

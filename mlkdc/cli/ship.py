@@ -2,22 +2,29 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import click
 
 from mlkdc.cli.shared import command_line, data_option, make_progress, pick_run, run_argument, say, table
+from mlkdc.errors import MlkdcError, UsageError
 
 
 @click.command()
-@run_argument
+@click.argument("folder", required=False, type=click.Path(path_type=Path), metavar="[RUN|ARTEFACT]")
 @data_option
 @click.option("--json", "as_json", is_flag=True, help="Everything, as JSON.")
-def evaluate(run_folder: Path | None, data_path: str | None, as_json: bool) -> None:
-    """Score a run: mAP, F1s at 0.5 and at tuned thresholds, per class."""
+@click.option("--allow-failed", is_flag=True, help="Score an artefact although it failed its parity check.")
+def evaluate(folder: Path | None, data_path: str | None, as_json: bool, allow_failed: bool) -> None:
+    """Score a run, or an artefact through its own runtime: mAP, F1s at 0.5 and at tuned thresholds, per class."""
+    from mlkdc.artefacts import evaluate_artefact
     from mlkdc.pipeline import evaluate_run
 
-    run = pick_run(run_folder)
-    scores = evaluate_run(run, data_path)
+    if folder is not None and (folder / "manifest.json").is_file():
+        _tell_unverified(folder)
+        scores = evaluate_artefact(folder, data_path, allow_failed=allow_failed)
+    else:
+        scores = evaluate_run(pick_run(folder), data_path)
     if as_json:
         click.echo(json.dumps(scores, indent=2))
         return
@@ -37,29 +44,47 @@ def evaluate(run_folder: Path | None, data_path: str | None, as_json: bool) -> N
 
 @click.command()
 @run_argument
-@click.option("--target", "targets", multiple=True, default=["onnx"], show_default=True, help="May be repeated.")
-@click.option("--precision", default="fp32", show_default=True)
+@click.option("--target", "targets", multiple=True, default=["onnx"], show_default=True, help="Repeat, or `all`.")
+@click.option("--precision", "precisions", multiple=True, help="Repeat, or `all`; default: each target's first.")
 @click.option("--dynamic", is_flag=True, help="Any batch size instead of 1.")
 @click.option("--uint8", is_flag=True, help="Take uint8 pixels instead of float32.")
+@click.option("--max-drop", type=click.FloatRange(min=0), help="Allowed fall of mAP in points.")
+@click.option("--max-class-drop", type=click.FloatRange(min=0), help="Allowed fall of the worst class's AP in points.")
+@click.option("--equalize", is_flag=True, help="Even out channels over layers before int8: for RepVGG.")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder; default: RUN/export/TARGET-PRECISION.")
 def export(
     run_folder: Path | None,
     targets: tuple[str, ...],
-    precision: str,
-    dynamic: bool,
+    precisions: tuple[str, ...],
     uint8: bool,
-    out: Path | None,
+    **options: Any,
 ) -> None:
-    """Merge, export and prove equal to the torch model."""
-    from mlkdc.export import export_run
-    from mlkdc.pipeline import artefact_lines
+    """Merge, export and prove equal to the torch model.
+
+    An int8 model that loses more than allowed is quantised again with more care, step by step.
+    """
+    from mlkdc.artefacts import artefact_lines
+    from mlkdc.export import choices, export_several
     from mlkdc.runtime.manifest import Manifest
 
+    wanted = choices(targets, precisions)
+    if len(wanted) > 1 and options["out"]:
+        raise UsageError("--out names one folder; leave it out where several artefacts are exported")
     run = pick_run(run_folder)
-    for target in targets:
-        dtype = "uint8" if uint8 else "float32"
-        folder = export_run(run, target, precision=precision, dynamic=dynamic, input_dtype=dtype, out=out)
-        click.echo("\n".join([*artefact_lines(Manifest.load(folder)), str(folder)]))
+    options["input_dtype"] = "uint8" if uint8 else "float32"
+    faults = []
+    for (target, precision), made in export_several(run, wanted, say=say, **options):
+        if isinstance(made, Path):
+            click.echo("\n".join([*artefact_lines(Manifest.load(made)), str(made)]))
+            continue
+        if len(wanted) == 1:
+            raise made
+        faults.append(made)
+        click.echo(f"{target}-{precision}: {'skipped' if made.exit_code == 2 else 'failed'}: {made}")
+    failed = [fault for fault in faults if fault.exit_code != 2]
+    if failed or len(faults) == len(wanted):
+        kind = MlkdcError if failed else UsageError
+        raise kind(f"{len(faults)} of {len(wanted)} exports failed or were skipped")
 
 
 @click.command()
@@ -111,14 +136,23 @@ def predict(
     images: tuple[Path, ...], artefact: Path | None, top: int | None, as_json: bool, allow_failed: bool
 ) -> None:
     """Labels of images, by an exported artefact."""
-    from mlkdc.pipeline import newest_artefact, predict_labels
+    from mlkdc.artefacts import newest_artefact, predict_labels
 
     if artefact is None:
         artefact = newest_artefact(pick_run(None))
         say(f"model: {artefact}")
+    _tell_unverified(artefact)
     for path, labels in predict_labels(artefact, list(images), top=top, allow_failed=allow_failed):
         if as_json:
             click.echo(json.dumps({"image": str(path), "labels": dict(labels)}))
         else:
             named = "  ".join(f"{name} {probability:.3f}" for name, probability in labels)
             click.echo(f"{path}: {named or '(no label above its threshold)'}")
+
+
+def _tell_unverified(artefact: Path) -> None:
+    from mlkdc.runtime import Manifest
+
+    manifest = Manifest.load(artefact)
+    if manifest.status == "unverified":
+        say(f"note: {artefact} was exported where its runtime could not run ({manifest.parity.get('reason')})")

@@ -92,8 +92,9 @@ def distill(**given: Any) -> None:
 @_options
 def run(**given: Any) -> None:
     """Everything: teacher, student, export, parity check, latency, report."""
+    from mlkdc.artefacts import newest_artefact
     from mlkdc.engine.processes import several
-    from mlkdc.pipeline import newest_artefact, run_all, summary_rows
+    from mlkdc.pipeline import run_all, summary_rows
 
     if several():
         raise UsageError(

@@ -43,7 +43,12 @@ def score(
     if thresholds is None:
         on = probabilities if scored == tuned else predict(model, ImageStore(data.split(tuned), size))
         thresholds = tune_thresholds(data.targets(tuned), on)
-    targets = data.targets(scored)
+    return {"thresholds_from": tuned, **summarize(data, scored, probabilities, thresholds)}
+
+
+def summarize(data: TaggedImages, split: str, probabilities: np.ndarray, thresholds: np.ndarray) -> dict[str, Any]:
+    """Metrics in percent and per-class figures of probabilities ``[n, q]`` for the pictures of a split."""
+    targets = data.targets(split)
     scores = evaluate(targets, probabilities, thresholds)
     per_class = [
         {"name": name, "AP": ap, "positives": int(positives), "threshold": float(threshold)}
@@ -52,8 +57,7 @@ def score(
         )
     ]
     return {
-        "scored_on": scored,
-        "thresholds_from": tuned,
+        "scored_on": split,
         "thresholds": [float(value) for value in thresholds],
         "metrics": scores.summary,
         "classes_without_positive": scores.classes_without_positive,

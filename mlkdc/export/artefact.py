@@ -1,137 +1,284 @@
 """A run becomes an artefact folder: merged, exported, compared, and put in place only when it is whole."""
 
+import shutil
 import tempfile
-from datetime import datetime
-from importlib.util import find_spec
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import torch
 
+from mlkdc.data.store import ImageStore
 from mlkdc.engine.runs import Run
-from mlkdc.errors import MlkdcError, UsageError, nearest
-from mlkdc.export.exporters import EXPORTERS, INPUT, OUTPUT, Job
-from mlkdc.export.merge import MergeReport, merge
-from mlkdc.export.parity import ask_both, compare
-from mlkdc.export.targets import Target, load_target
-from mlkdc.runtime.machine import versions
-from mlkdc.runtime.manifest import NAME as MANIFEST
-from mlkdc.runtime.manifest import Manifest, describe_files
-from mlkdc.types import Preprocess
+from mlkdc.errors import MlkdcError, UsageError, first_line, nearest
+from mlkdc.export.describe import describe
+from mlkdc.export.equalize import equalize as even_out
+from mlkdc.export.exporters import EXPORTERS, Built, Job, Quantization
+from mlkdc.export.guard import Climb, climb
+from mlkdc.export.merge import merge
+from mlkdc.export.parity import ask, compare, make_reference, pixels_of
+from mlkdc.export.sensitivity import sensitivity, weighted_modules
+from mlkdc.export.targets import Target, Tolerance, load_target
+from mlkdc.runtime.base import RUNTIMES
+from mlkdc.runtime.manifest import Manifest, is_artefact
 
 INPUT_DTYPES = ("float32", "uint8")
+CALIBRATION_SEED = 0
+# Enough to rank layers by; each layer takes a pass over them.
+SENSITIVITY_IMAGES = 64
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is asked for: see :func:`export_run`."""
+
+    run: Run
+    target: Target
+    precision: str
+    tolerance: Tolerance
+    dynamic: bool
+    input_dtype: str
+    equalize: bool
+    say: Callable[[str], None]
 
 
 def export_run(
     run: Run,
     target: str,
     *,
-    precision: str = "fp32",
+    precision: str | None = None,
     dynamic: bool = False,
     input_dtype: str = "float32",
+    max_drop: float | None = None,
+    max_class_drop: float | None = None,
+    equalize: bool = False,
     out: Path | None = None,
+    say: Callable[[str], None] = lambda text: None,
 ) -> Path:
     """Merge a run's model, export it, and compare it with the original on real pictures.
+
+    An int8 export that loses too much climbs the ladder of :func:`mlkdc.export.guard.climb`; where no step holds, an
+    fp16 artefact is made beside it if the target has that precision.
 
     Args:
         run: finished.
         target: name of a shipped target.
-        precision: one of the target's.
+        precision: one of the target's; None = its first.
         dynamic: any batch size instead of 1.
         input_dtype: ``float32`` or ``uint8``; RGB in 0..255 both.
+        max_drop, max_class_drop: allowed fall of mAP and of the worst class's AP, in points; None = the recipe's,
+            else the target's.
+        equalize: even out channels over layers before int8 (:func:`mlkdc.export.equalize.equalize`), also where the
+            recipe does not ask for it.
         out: the artefact folder; default ``RUN/export/TARGET-PRECISION``. An artefact that is there is replaced
             once the new one is whole.
+        say: called with a line of news.
 
     Returns:
         The artefact folder.
 
     Raises:
-        UsageError: unknown target, precision or dtype, a package is missing (says what to install), ``out`` holds
-            something else than an artefact, or the run's data is gone.
-        MlkdcError: merging or exporting failed (nothing is written), or the artefact's answers are out of the
-            target's tolerance (it is kept, marked as failed).
+        UsageError: unknown target, precision or dtype, a package is missing (says what to install), the target cannot
+            take a batch of any size, ``out`` holds something else than an artefact, or the run's data is gone.
+        MlkdcError: merging or exporting failed (nothing is written), or the artefact's answers are out of
+            tolerance (it is kept, marked as failed).
     """
     spec = load_target(target)
-    spec.tolerance(precision)  # raises where there is none
+    precision = precision or next(iter(spec.precisions))
+    tolerance = _tolerance(spec, precision, run, max_drop, max_class_drop)
     if input_dtype not in INPUT_DTYPES:
         raise UsageError(f"unknown input type {input_dtype!r}; {nearest(input_dtype, INPUT_DTYPES)}")
-    _check_installed(spec)
+    if input_dtype not in spec.dtypes:
+        known = " or ".join(spec.dtypes)
+        raise UsageError(f"target {target} takes pixels as {known} only, got {input_dtype}; leave out --uint8")
+    if dynamic and not spec.dynamic:
+        raise UsageError(f"target {target} takes one picture at a time; leave out --dynamic, or export to onnx")
+    spec.check_installed()
     folder = out or run.path / "export" / f"{target}-{precision}"
     _check_replaceable(folder)
-    try:
-        manifest = _build(run, spec, folder, precision, dynamic, input_dtype)
-    except OSError as error:
-        raise MlkdcError(f"could not write {folder}: {error.strerror or error}; nothing there was changed") from error
-    if manifest.status == "failed":
-        raise MlkdcError(
-            f"{folder} does not answer like the torch model and is marked as failed: {manifest.parity['reason']}"
-        )
-    return folder
+    request = Request(run, spec, precision, tolerance, dynamic, input_dtype, equalize, say)
+    manifest = _write(request, folder)
+    if manifest.status != "failed":
+        return folder
+    failure = f"{folder} does not answer like the torch model and is marked as failed: {manifest.parity['reason']}"
+    if precision != "int8" or "fp16" not in spec.precisions:
+        raise MlkdcError(failure + ("; ship fp32" if precision == "int8" else ""))
+    say(f"{failure}; fp16 instead")
+    return export_run(
+        run,
+        target,
+        precision="fp16",
+        dynamic=dynamic,
+        input_dtype=input_dtype,
+        max_drop=max_drop,
+        max_class_drop=max_class_drop,
+        out=out and out.with_name(f"{out.name}-fp16"),
+        say=say,
+    )
 
 
-def _build(run: Run, target: Target, folder: Path, precision: str, dynamic: bool, input_dtype: str) -> Manifest:
-    """Build, compare and put in place, whatever the comparison says."""
-    model, data, results = run.model(), run.data(), run.results
-    size = model.preprocess.size
-    merged, report = merge(model, size)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    # A folder in a folder: artefacts of a run are looked for one level deep, so that what an export that was
-    # killed leaves behind is never taken for one.
-    with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as name:
-        scratch = Path(name)
-        built = scratch / "artefact"
-        built.mkdir()
-        job = Job(merged, built, target, precision, (1, 3, size, size), input_dtype, dynamic, len(run.classes))
-        files = EXPORTERS.get(target.format)(job)
-        manifest = _describe(run, job, report, model.preprocess, files)
-        manifest.save(built)
-        answers = ask_both(built, model, data, results["data"].get("skipped", ()), scratch)
-        manifest.parity = compare(answers, np.array(manifest.thresholds), target.tolerance(precision))
-        manifest.status = "ok" if manifest.parity["passed"] else "failed"
-        manifest.save(built)
-        if folder.exists():
-            folder.rename(scratch / "replaced")
-        built.rename(folder)
-    return manifest
-
-
-def _check_installed(target: Target) -> None:
-    missing = [package for package in target.packages if find_spec(package) is None]
-    if missing:
-        raise UsageError(
-            f"target {target.name} needs {', '.join(missing)}, not installed; run: pip install 'mlkdc[{target.extra}]'"
-        )
+def _tolerance(
+    spec: Target, precision: str, run: Run, max_drop: float | None, max_class_drop: float | None
+) -> Tolerance:
+    own = run.recipe.export
+    if precision == "int8":
+        max_drop = own.max_drop if max_drop is None else max_drop
+        max_class_drop = own.max_class_drop if max_class_drop is None else max_class_drop
+    given = {"map": max_drop, "class_ap": max_class_drop}
+    return spec.tolerance(precision).model_copy(update={key: v for key, v in given.items() if v is not None})
 
 
 def _check_replaceable(folder: Path) -> None:
-    if folder.exists() and not (folder / MANIFEST).is_file() and (not folder.is_dir() or any(folder.iterdir())):
+    empty = folder.is_dir() and not any(folder.iterdir())
+    if folder.exists() and not empty and not is_artefact(folder):
         raise UsageError(f"{folder} is not an artefact and is not replaced; name another folder with --out")
 
 
-def _describe(run: Run, job: Job, report: MergeReport, preprocess: Preprocess, files: list[str]) -> Manifest:
-    packages = ("mlkdc", "torch", "torchvision", "timm", *job.target.packages)
-    return Manifest(
-        name=run.recipe.name,
-        target=job.target.name,
-        runtime=job.target.runtime,
-        precision=job.precision,
-        files=describe_files(job.folder, files),
-        classes=list(run.classes),
-        thresholds=list(run.results["thresholds"]),
-        preprocess={
-            "size": preprocess.size,
-            "mean": list(preprocess.mean),
-            "std": list(preprocess.std),
-            "resize": preprocess.resize,
-            "color": "RGB",
-            "range": "0..255",
-        },
-        input={"name": INPUT, "shape": list(job.input_shape), "dtype": job.input_dtype},
-        output={"name": OUTPUT, "shape": [1, job.classes], "dtype": "float32"},
-        dynamic_batch=job.dynamic,
-        recipe_hash=run.recipe.hash(),
-        versions=versions(packages),
-        created=datetime.now().astimezone().isoformat(timespec="seconds"),
-        merge=report.flat(),
-        parity={},
-        status="ok",
-    )
+def _write(request: Request, folder: Path) -> Manifest:
+    """Build, compare and put in place, whatever the comparison says."""
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        # A folder in a folder: artefacts of a run are looked for one level deep, so that what an export that was
+        # killed leaves behind is never taken for one.
+        with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as name:
+            scratch = Path(name)
+            builder = Builder(request, scratch)
+            manifest = builder.quantized() if request.precision == "int8" else builder.build(None)
+            _put(builder.folder, folder, scratch / "replaced")
+    except OSError as error:
+        raise MlkdcError(f"could not write {folder}: {error.strerror or error}; nothing there was changed") from error
+    return manifest
+
+
+def _put(made: Path, folder: Path, aside: Path) -> None:
+    """Move ``made`` to ``folder``; what was there goes aside, and back if that fails."""
+    replaced = folder.exists()
+    if replaced:
+        folder.rename(aside)
+    try:
+        made.rename(folder)
+    except OSError:
+        if replaced:
+            aside.rename(folder)
+        raise
+
+
+def _built(job: Job) -> Built:
+    """What the exporter wrote; whatever the libraries below raise, one sentence of ours."""
+    target = job.target
+    try:
+        return EXPORTERS.get(target.format)(job)
+    except (MlkdcError, MemoryError):
+        raise
+    except ImportError as error:
+        raise UsageError(f"target {target.name}: {first_line(error)}; to install it anew: {target.install}") from error
+    except Exception as error:  # torch, and seven converters, each raise their own
+        raise MlkdcError(
+            f"could not export to {target.name} ({type(error).__name__}: {first_line(error)}); "
+            "try another precision or target, and report this"
+        ) from error
+
+
+class Builder:
+    """Makes artefacts of one request, one after another, in ``scratch/artefact``."""
+
+    def __init__(self, request: Request, scratch: Path) -> None:
+        self.request, self.scratch = request, scratch
+        self.folder = scratch / "artefact"
+        self.data = request.run.data()
+        self.model = request.run.model()
+        self.size = self.model.preprocess.size
+        self.merged, self.report = merge(self.model, self.size)
+
+    @cached_property
+    def reference(self) -> Any:
+        """The torch model's answers, once for all steps."""
+        return make_reference(self.model, self.data, self.request.run.recipe.data.train_splits)
+
+    def build(self, quantization: Quantization | None) -> Manifest:
+        """Export, compare, and write the manifest; what was in the folder before is gone."""
+        request = self.request
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self.folder.mkdir()
+        job = Job(
+            self.merged,
+            self.folder,
+            request.target,
+            request.precision,
+            (1, 3, self.size, self.size),
+            request.input_dtype,
+            request.dynamic,
+            len(request.run.classes),
+            quantization,
+        )
+        built = _built(job)
+        manifest = describe(request.run, job, self.report, self.model.preprocess, built)
+        manifest.save(self.folder)
+        manifest.parity, manifest.status = self._compare(manifest)
+        manifest.save(self.folder)
+        return manifest
+
+    def _compare(self, manifest: Manifest) -> tuple[dict[str, Any], Any]:
+        """``parity`` and ``status``; where the runtime cannot run here, of the runtime that stands in for it."""
+        target, why = self.request.target, RUNTIMES.get(manifest.runtime).cannot_run()
+        if why and not target.proxy:
+            return {"passed": None, "reason": f"not compared: {manifest.runtime} {why}"}, "unverified"
+        asked = self.folder
+        if why and target.proxy:
+            asked = self.scratch / "proxy"
+            shutil.rmtree(asked, ignore_errors=True)
+            shutil.copytree(self.folder, asked)
+            replace(manifest, runtime=target.proxy, details={**manifest.details, "proxy": True}).save(asked)
+        answers = ask(asked, self.reference.pixels, self.scratch)
+        parity = compare(self.reference, answers, np.array(manifest.thresholds), self.request.tolerance)
+        parity["by"] = target.proxy if why else manifest.runtime
+        if not why or not parity["passed"]:
+            return parity, "ok" if parity["passed"] else "failed"
+        note = f"{manifest.runtime} {why}: {target.proxy} was asked instead, with the graph it is built from"
+        return {**parity, "reason": note}, "unverified"
+
+    def quantized(self) -> Manifest:
+        """The first step of the ladder that holds, else the one that lost least."""
+        export = self.request.run.recipe.export
+        evened = self.request.equalize or export.equalize
+        images = self.calibration(export.calibration)
+        if evened:
+            pairs = even_out(self.merged, torch.from_numpy(images[:1]).float())
+            self.request.say(f"  equalised {pairs} pairs of layers")
+        manifests: list[Manifest] = []
+
+        def build(how: Quantization) -> dict[str, Any]:
+            manifests.append(self.build(how))
+            return manifests[-1].parity
+
+        how, steps = climb(
+            Climb(
+                images,
+                weighted_modules(self.merged, torch.from_numpy(images[:1]).float()),
+                lambda: sensitivity(self.merged, images[:SENSITIVITY_IMAGES], per_channel=True),
+                build,
+                self.request.say,
+            )
+        )
+        # The ladder's last attempt is in the folder, which need not be the one that lost least.
+        manifest = manifests[-1] if how.keep == tuple(steps[-1]["keep"]) and how.clip == steps[-1]["clip"] else None
+        manifest = manifest or self.build(how)
+        calibration = {"images": len(images), "split": "train", "seed": CALIBRATION_SEED}
+        manifest.quantization = {"calibration": calibration, "equalize": evened, "steps": steps}
+        manifest.save(self.folder)
+        return manifest
+
+    def calibration(self, count: int) -> np.ndarray:
+        """``uint8[n, 3, s, s]``: pictures of the training split, the same for every export of this run.
+
+        Raises:
+            UsageError: there is no training picture.
+        """
+        if "train" not in self.data.splits:
+            raise UsageError(f"{self.data.root} has no training image to calibrate int8 on; export another precision")
+        samples = self.data.split("train")
+        chosen = np.random.default_rng(CALIBRATION_SEED).permutation(len(samples))[:count]
+        return pixels_of(ImageStore([samples[index] for index in sorted(chosen)], self.size))

@@ -20,7 +20,7 @@ from torch.utils._pytree import tree_leaves
 _aten = torch.ops.aten
 
 
-class _Trace(TorchDispatchMode):
+class Trace(TorchDispatchMode):
     """Every operator of the forwards run inside, and how many operators take each tensor.
 
     Tensors are told apart by ``id``; they are kept alive, so that none is given to a later tensor.
@@ -46,13 +46,14 @@ class _Trace(TorchDispatchMode):
         return all(self.uses[id(tensor)] == 1 for tensor in tensors)
 
 
-def _trace(model: nn.Module, image: Tensor) -> _Trace:
-    with torch.no_grad(), _Trace() as trace:
+def trace_of(model: nn.Module, image: Tensor) -> Trace:
+    """Watch one forward pass."""
+    with torch.no_grad(), Trace() as trace:
         model(image)
     return trace
 
 
-def _conv_of(model: nn.Module, trace: _Trace) -> dict[int, nn.Conv2d]:
+def conv_of(model: nn.Module, trace: Trace) -> dict[int, nn.Conv2d]:
     """By the id of a weight: the convolution that owns it, where that weight is used as it is, and once."""
     convs = {id(m.weight): m for m in model.modules() if isinstance(m, nn.Conv2d)}
     return {key: conv for key, conv in convs.items() if trace.once(conv.weight)}
@@ -73,7 +74,7 @@ class Tally:
 
 def tally(model: nn.Module, image: Tensor) -> Tally:
     """Count what runs in ``model(image)``."""
-    trace = _trace(model, image)
+    trace = trace_of(model, image)
     made = {id(out) for _, out in trace.of(_aten.convolution.default)}
     inputs = [args[0] for args, _ in trace.of(_aten.native_batch_norm.default)]
     lone = sum(features.ndim == 4 and id(features) not in made for features in inputs)
@@ -107,8 +108,8 @@ def fold_batchnorm(model: nn.Module, image: Tensor) -> None:
         model: in eval mode, called with ``image``.
         image: ``float[1, 3, s, s]`` for the forward pass that is watched.
     """
-    trace = _trace(model, image)
-    convs = _conv_of(model, trace)
+    trace = trace_of(model, image)
+    convs = conv_of(model, trace)
     sources = {id(out): args for args, out in trace.of(_aten.convolution.default)}
     norms = {id(m.running_mean): m for m in model.modules() if isinstance(m, nn.BatchNorm2d)}
     for args, _ in trace.of(_aten.native_batch_norm.default):
@@ -154,8 +155,8 @@ def fold_input_scale(model: nn.Module, image: Tensor, scale: Tensor) -> bool:
     Returns:
         False, and nothing is changed, where anything but an ungrouped convolution takes the image.
     """
-    trace = _trace(model, image)
-    convs = _conv_of(model, trace)
+    trace = trace_of(model, image)
+    convs = conv_of(model, trace)
     padded = {id(args[0]): out for args, out in trace.of(_aten.constant_pad_nd.default) if not any(args[2:])}
     taken = padded.get(id(image), image)
     if taken is not image and not trace.once(image):

@@ -1,12 +1,15 @@
 """Export targets: one YAML file each among the shipped files in ``export``."""
 
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mlkdc.errors import UsageError, nearest
 from mlkdc.resources import shipped
+from mlkdc.runtime import cuda
 
 
 class Tolerance(BaseModel):
@@ -16,7 +19,8 @@ class Tolerance(BaseModel):
 
     probability: float = Field(ge=0, le=1, description="largest difference of a probability")
     label_flips: float = Field(ge=0, le=100, description="per cent of the decisions (images x labels)")
-    map: float = Field(ge=0, le=100, description="difference of mAP, in per cent points")
+    map: float = Field(ge=0, le=100, description="fall of mAP, in per cent points")
+    class_ap: float = Field(ge=0, le=100, description="fall of the worst class's AP, in per cent points")
 
 
 class Target(BaseModel):
@@ -29,9 +33,19 @@ class Target(BaseModel):
     format: str = Field(description="name of the exporter")
     runtime: str = Field(description="name of the runtime that loads it")
     extra: str = Field(description="the pip extra that brings what it needs")
-    packages: list[str] = Field(min_length=1, description="what must be importable")
+    packages: list[str] = Field(min_length=1, description="what must be installed; a|b: one of the two")
+    gpu_packages: list[str] = Field([], description="those of them that do nothing without an NVIDIA GPU")
     opset: int | None = Field(None, description="of formats that have one")
-    precisions: dict[str, Tolerance] = Field(min_length=1)
+    layout: Literal["NCHW", "NHWC"] = Field("NCHW", description="of the input, as the runtime's users expect it")
+    dynamic: bool = Field(False, description="whether a batch of any size can be asked for")
+    dtypes: list[Literal["float32", "uint8"]] = Field(
+        ["float32", "uint8"], min_length=1, description="what the pixels can be given as"
+    )
+    proxy: str | None = Field(
+        None, description="the runtime that is compared where its own cannot run; it loads a file of the same artefact"
+    )
+    unverified: str = Field("", description="what mlkdc's authors could not run, told by the manifest")
+    precisions: dict[str, Tolerance] = Field(min_length=1, description="the first is the default")
 
     def tolerance(self, precision: str) -> Tolerance:
         """The tolerance of one precision.
@@ -44,6 +58,29 @@ class Target(BaseModel):
             raise UsageError(f"target {self.name} has no precision {precision!r}; {known}")
         return self.precisions[precision]
 
+    def missing(self) -> list[str]:
+        """The packages that must be installed and are not."""
+        return [names.split("|")[0] for names in self.packages if not any(map(self._usable, names.split("|")))]
+
+    def _usable(self, package: str) -> bool:
+        installed = find_spec(package.replace("-", "_")) is not None
+        return installed and (package not in self.gpu_packages or cuda.available())
+
+    def check_installed(self) -> None:
+        """Raise UsageError, with the line that installs them, where packages are missing."""
+        if missing := self.missing():
+            raise UsageError(f"target {self.name} needs {', '.join(missing)}, not installed; run: {self.install}")
+
+    @property
+    def install(self) -> str:
+        """The command that installs what the target needs."""
+        return f"pip install 'mlkdc[{self.extra}]'"
+
+    @property
+    def distributions(self) -> list[str]:
+        """All packages by name, alternatives included."""
+        return [name for names in self.packages for name in names.split("|")]
+
 
 def _files() -> dict[str, Path]:
     return {path.stem: path for path in sorted(shipped("export").glob("*.yaml"))}
@@ -52,6 +89,19 @@ def _files() -> dict[str, Path]:
 def target_names() -> list[str]:
     """The names of all shipped targets, sorted."""
     return list(_files())
+
+
+def split_name(name: str) -> tuple[str, str]:
+    """Target and precision of ``openvino-int8``; the target's first precision of ``openvino``.
+
+    Raises:
+        UsageError: no such target or precision.
+    """
+    head, _, tail = name.rpartition("-")
+    if name not in _files() and head in _files():
+        load_target(head).tolerance(tail)
+        return head, tail
+    return name, next(iter(load_target(name).precisions))
 
 
 def load_target(name: str) -> Target:

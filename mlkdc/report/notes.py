@@ -42,7 +42,9 @@ def _on_artefacts(collected: dict[str, Any]) -> list[str]:
     found = []
     trained = collected["results"].get("recipe_hash")
     for name, manifest in collected["artefacts"].items():
-        if manifest["status"] != "ok":
+        if manifest["status"] == "unverified":
+            found.append(f"{name} was not run by its own runtime: {manifest['parity']['reason'].rstrip('.')}.")
+        elif manifest["status"] != "ok":
             reason = manifest["parity"].get("reason") or "it differs from the torch model"
             found.append(f"{name} failed its parity check and must not be shipped: {reason.rstrip('.')}.")
         if manifest.get("recipe_hash") not in (None, trained):

@@ -61,6 +61,7 @@ def _view(collected: dict[str, Any]) -> dict[str, Any]:
         "tolerances": tables.tolerances(collected["artefacts"]),
         "artefact_table": tables.artefacts(collected["artefacts"]),
         "scatter": _scatter(collected["latency"]),
+        "ladders": tables.ladders(collected["artefacts"]),
         "merges": tables.merges(collected["artefacts"]),
         "class_columns": [part for part in (classes[:half], classes[half:]) if part],
         "class_table": tables.class_table(results),

@@ -86,11 +86,11 @@ def _latency_row(row: dict[str, Any]) -> list[str]:
 def artefacts(manifests: dict[str, dict[str, Any]]) -> Table:
     """What was exported, and how it compares with the torch model."""
     head = ["artefact", "parity", "images", "largest difference", "label flips", "mAP torch, %", "mAP artefact, %"]
-    head += ["size, MB", "runtime", "input"]
+    head += ["worst class, points", "size, MB", "runtime", "input"]
     rows = []
     for name, manifest in manifests.items():
         parity = manifest["parity"]
-        verdict = "ok" if manifest["status"] == "ok" else "FAILED"
+        verdict = {"ok": "ok", "failed": "FAILED"}.get(manifest["status"], manifest["status"])
         given = manifest["input"]
         batch = "n" if manifest["dynamic_batch"] else "1"
         shape = "×".join([batch, *(str(side) for side in given["shape"][1:])])
@@ -103,12 +103,40 @@ def artefacts(manifests: dict[str, dict[str, Any]]) -> Table:
                 number(parity.get("label_flips"), 0),
                 number(parity.get("mAP_torch")),
                 number(parity.get("mAP_artefact")),
+                _worst_class(parity),
                 megabytes(file_bytes(manifest)),
                 manifest["runtime"],
                 f"{given['dtype']} {shape}",
             ]
         )
-    return Table(head, rows, "llrrrrrrll")
+    return Table(head, rows, "llrrrrrrrll")
+
+
+def _worst_class(parity: dict[str, Any]) -> str:
+    """The class whose AP fell most, and by how much."""
+    fall = parity.get("worst_class_drop")
+    return DASH if fall is None or parity.get("worst_class") is None else f"{-fall:+.2f} {parity['worst_class']}"
+
+
+def ladders(manifests: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
+    """For each int8 artefact what was tried, step by step, until the loss was small enough."""
+    found = []
+    head = ["step", "layers in float", "mAP, %", "fall of mAP", "worst class, points", "enough"]
+    for name, manifest in manifests.items():
+        rows = [
+            [
+                step["step"],
+                ", ".join(step["keep"]) or "none",
+                number(step["mAP_artefact"]),
+                number(step["mAP_drop"]),
+                _worst_class(step),
+                "yes" if step["passed"] else "no",
+            ]
+            for step in (manifest["quantization"] or {}).get("steps", [])
+        ]
+        if rows:
+            found.append({"name": name, "table": Table(head, rows, "llrrrl")})
+    return found
 
 
 def tolerances(manifests: dict[str, dict[str, Any]]) -> list[str]:
@@ -117,6 +145,7 @@ def tolerances(manifests: dict[str, dict[str, Any]]) -> list[str]:
         "probability": "probability by {:g}",
         "label_flips": "{:g} % of the decisions",
         "map": "mAP by {:g} points",
+        "class_ap": "the worst class's AP by {:g} points",
     }
     told: dict[str, list[str]] = {}
     for name, manifest in manifests.items():
@@ -145,6 +174,7 @@ def _merged(merge: dict[str, Any]) -> list[tuple[str, str]]:
         ("parallel branches merged", number(merge.get("branches"), 0)),
         ("convolution + batch norm", number(merge.get("conv_bn"), 0)),
         ("input normalisation", folded),
+        ("head", "what only its queries decide computed once" if merge.get("head") else "nothing to fold"),
         ("largest logit difference", difference(merge.get("max_logit_difference"))),
     ]
 

@@ -26,7 +26,12 @@ class Backend(ABC):
 
     @abstractmethod
     def run(self, batch: np.ndarray) -> np.ndarray:
-        """Probabilities ``[n, q]`` of a batch in the artefact's dtype; n is 1 unless the batch is dynamic."""
+        """Probabilities ``[n, q]`` of a batch in the artefact's dtype and layout; n is 1 unless that is dynamic."""
+
+    @staticmethod
+    def cannot_run() -> str | None:
+        """Why this machine can never run it (``needs an NVIDIA GPU``), or None. Imports nothing heavy."""
+        return None
 
     def close(self) -> None:  # noqa: B027 - most runtimes free their model when the last reference goes
         """Free what the runtime holds."""

@@ -10,6 +10,7 @@ from mlkdc.resources import file_sha256, write_json
 
 FORMAT = 1
 NAME = "manifest.json"
+_KEYS = {"input": {"name", "shape", "layout", "dtype"}, "output": {"name", "shape", "dtype"}}
 
 
 @dataclass
@@ -25,12 +26,16 @@ class Manifest:
         classes: label names, in output order.
         thresholds: one per class; a label is given when its probability is at least this.
         preprocess: size, mean, std, resize, color, range: how a picture becomes the input.
-        input: name, shape (static batch written as 1) and dtype (``float32`` or ``uint8``, both 0..255).
+        input: name, shape (static batch written as 1), layout (``NCHW`` or ``NHWC``) and dtype (``float32`` or
+            ``uint8``, both 0..255).
         output: name, shape, dtype.
         dynamic_batch: whether more than one image may be given at once.
         merge: what re-parameterisation merged, and its largest output difference.
-        parity: the comparison with the torch model.
-        status: ``ok`` or ``failed``: a failed artefact is kept for inspection and refused for use.
+        parity: the comparison with the torch model: answers, decisions, mAP and the worst class.
+        details: what else this target needs (a GPU's compute capability, the version that built an engine).
+        quantization: for int8: calibration images, and each step that was tried with its figures.
+        status: ``ok``; ``failed``: kept for inspection and refused for use; ``unverified``: its runtime cannot run
+            where it was exported, ``parity`` says what was compared instead.
     """
 
     name: str
@@ -49,7 +54,9 @@ class Manifest:
     created: str
     merge: dict[str, Any]
     parity: dict[str, Any]
-    status: Literal["ok", "failed"] = "failed"
+    details: dict[str, Any]
+    quantization: dict[str, Any] | None
+    status: Literal["ok", "failed", "unverified"] = "failed"
     format: int = FORMAT
 
     def save(self, folder: Path) -> None:
@@ -80,7 +87,7 @@ class Manifest:
     def _check(self, path: Path) -> None:
         records = {"input": self.input, "output": self.output, **self.files}
         for name, record in records.items():
-            keys = {"name", "shape", "dtype"} if name in ("input", "output") else {"sha256", "bytes"}
+            keys = _KEYS.get(name, {"sha256", "bytes"})
             if not isinstance(record, dict) or not keys <= set(record):
                 raise UsageError(f"{path}: {name!r} lacks one of {', '.join(sorted(keys))}; export the run again")
         counts = len(self.classes), len(self.thresholds), self.output["shape"][-1]
@@ -91,6 +98,8 @@ class Manifest:
             )
         if self.input["dtype"] not in ("float32", "uint8"):
             raise UsageError(f"{path}: expected input dtype float32 or uint8, got {self.input['dtype']!r}")
+        if self.input["layout"] not in ("NCHW", "NHWC"):
+            raise UsageError(f"{path}: expected input layout NCHW or NHWC, got {self.input['layout']!r}")
 
     @property
     def size_bytes(self) -> int:
@@ -100,7 +109,7 @@ class Manifest:
     @property
     def image_size(self) -> int:
         """Input width and height in pixels."""
-        return int(self.input["shape"][-1])
+        return int(self.input["shape"][2])
 
     def verify(self, folder: Path) -> None:
         """Compare every recorded file with what lies in ``folder``.
@@ -131,6 +140,15 @@ class Manifest:
 def describe_files(folder: Path, names: list[str]) -> dict[str, dict[str, Any]]:
     """The ``files`` entry of a manifest for the named files of ``folder``."""
     return {name: {"sha256": file_sha256(folder / name), "bytes": (folder / name).stat().st_size} for name in names}
+
+
+def is_artefact(folder: Path) -> bool:
+    """Whether a folder holds a manifest of ours, of whatever version; other tools name files manifest.json too."""
+    try:
+        values = json.loads((folder / NAME).read_text())
+    except (OSError, ValueError):
+        return False
+    return isinstance(values, dict) and {"format", "runtime", "files", "classes"} <= set(values)
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -24,7 +24,7 @@ class Session:
         """One call of the runtime, unchecked: what :mod:`mlkdc.runtime.worker` times.
 
         Args:
-            batch: ``[1, 3, s, s]``, or ``[n, 3, s, s]`` with a dynamic batch, in the artefact's dtype.
+            batch: one image, or any number with a dynamic batch, in the artefact's layout and dtype.
         """
         return self._backend.run(batch)
 
@@ -66,10 +66,12 @@ class Session:
             whole = (images >= 0) & (images <= 255) & (images == np.floor(images))
             if not whole.all():
                 raise UsageError("this artefact takes uint8 pixels: expected whole numbers in 0..255; round them")
+        if self.manifest.input["layout"] == "NHWC":
+            images = images.transpose(0, 2, 3, 1)
         return np.ascontiguousarray(images, dtype=dtype)
 
     def random_input(self, seed: int = 0) -> np.ndarray:
-        """``[1, 3, s, s]`` of uniform noise in 0..255, the same for every artefact of this size."""
+        """One picture of uniform noise in 0..255 in the artefact's layout, the same for every artefact of this size."""
         size = self.manifest.image_size
         noise = np.random.default_rng(seed).integers(0, 256, (1, 3, size, size), dtype=np.uint8)
         return self._converted(noise)
@@ -99,9 +101,9 @@ def open_artefact(folder: Path | str, *, threads: int | None = None, allow_faile
     """
     folder = Path(folder)
     manifest = Manifest.load(folder)
-    if manifest.status != "ok" and not allow_failed:
+    if manifest.status == "failed" and not allow_failed:
         reason = (manifest.parity or {}).get("reason") or "no reason was recorded"
-        raise UsageError(f"{folder} is a failed export ({reason}) and is not used; export the run again")
+        raise UsageError(f"{folder} is a failed export ({reason}) and is not used without --allow-failed")
     if threads is not None and threads < 1:
         raise UsageError(f"expected at least 1 thread, got {threads}")
     manifest.verify(folder)

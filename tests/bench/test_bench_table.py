@@ -154,7 +154,7 @@ def write_artefact(folder, **values) -> None:
         "classes": list("abc"),
         "thresholds": [0.5] * 3,
         "preprocess": {"size": 8},
-        "input": {"name": "image", "shape": [1, 3, 8, 8], "dtype": "float32"},
+        "input": {"name": "image", "shape": [1, 3, 8, 8], "layout": "NCHW", "dtype": "float32"},
         "output": {"name": "probabilities", "shape": [1, 3], "dtype": "float32"},
         "dynamic_batch": False,
         "recipe_hash": "",
@@ -162,6 +162,8 @@ def write_artefact(folder, **values) -> None:
         "created": "",
         "merge": {},
         "parity": {"reason": None},
+        "details": {},
+        "quantization": None,
         "status": "ok",
     }
     Manifest(**{**settings, **values}).save(folder)

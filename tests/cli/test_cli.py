@@ -3,11 +3,13 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,8 @@ import yaml
 from click.testing import CliRunner
 
 from mlkdc.cli import cli, main
+from mlkdc.errors import MlkdcError, UsageError
+from mlkdc.export.targets import target_names
 from mlkdc.recipe import Recipe
 
 
@@ -83,6 +87,29 @@ def test_doctor_says_what_is_ready(tmp_path: Path) -> None:
     found = json.loads(done.output)
     assert {item["target"]: item["state"] for item in found["targets"]}["onnx"] == "ready"
     assert found["machine"]["cores"] == len(os.sched_getaffinity(0))
+    assert {item["target"] for item in found["targets"]} == set(target_names())
+    assert all(item["precisions"] and item["here"] for item in found["targets"])
+
+
+def test_doctor_names_what_is_missing_and_what_cannot_run_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mlkdc.export.targets.find_spec", lambda name: None if name == "onnxslim" else name)
+    monkeypatch.setattr("mlkdc.runtime.backends.onnxruntime.OnnxRuntime.cannot_run", lambda: "needs luck")
+
+    def rows() -> dict[str, dict[str, str]]:
+        shown = json.loads(CliRunner().invoke(cli, ["doctor", "--json"]).output)
+        return {item["target"]: item for item in shown["targets"]}
+
+    assert rows()["onnx"]["state"] == "missing onnxslim"
+    assert rows()["onnx"]["install"] == "pip install 'mlkdc[onnx]'"
+    monkeypatch.setattr("mlkdc.export.targets.find_spec", lambda name: name)
+    assert (rows()["onnx"]["state"], rows()["onnx"]["here"]) == ("ready", "export only: needs luck")
+    assert f"onnxruntime {version('onnxruntime')}" in rows()["onnx"]["versions"]
+    # TensorRT itself does nothing without a GPU; TensorRT-RTX builds engines.
+    monkeypatch.setattr("mlkdc.runtime.cuda.available", lambda: False)
+    monkeypatch.setattr("mlkdc.export.targets.find_spec", lambda name: None if name == "tensorrt_rtx" else name)
+    assert rows()["tensorrt"]["state"] == "missing tensorrt-rtx"
+    monkeypatch.setattr("mlkdc.runtime.cuda.available", lambda: True)
+    assert rows()["tensorrt"]["state"] == "ready"
 
 
 def test_cp_then_validate_then_a_fault(tmp_path: Path, here: Callable[..., Done]) -> None:
@@ -134,7 +161,11 @@ def test_shipped_recipe_without_weights_says_which_file_to_supply(
 
 
 def test_the_whole_day(
-    tiny: Callable[..., Recipe], photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny: Callable[..., Recipe],
+    photos: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    here: Callable[..., Done],
 ) -> None:
     """run, then every later command on the run it made, without naming it."""
     recipe = tmp_path / "mine.yaml"
@@ -168,13 +199,97 @@ def test_the_whole_day(
     assert len(lines) == 48
     assert all(set(line["labels"]) == {"red", "green", "blue"} for line in lines)
 
+    artefact = str(run / "export" / "onnx-fp32")
+    through = json.loads(CliRunner().invoke(cli, ["evaluate", artefact, "--json"]).stdout)
+    assert through["scored_on"] == scores["scored_on"]
+    assert through["thresholds"] == scores["thresholds"]
+    assert through["metrics"] == pytest.approx(scores["metrics"], abs=1e-3)
+    elsewhere = json.loads(CliRunner().invoke(cli, ["evaluate", artefact, "--data", str(photos), "--json"]).stdout)
+    assert elsewhere["metrics"].keys() == through["metrics"].keys()
+    assert sum(item["positives"] for item in elsewhere["per_class"]) >= sum(
+        i["positives"] for i in through["per_class"]
+    )
+    _refusals(here, photos, Path(artefact), tmp_path)
+
     shown = CliRunner().invoke(cli, ["data", str(photos)])
     assert "images: train 30, val 9, test 9" in shown.output
 
 
-def test_main_turns_errors_into_exit_codes(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    from mlkdc.errors import MlkdcError
+def _refusals(here: Callable[..., Done], photos: Path, artefact: Path, tmp_path: Path) -> None:
+    """An artefact away from its run, and one that failed its check."""
+    image = str(next((photos / "images").iterdir()))
+    alone = shutil.copytree(artefact, tmp_path / "alone")
+    lost = here("evaluate", str(alone))
+    assert (lost.returncode, "say on what to score it: --data" in lost.stderr) == (2, True)
+    others = here("evaluate", str(alone), "--data", "digits")
+    assert (others.returncode, "knows 3 labels" in others.stderr) == (2, True)
 
+    values = json.loads((alone / "manifest.json").read_text())
+    values |= {"status": "failed", "parity": {**values["parity"], "reason": "made up"}, "thresholds": [0.0, 1.0, 0.0]}
+    (alone / "manifest.json").write_text(json.dumps(values))
+    for command in (("predict", image, "--model", str(alone)), ("evaluate", str(alone), "--data", str(photos))):
+        refused = here(*command)
+        assert refused.returncode == 2
+        assert "failed export (made up) and is not used without --allow-failed" in refused.stderr
+        assert here(*command, "--allow-failed").returncode == 0
+    # Labels at or above their thresholds, and no other.
+    named = here("predict", image, "--model", str(alone), "--allow-failed").stdout
+    assert set(re.findall(r"[a-z]+(?= [01]\.\d{3})", named)) == {
+        name for name, threshold in zip(values["classes"], values["thresholds"], strict=True) if not threshold
+    }
+
+
+def test_several_exports_go_on_where_one_cannot_be_made(
+    here: Callable[..., Done], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    asked: list[tuple[str, str]] = []
+    given: list[dict[str, object]] = []
+
+    def export(run: object, target: str, *, precision: str, **options: object) -> Path:
+        asked.append((target, precision))
+        given.append(options)
+        if target == "ncnn":
+            raise UsageError("target ncnn needs pnnx")
+        if precision == "int8":
+            raise MlkdcError("mAP fell")
+        return tmp_path / target
+
+    monkeypatch.setattr("mlkdc.export.several.export_run", export)
+    monkeypatch.setattr("mlkdc.cli.ship.pick_run", lambda folder: None)
+    monkeypatch.setattr("mlkdc.runtime.manifest.Manifest.load", lambda folder: None)
+    monkeypatch.setattr("mlkdc.artefacts.artefact_lines", lambda manifest: ["parity: ok"])
+
+    one = here("export", "--target", "onnx", "--target", "ncnn")
+    assert one.returncode == 0
+    assert asked == [("onnx", "fp32"), ("ncnn", "fp32")]
+    assert one.stdout.splitlines() == [
+        "parity: ok",
+        str(tmp_path / "onnx"),
+        "ncnn-fp32: skipped: target ncnn needs pnnx",
+    ]
+    defaults = {"input_dtype": "float32", "dynamic": False, "equalize": False, "max_drop": None, "max_class_drop": None}
+    assert given[0].items() >= defaults.items()
+    here("export", "--uint8", "--dynamic", "--equalize", "--max-drop", "0.25", "--max-class-drop", "7", "--out", "x")
+    wanted = {"input_dtype": "uint8", "dynamic": True, "equalize": True, "max_drop": 0.25, "max_class_drop": 7.0}
+    assert given[-1].items() >= (wanted | {"out": Path("x")}).items()
+    failed = here("export", "--target", "onnx", "--precision", "all")
+    assert failed.returncode == 1
+    assert "onnx-int8: failed: mAP fell" in failed.stdout
+    assert "1 of 2 exports failed or were skipped" in failed.stderr
+    twice = here("export", "--target", "onnx", "--target", "openvino", "--precision", "fp32", "--precision", "int9")
+    assert "has precision 'int9'" in twice.stderr
+    alone = here("export", "--target", "ncnn")
+    assert (alone.returncode, "needs pnnx" in alone.stderr) == (2, True)
+    asked.clear()
+    here("export", "--target", "all", "--precision", "int8")
+    assert asked
+    assert {precision for _, precision in asked} == {"int8"}
+    assert here("export", "--target", "all", "--out", "x").returncode == 2
+    wrong = here("export", "--target", "onnx", "--precision", "int4")
+    assert "target onnx has no precision 'int4'" in wrong.stderr
+
+
+def test_main_turns_errors_into_exit_codes(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     for error, code in ((MlkdcError("parity"), 1), (KeyboardInterrupt(), 130)):
 
         def fail(*_: object, error: BaseException = error, **__: object) -> None:

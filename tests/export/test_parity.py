@@ -3,23 +3,25 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from sklearn.metrics import average_precision_score
 from torch import nn
 
 from mlkdc.errors import UsageError
 from mlkdc.export import parity as comparing
-from mlkdc.export.parity import ROUNDING, Answers, compare
+from mlkdc.export.parity import ROUNDING, Reference, compare, make_reference
 from mlkdc.export.targets import Tolerance
 from mlkdc.images import load_square
 
-STRICT = Tolerance(probability=1e-4, label_flips=0, map=0.1)
-LOOSE = Tolerance(probability=1, label_flips=100, map=100)
+STRICT = Tolerance(probability=1e-4, label_flips=0, map=0.1, class_ap=1)
+LOOSE = Tolerance(probability=1, label_flips=100, map=100, class_ap=100)
 TARGETS = np.array([[1, 0], [0, 1], [1, 1], [0, 0]], dtype=np.uint8)
 TORCH = np.array([[0.9, 0.1], [0.2, 0.8], [0.6, 0.7], [0.1, 0.3]], dtype=np.float32)
 THRESHOLDS = np.array([0.5, 0.5])
 
 
 def parity(artefact, tolerance=STRICT, original=TORCH):
-    return compare(Answers("val", TARGETS, original, np.asarray(artefact, dtype=np.float32)), THRESHOLDS, tolerance)
+    reference = Reference("val", ["cat", "dog"], TARGETS, np.zeros((4, 3, 8, 8), dtype=np.uint8), original)
+    return compare(reference, np.asarray(artefact, dtype=np.float32), THRESHOLDS, tolerance)
 
 
 def test_equal_answers_pass():
@@ -63,8 +65,8 @@ def test_another_order_of_equal_answers_does_not_fail_an_export():
     original = 0.5 + np.float32([[0, 0], [0, 0], [1, 1], [0, 0]]) * ROUNDING / 4
     changed = 0.5 + np.float32([[1, 1], [1, 1], [0, 0], [0, 0]]) * ROUNDING / 4
     found = parity(changed, STRICT, original)
-    assert found["mAP_difference"] > 1
-    assert found["mAP_difference_beyond_rounding"] == 0
+    assert abs(found["mAP_torch"] - found["mAP_artefact"]) > 1
+    assert found["mAP_drop"] == found["worst_class_drop"] == 0
     assert found["passed"]
 
 
@@ -77,7 +79,7 @@ def test_a_fall_of_map_is_told():
     hits = TARGETS[order, 0]
     expected = np.mean([hits[: k + 1].mean() for k in np.flatnonzero(hits)])
     assert found["mAP_artefact"] == pytest.approx(100 * (expected + 1) / 2)
-    assert f"mAP {found['mAP_artefact']:.2f} against 100.00, allowed difference 1" in found["reason"]
+    assert f"mAP {found['mAP_artefact']:.2f} against 100.00, allowed fall 1" in found["reason"]
 
 
 def test_nan_fails_however_loose_the_tolerance():
@@ -89,25 +91,50 @@ def test_nan_fails_however_loose_the_tolerance():
     assert found["max_probability_difference"] is None
 
 
+def test_a_gain_of_map_is_no_fault():
+    changed = TORCH.copy()
+    changed[:, 0] = changed[::-1, 0]
+    found = parity(TORCH, LOOSE.model_copy(update={"map": 0, "class_ap": 0}), original=changed)
+    assert found["mAP_drop"] < 0
+    assert found["worst_class_drop"] <= 0
+    assert found["passed"]
+
+
+def test_the_worst_class_is_found_among_those_with_enough_positives():
+    random = np.random.default_rng(0)
+    targets = (random.random((60, 4)) < 0.4).astype(np.uint8)
+    targets[:, 3] = 0
+    targets[:5, 3] = 1  # too few to be judged
+    original = (0.3 * random.random((60, 4)) + 0.6 * targets).astype(np.float32)
+    changed = original.copy()
+    changed[:, 1] = random.random(60)
+    changed[:, 2] = 0.5 * changed[:, 2] + 0.5 * random.random(60)
+    changed[:, 3] = 1 - changed[:, 3]
+    reference = Reference("val", list("abcd"), targets, np.zeros((60, 3, 8, 8), dtype=np.uint8), original)
+    found = compare(reference, changed, np.full(4, 0.5), LOOSE.model_copy(update={"class_ap": 10}))
+    falls = [
+        100 * (average_precision_score(t, first) - average_precision_score(t, second))
+        for t, first, second in zip(targets.T, original.T, changed.T, strict=True)
+    ]
+    assert max(falls[:3]) == falls[1] < falls[3]
+    assert (found["worst_class"], found["classes_judged"]) == ("b", 3)
+    assert found["worst_class_drop"] == pytest.approx(falls[1], abs=1e-4)
+    assert f"AP of b fell by {falls[1]:.2f}, allowed 10" in found["reason"]
+
+
 @pytest.fixture
-def asked(make_run, wrap, tmp_path, monkeypatch):
-    """Ask both models about a run's pictures, without an artefact; returns the answers and the pictures shown."""
-    run = make_run(wrap(nn.Conv2d(3, 8, 3), channels=8))
-
-    def ask(leave_out=(), **changes):
-        shown = []
-        monkeypatch.setattr(comparing, "_run", lambda artefact, pixels, scratch: shown.extend(pixels))
-        data = replace(run.images, **changes)
-        return comparing.ask_both(tmp_path, run.model(), data, leave_out, tmp_path), shown
-
-    return run, ask
+def run(make_run, wrap):
+    return make_run(wrap(nn.Conv2d(3, 8, 3), channels=8))
 
 
-def test_the_pictures_are_the_validation_split_and_both_see_the_same(asked):
-    run, ask = asked
-    found, shown = ask()
+def ask(run, trained=("train",), **changes):
+    return make_reference(run.model(), replace(run.images, **changes), trained)
+
+
+def test_the_pictures_are_the_validation_split_and_both_see_the_same(run):
+    found = ask(run)
     expected = [load_square(sample.image, 64).transpose(2, 0, 1) for sample in run.images.split("val")]
-    assert np.array_equal(shown, expected)
+    assert np.array_equal(found.pixels, expected)
     assert np.array_equal(found.targets, run.images.targets("val"))
     assert found.split == "val"
     with torch.no_grad():
@@ -115,29 +142,42 @@ def test_the_pictures_are_the_validation_split_and_both_see_the_same(asked):
     np.testing.assert_allclose(found.torch, logits.sigmoid(), atol=1e-6)
 
 
-def test_many_pictures_are_spread_over_the_split(asked, monkeypatch):
+def test_many_pictures_are_spread_over_the_split(run, monkeypatch):
     monkeypatch.setattr(comparing, "IMAGES", 3)
-    run, ask = asked
-    found, shown = ask()
-    assert len(shown) == 3
+    monkeypatch.setattr(comparing, "LEAST_POSITIVES", 0)
+    found = ask(run)
+    assert len(found.pixels) == 3
     assert np.array_equal(found.targets, run.images.targets("val")[[0, 2, 5]])
 
 
-def test_pictures_that_training_left_out_are_left_out_here(asked, tmp_path):
-    run, ask = asked
+def test_a_rare_label_keeps_its_pictures(run, monkeypatch):
+    monkeypatch.setattr(comparing, "IMAGES", 2)
+    monkeypatch.setattr(comparing, "LEAST_POSITIVES", 1)
+    samples = [
+        replace(sample, labels=(0,) if index == 2 else ()) for index, sample in enumerate(run.images.split("val"))
+    ]
+    found = ask(run, samples=tuple(samples))
+    assert found.targets.tolist() == [[0, 0, 0], [1, 0, 0], [0, 0, 0]]
+
+
+def test_a_picture_that_cannot_be_read_is_named(run, tmp_path):
     bad = tmp_path / "bad.png"
     bad.write_bytes(b"no image")
     samples = list(run.images.samples)
     samples[1] = replace(samples[1], image=bad)
     with pytest.raises(UsageError, match=r"bad\.png: not an image"):
-        ask(samples=tuple(samples))
-    found, shown = ask([str(bad)], samples=tuple(samples))
-    assert len(shown) == len(found.targets) == 5
+        ask(run, samples=tuple(samples))
 
 
-def test_without_validation_pictures_the_test_split_is_taken(asked):
-    run, ask = asked
+def test_a_validation_split_that_was_trained_on_is_passed_over(run):
+    test = tuple(replace(sample, split="test") for sample in run.images.split("val"))
+    both = run.images.samples + test
+    assert ask(run, samples=both).split == "val"
+    assert ask(run, ("train", "val"), samples=both).split == "test"
+
+
+def test_without_validation_pictures_the_test_split_is_taken(run):
     samples = tuple(replace(sample, split="test") for sample in run.images.split("val"))
-    assert ask(samples=samples)[0].split == "test"
+    assert ask(run, samples=samples).split == "test"
     with pytest.raises(UsageError, match="no usable image"):
-        ask(samples=())
+        ask(run, samples=())

@@ -175,12 +175,27 @@ def test_artefact_table_holds_the_parity_check(full):
     for name, drop, passed in (("onnx-fp32", 0, True), ("onnx-fp16", 0.04, True), ("onnx-int8", 3.1, False)):
         source = manifest(name, [], drop, passed)
         parity = source["parity"]
-        verdict, images, largest, flips, torch, artefact, size, _, shape = rows[name]
+        verdict, images, largest, flips, torch, artefact, worst, size, _, shape = rows[name]
         assert verdict == ("ok" if passed else "FAILED")
         assert (int(images), int(flips)) == (parity["images"], parity["label_flips"])
         assert float(largest) == pytest.approx(parity["max_probability_difference"], rel=0.02)
         assert float(torch) == parity["mAP_torch"]
         assert float(artefact) == round(parity["mAP_artefact"], 2)
+        assert worst.split() == [f"{-parity['worst_class_drop']:+.2f}", "zebra"]
         assert float(size) == source["files"]["model.onnx"]["bytes"] / 1e6
         assert shape == "float32 1×3×224×224"
-    assert "probability by 0.001, 0.1 % of the decisions, mAP by 0.1 points" in full.text
+    assert (
+        "probability by 0.001, 0.1 % of the decisions, mAP by 0.1 points, the worst class's AP by 5 points" in full.text
+    )
+
+
+def test_the_steps_of_a_quantisation_are_shown_with_what_each_lost(full):
+    steps = manifest("onnx-int8", [])["quantization"]["steps"]
+    rows = full.table("step")
+    assert list(rows) == [step["step"] for step in steps]
+    for step in steps:
+        kept, found, fall, worst, enough = rows[step["step"]]
+        assert kept == (", ".join(step["keep"]) or "none")
+        assert (float(found), float(fall)) == (round(step["mAP_artefact"], 2), step["mAP_drop"])
+        assert worst == f"{-step['worst_class_drop']:+.2f} zebra"
+        assert enough == "no"

@@ -60,7 +60,7 @@ def make_artefact(tmp_path) -> Callable[..., Path]:
             "classes": ["red", "green", "blue"],
             "thresholds": [0.5, 0.5, 0.5],
             "preprocess": {"size": SIZE, "color": "RGB", "range": "0..255"},
-            "input": {"name": "image", "shape": [1, 3, SIZE, SIZE], "dtype": dtype},
+            "input": {"name": "image", "shape": [1, 3, SIZE, SIZE], "layout": "NCHW", "dtype": dtype},
             "output": {"name": "probabilities", "shape": [1, 3], "dtype": "float32"},
             "dynamic_batch": dynamic,
             "recipe_hash": "0" * 12,
@@ -68,6 +68,8 @@ def make_artefact(tmp_path) -> Callable[..., Path]:
             "created": "2026-01-01T00:00:00+00:00",
             "merge": {},
             "parity": {"passed": True, "reason": None},
+            "details": {},
+            "quantization": None,
             "status": "ok",
         }
         Manifest(**{**settings, **values}).save(folder)

@@ -105,8 +105,11 @@ def test_failed_export_is_refused_unless_asked_for(make_artefact, images):
         ({"files": {"../model.onnx": {"sha256": "", "bytes": 0}}}, "outside its folder"),
         ({"files": {"model.onnx": {}}}, "'model.onnx' lacks one of bytes, sha256"),
         ({"files": {}}, r"expected one \.onnx file"),
-        ({"input": {"name": "image"}}, "'input' lacks one of dtype, name, shape"),
-        ({"input": {"name": "image", "shape": [1, 3, 9, 9], "dtype": "float32"}}, "the manifest says input"),
+        ({"input": {"name": "image"}}, "'input' lacks one of dtype, layout, name, shape"),
+        (
+            {"input": {"name": "image", "shape": [1, 3, 9, 9], "layout": "NCHW", "dtype": "float32"}},
+            "the manifest says input",
+        ),
         ({"output": {"name": "p", "shape": [1, 3], "dtype": "float32"}}, "the manifest says output"),
         ({"dynamic_batch": True}, "'any', 3, 8, 8.*the graph has.*1, 3, 8, 8"),
     ],

@@ -1,0 +1,76 @@
+"""Core ML, on macOS."""
+
+import platform
+import warnings
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+
+from mlkdc.errors import UsageError
+from mlkdc.runtime.base import RUNTIMES, Backend
+from mlkdc.runtime.manifest import Manifest
+
+SUFFIX = ".mlpackage"
+
+
+@RUNTIMES.register("coreml")
+class CoreMl(Backend):
+    """A package on whatever Core ML finds best: Neural Engine, GPU or CPU. It offers no number of ``threads``."""
+
+    def __init__(self, folder: Path, manifest: Manifest, threads: int | None) -> None:
+        if why := self.cannot_run():
+            raise UsageError(f"{folder} {why}, this is {platform.system()}; there, or on iOS, it runs")
+        path = folder / _package(folder, manifest)
+        self._model = _load(path)
+        self._input, self._output = manifest.input["name"], manifest.output["name"]
+        expected = [
+            (record["name"], record["dtype"], list(record["shape"])) for record in (manifest.input, manifest.output)
+        ]
+        found = signature(self._model.get_spec())
+        if found != expected:
+            raise UsageError(f"{path}: the manifest says {expected}, the model has {found}; export the run again")
+
+    @staticmethod
+    def cannot_run() -> str | None:
+        return None if platform.system() == "Darwin" else "needs macOS"
+
+    def run(self, batch: np.ndarray) -> np.ndarray:
+        return self._model.predict({self._input: batch})[self._output]
+
+    def close(self) -> None:
+        del self._model
+
+
+def signature(spec: Any) -> list[tuple[str, str, list[int]]]:
+    """(name, dtype, shape) of the inputs and then the outputs of a ``Model`` message."""
+    found = []
+    for value in (*spec.description.input, *spec.description.output):
+        array = value.type.multiArrayType
+        kind = array.ArrayDataType.Name(array.dataType).lower() if value.type.HasField("multiArrayType") else "no array"
+        found.append((value.name, kind, list(array.shape)))
+    return found
+
+
+def _package(folder: Path, manifest: Manifest) -> str:
+    names = {PurePosixPath(name).parts[0] for name in manifest.files}
+    packages = sorted(name for name in names if name.endswith(SUFFIX))
+    if len(packages) != 1:
+        raise UsageError(f"{folder}: expected one {SUFFIX} in the manifest, got {', '.join(packages) or 'none'}")
+    return packages[0]
+
+
+def _load(path: Path) -> Any:
+    try:
+        import coremltools
+    except ImportError as error:
+        raise UsageError(
+            f"this artefact needs coremltools, which cannot be imported ({error}); run: pip install 'mlkdc[coreml]'"
+        ) from None
+    try:
+        with warnings.catch_warnings():
+            # A model that cannot be compiled is a warning when it is loaded, and an error when it is asked.
+            warnings.simplefilter("error", RuntimeWarning)
+            return coremltools.models.MLModel(str(path))
+    except Exception as error:  # its exception types share no base class but this one
+        raise UsageError(f"Core ML cannot load {path}: {error}") from error

@@ -1,0 +1,113 @@
+"""ExecuTorch on the CPU. Its Python bindings take and give torch tensors, so that torch is needed here."""
+
+from pathlib import Path
+from typing import Any, ClassVar
+from weakref import WeakSet
+
+import numpy as np
+
+from mlkdc.errors import UsageError
+from mlkdc.runtime.base import RUNTIMES, Backend
+from mlkdc.runtime.manifest import Manifest
+from mlkdc.runtime.quiet import quiet
+
+METHOD = "forward"
+
+
+@RUNTIMES.register("executorch")
+class ExecuTorch(Backend):
+    """A loaded method of a program.
+
+    ExecuTorch has one thread pool in a process, and a loaded method holds on to it: other threads than now can be
+    asked for only while nothing else is loaded.
+
+    Raises:
+        UsageError: also where the asked number of threads cannot be had.
+    """
+
+    _open: ClassVar[WeakSet["ExecuTorch"]] = WeakSet()
+
+    def __init__(self, folder: Path, manifest: Manifest, threads: int | None) -> None:
+        path = folder / _model_file(folder, manifest)
+        bindings = _bindings()
+        if threads:
+            self._set_threads(bindings, threads)
+        self._program, self._method = _load(path)
+        self._open.add(self)
+        _check_signature(path, self._method.metadata, manifest)
+
+    def run(self, batch: np.ndarray) -> np.ndarray:
+        import torch
+
+        return self._method.execute([torch.from_numpy(batch)])[0].numpy()
+
+    def close(self) -> None:
+        self._open.discard(self)
+        del self._method, self._program
+
+    @classmethod
+    def _set_threads(cls, bindings: Any, threads: int) -> None:
+        used = bindings._threadpool_get_thread_count()
+        if used == threads:
+            return
+        if cls._open:
+            raise UsageError(
+                f"cannot run ExecuTorch with {threads} threads: a model is open in this process with {used}, and all "
+                "share one pool; close it first, or use another process"
+            )
+        with quiet():
+            bindings._unsafe_reset_threadpool(threads)
+        if (used := bindings._threadpool_get_thread_count()) != threads:
+            raise UsageError(f"asked ExecuTorch for {threads} threads, it has {used}; leave out --threads")
+
+
+def _model_file(folder: Path, manifest: Manifest) -> str:
+    names = [name for name in manifest.files if name.endswith(".pte")]
+    if len(names) != 1:
+        raise UsageError(f"{folder}: expected one .pte file in the manifest, got {names or 'none'}")
+    return names[0]
+
+
+def _bindings() -> Any:
+    try:
+        with quiet():
+            from executorch.extension.pybindings import portable_lib
+    except ImportError as error:
+        raise UsageError(
+            f"this artefact needs ExecuTorch, which cannot be imported ({error}); run: pip install 'mlkdc[executorch]'"
+        ) from None
+    return portable_lib
+
+
+def _load(path: Path) -> tuple[Any, Any]:
+    """The program, which must live as long as its method, and the method."""
+    from executorch.runtime import Runtime
+
+    try:
+        with quiet():
+            program = Runtime.get().load_program(path)
+            if program.method_names != {METHOD}:
+                raise UsageError(f"{path}: expected one method, {METHOD}, got {sorted(program.method_names)}")
+            return program, program.load_method(METHOD)
+    except RuntimeError as error:
+        raise UsageError(
+            f"ExecuTorch cannot load {path}: {error}; it is damaged, or made for another version or backend"
+        ) from error
+
+
+def _check_signature(path: Path, meta: Any, manifest: Manifest) -> None:
+    """A program that takes or gives something else than the manifest says is refused. It names neither."""
+    for role, tensors, record in (
+        ("input", [meta.input_tensor_meta(i) for i in range(meta.num_inputs())], manifest.input),
+        ("output", [meta.output_tensor_meta(i) for i in range(meta.num_outputs())], manifest.output),
+    ):
+        found = [(_DTYPES.get(each.dtype(), "another type"), list(each.sizes())) for each in tensors]
+        expected = (record["dtype"], [1, *record["shape"][1:]])
+        if found != [expected]:
+            raise UsageError(
+                f"{path}: the manifest says {role} {expected}, the program has {found}; export the run again"
+            )
+
+
+# torch's numbers of the types that a model here may take or give.
+_DTYPES = {0: "uint8", 6: "float32"}
