@@ -8,7 +8,7 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from render_methods import by_method, digits, gains, photos
+from render_methods import by_method, by_sign, digits, gains, photos
 from tables import NICE, Rows, commands, origin, spread, table
 
 HERE = Path(__file__).parent
@@ -41,16 +41,16 @@ def compared(rows: Rows, metrics: tuple[str, ...] = ("mAP", "OF1@tuned", "CF1@tu
 
 def verdict(rows: Rows) -> str:
     """In words: which students the teacher helped in every seed, and which it did not."""
-    helped: list[str] = []
-    mixed: list[str] = []
-    hurt: list[str] = []
+    found: dict[str, list[float]] = {}
     for student, vanilla, l2d in pairs(rows):
         by_seed = gains(l2d, vanilla)
-        text = f"{NICE[student]} ({', '.join(f'{gain:+.2f}' for gain in by_seed)})"
-        (helped if min(by_seed) > 0 else hurt if max(by_seed) <= 0 else mixed).append(text)
-    said = [("higher with the teacher in every seed", helped), ("higher in some seeds only", mixed)]
-    said += [("not higher in any seed", hurt)]
-    return "; ".join(f"{words}: {', '.join(names)}" for words, names in said if names) + "."
+        found[f"{NICE[student]} ({', '.join(f'{gain:+.2f}' for gain in by_seed)})"] = by_seed
+    words = {
+        "every seed": "higher with the teacher in every seed",
+        "some seeds": "higher in some seeds only",
+        "no seed": "not higher in any seed",
+    }
+    return "; ".join(f"{words[where]}: {', '.join(names)}" for where, names in by_sign(found).items()) + "."
 
 
 def quickstart(rows: Rows) -> list[str]:

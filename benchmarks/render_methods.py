@@ -38,6 +38,15 @@ def gains(rows: Rows, plain: Rows) -> list[float]:
     return [row["metrics"]["mAP"] - known[row["seed"]] for row in rows if row["seed"] in known]
 
 
+def by_sign(found: dict[str, list[float]]) -> dict[str, list[str]]:
+    """Names by where their gains are above zero; a name without gains is left out."""
+    sorts: dict[str, list[str]] = {"every seed": [], "some seeds": [], "no seed": []}
+    for name, values in found.items():
+        if values:
+            sorts["every seed" if min(values) > 0 else "some seeds" if max(values) > 0 else "no seed"].append(name)
+    return {where: names for where, names in sorts.items() if names}
+
+
 def compared(rows: Rows, student: str) -> str:
     """One line per method: those with a teacher first, each group by mAP; differences paired by seed."""
     methods = by_method(rows, student)
@@ -87,12 +96,8 @@ def ablation(rows: Rows, student: str) -> str:
 def verdict(rows: Rows, student: str) -> str:
     """In words: which methods helped in every seed they were run with, in some, in none."""
     methods = by_method(rows, student)
-    sorts: dict[str, list[str]] = {"every seed": [], "some seeds": [], "no seed": []}
-    for name, own in methods.items():
-        if name != PLAIN and (found := gains(own, methods[PLAIN])):
-            where = "every seed" if min(found) > 0 else "some seeds" if max(found) > 0 else "no seed"
-            sorts[where].append(f"`{name}`")
-    said = [f"{where}: {', '.join(names)}" for where, names in sorts.items() if names]
+    found = {f"`{name}`": gains(own, methods[PLAIN]) for name, own in methods.items() if name != PLAIN}
+    said = [f"{where}: {', '.join(names)}" for where, names in by_sign(found).items()]
     return f"{NICE[student]}, mAP higher than vanilla in " + "; in ".join(said) + "."
 
 

@@ -49,13 +49,13 @@ def train(command: list[str], folder: Path, shown: dict[str, str]) -> dict[str, 
     text = shlex.join(full)
     for path, word in shown.items():
         text = text.replace(path, word)
-    objective = make_objective(Run(folder).recipe.distill)
+    distill = Run(folder).recipe.distill
     epochs = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     return {
         "command": text,
         "seconds": results["seconds"],
-        "terms": objective.weights,
-        "form": Run(folder).recipe.distill.form or METHODS.get(Run(folder).recipe.distill.method).form,
+        "terms": make_objective(distill).weights,
+        "form": distill.form or METHODS.get(distill.method).form,
         "scored_on": results["scored_on"],
         "metrics": results["metrics"],
         "mAP_by_epoch": [epoch["mAP"] for epoch in epochs],

@@ -10,6 +10,7 @@ import pytest
 
 from mlkdc.cli import cli
 from mlkdc.distill import METHODS
+from mlkdc.export.targets import target_names
 from mlkdc.recipe import shipped_recipes
 
 ROOT = Path(__file__).parents[2]
@@ -29,6 +30,16 @@ def load(name: str) -> object:
 def test_results_are_rendered_from_the_json() -> None:
     render = load("render")
     assert render.document() == (ROOT / "docs" / "results.md").read_text()  # type: ignore[attr-defined]
+
+
+def test_targets_are_rendered_from_their_files_and_the_json() -> None:
+    render = load("render_targets")
+    assert render.document() == (ROOT / "docs" / "targets.md").read_text()  # type: ignore[attr-defined]
+
+
+def test_the_readme_names_every_target() -> None:
+    (row,) = [line for line in (ROOT / "README.md").read_text().splitlines() if line.startswith("| Targets")]
+    assert set(re.findall(r"`([\w-]+)`", row)) == set(target_names())
 
 
 def test_quickstart_student_is_good_and_not_worse_than_without_its_teacher() -> None:

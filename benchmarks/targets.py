@@ -1,0 +1,128 @@
+"""Every target and precision for students distilled on real photos: size, accuracy, parity, latency.
+
+    python benchmarks/targets.py --data PHOTOS --weights WEIGHTS [--students mobilenetv2 ...] [--passes 2]
+
+PHOTOS is a folder that `mlkdc data` understands, WEIGHTS one with tf_efficientnet_lite2.safetensors (ImageNet), of
+which the teacher is made. For each student: trains and exports what is not there yet, times all artefacts in one run
+beside torch eager and beside what is exported without mlkdc, and writes its entry of benchmarks/results/targets.json. A
+target that is not installed, or cannot run here, has a row that says why. Students that have an entry are left alone,
+unless they are named.
+"""
+
+import argparse
+import os
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+from baselines import STEPS, write
+from study import call, stored
+
+from mlkdc.bench import BASELINE, Row, artefact_rows, bench
+from mlkdc.engine import Run, load_run
+from mlkdc.export.several import ALL, choices, export_several
+from mlkdc.resources import write_json
+from mlkdc.runtime import Manifest
+
+HERE = Path(os.path.relpath(Path(__file__).parent))
+RESULTS = HERE / "results" / "targets.json"
+STUDENTS = ("mobilenetv2", "repvgg_a0", "shufflenetv2_x1_0")
+KEPT = ("status", "precision", "target", "runtime", "parity", "quantization", "details", "merge", "versions")
+
+
+def train(student: str, data: Path, weights: Path) -> list[list[str]]:
+    """Both trainings, or what is left of them; their commands."""
+    folder = Path("runs/targets")
+    small, large = folder / f"{student}-96", folder / student
+    common = ["mlkdc", "distill", "--recipe", str(HERE / "targets.yaml"), "--data", str(data)]
+    common += ["--set", f"student.model={student}"]
+    common += ["--set", f"teacher.weights={weights / 'tf_efficientnet_lite2.safetensors'}"]
+    after = ["data.image_size=224", f"student.weights={small}/model.safetensors", "train.epochs=1", "train.lr=5e-4"]
+    if student == "repvgg_a0":  # see benchmarks/int8.py
+        after.append("export.equalize=true")
+    commands = [
+        [*common, "--out", str(small)],
+        [*common, *(part for setting in after for part in ("--set", setting)), "--out", str(large)],
+    ]
+    for command, run in zip(commands, (small, large), strict=True):
+        if not Run(run).finished:
+            begun = (run / "recipe.yaml").is_file()
+            call(["mlkdc", "distill", "--resume", str(run)] if begun else command)
+    return commands
+
+
+def export(run: Run) -> dict[str, str]:
+    """Export what is not there yet; why there is no artefact, by name. One that fails its check stays, marked."""
+    wanted = [(t, p) for t, p in choices([ALL], [ALL]) if not (folder_of(run, t, p) / "manifest.json").is_file()]
+    made = export_several(run, wanted, say=lambda text: print(text, flush=True))
+    faults = {(t, p): str(result) for (t, p), result in made if not isinstance(result, Path)}
+    return {f"{t}-{p}": why for (t, p), why in faults.items() if not (folder_of(run, t, p) / "manifest.json").is_file()}
+
+
+def folder_of(run: Run, target: str, precision: str) -> Path:
+    """Where an artefact lies."""
+    return run.path / "export" / f"{target}-{precision}"
+
+
+def measure(run: Run, passes: int, threads: list[int]) -> dict[str, Any]:
+    """All artefacts of a run, torch eager and the steps before mlkdc, rows interleaved."""
+    folders = [folder_of(run, target, precision) for target, precision in choices([ALL], [ALL])]
+    folders = [folder for folder in folders if (folder / "manifest.json").is_file()]
+    steps = [write(run, step, run.path / "baselines" / step) for step in STEPS]
+    eager = [sys.executable, "-m", "mlkdc.engine.eager", str(run.path)]
+    rows = [Row(BASELINE, eager, (run.path / "model.safetensors").stat().st_size), *artefact_rows([*steps, *folders])]
+    size = run.recipe.data.image_size
+    return bench(rows, passes=passes, threads=threads, image_size=size, progress=lambda text: print(text, flush=True))
+
+
+def entry(run: Run, commands: list[list[str]], shown: dict[str, str], passes: int) -> dict[str, Any]:
+    """All that docs/targets.md shows of one student."""
+    missing = export(run)
+    found = measure(run, passes, [1, 2])
+    shown = {f"{run.path.resolve()}/export/": "", **shown}
+    for row in found["rows"]:
+        row["skipped"] = row["skipped"] and _replaced(row["skipped"], shown)
+    manifests = {path.parent.name: Manifest.load(path.parent) for path in run.path.glob("export/*/manifest.json")}
+    results = run.results
+    return {
+        **found,
+        "commands": [_replaced(shlex.join(command), shown) for command in commands],
+        "seconds": [Run(Path(command[-1])).results["seconds"] for command in commands],
+        "seed": run.recipe.seed,
+        "calibration": run.recipe.export.calibration,
+        "missing": {name: _replaced(why, shown) for name, why in missing.items()},
+        **{key: results[key] for key in ("model", "metrics", "scored_on")},
+        "data": {key: results["data"][key] for key in ("name", "images", "classes")},
+        "artefacts": {
+            name: {key: getattr(manifest, key) for key in KEPT} | {"bytes": manifest.size_bytes}
+            for name, manifest in sorted(manifests.items())
+        },
+    }
+
+
+def _replaced(text: str, shown: dict[str, str]) -> str:
+    for path, word in shown.items():
+        text = text.replace(path, word)
+    return text
+
+
+def main() -> None:
+    """Train, export, measure, one student after another."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--weights", type=Path, required=True)
+    parser.add_argument("--students", nargs="*", choices=STUDENTS)
+    parser.add_argument("--passes", type=int, default=2)
+    given = parser.parse_args()
+    shown = {str(given.data): "PHOTOS", str(given.weights): "WEIGHTS"}
+    done = stored(RESULTS).get("students", {})
+    for student in given.students or [name for name in STUDENTS if name not in done]:
+        commands = train(student, given.data, given.weights)
+        found = entry(load_run(Path("runs/targets") / student), commands, shown, given.passes)
+        students = {**stored(RESULTS).get("students", {}), student: found}
+        write_json(RESULTS, {"format": 1, "students": students})
+
+
+if __name__ == "__main__":
+    main()
