@@ -209,10 +209,11 @@ def repvgg() -> list[str]:
 
 def student_parts(student: str, found: Found) -> list[str]:
     """One student."""
-    small, large = found["seconds"]
+    (small, large), timed = found["seconds"], found["rows"][0]
     about = (
         f"mAP of the torch model {found['metrics']['mAP']:.2f} on {found['scored_on']} (trained for {small / 60:.0f} "
-        f"minutes at 96 px and {large / 60:.0f} at {found['image_size']} px, seed {found['seed']})."
+        f"minutes at 96 px and {large / 60:.0f} at {found['image_size']} px, seed {found['seed']}). "
+        f"Each time is the median of {timed['runs']} calls, {timed['passes']} process(es) a row, rows taking turns."
     )
     parts = [f"### {NICE[student]}", about, verdict(student, found), artefacts(found), *skipped(found), folded(found)]
     parts += ["What bought what:", techniques(found), *ladders(found)]
@@ -228,14 +229,13 @@ def tools(found: Found) -> str:
 def measured(study: Found) -> list[str]:
     """All students."""
     first = next(iter(study["students"].values()))
-    images, timed = first["artefacts"]["onnx-fp32"]["parity"]["images"], first["rows"][0]
+    images = first["artefacts"]["onnx-fp32"]["parity"]["images"]
     parts = [
         "## Measured",
         f"Students distilled on {first['data']['name']} ({first['data']['images']['train']} training images, "
         f"{first['data']['classes']} labels) from random weights and in little time: their mAP is low, what exporting "
-        f"loses of it is what is shown, on {images} validation images. Batch 1, each row in processes of its own, rows "
-        f"interleaved, median of {timed['passes']} processes of {timed['runs']} timed calls; a * marks a row whose "
-        "timing did not settle.",
+        f"loses of it is what is shown, on {images} validation images. Batch 1, each row in a process of its own; a * "
+        "marks a row whose timing did not settle.",
         "*today*: the same backbone, nothing merged, with the papers' decoder of 768, exported by a plain "
         "`torch.onnx.export` and run by ONNX Runtime in fp32. Its head has random weights: it is there for its time, "
         "its accuracy was not measured. It takes normalised pictures and gives logits; artefacts of mlkdc normalise "
