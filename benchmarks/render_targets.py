@@ -38,6 +38,14 @@ NOTES = """
 - `executorch` from Python needs torch; the C++ runtime of a phone does not.
 """
 
+#: Of the machine that the figures stand for; told where they are shown.
+MACHINE = """
+int8 is worth what the processor gives for it. This one has AVX2 and no int8 dot products (VNNI): it multiplies
+eight-bit numbers little faster than floats, and adds them in 16 bits, for which `onnx` and `openvino` leave
+half of a weight's range unused. The aims were set on a processor that has them. What the head's width and
+folding buy does not depend on it.
+"""
+
 Found = dict[str, Any]
 
 
@@ -67,8 +75,8 @@ def medians(found: Found, threads: int) -> dict[str, Found]:
 
 
 def fit(found: Found, threads: int) -> list[str]:
-    """Names of the artefacts that may be shipped, lose at most LOSS points and were timed well, fastest first."""
-    timed = {name: row for name, row in medians(found, threads).items() if row["stable"]}
+    """Names of the artefacts that may be shipped and lose at most LOSS points, fastest first."""
+    timed = medians(found, threads)
     names = [
         name
         for name, item in found["artefacts"].items()
@@ -83,12 +91,11 @@ def verdict(student: str, found: Found) -> str:
     for threads in (1, 2):
         timed, names = medians(found, threads), fit(found, threads)
         words = f"with {threads} thread{'s' * (threads > 1)}"
-        if not names:
-            said.append(f"{words} nothing that was timed well enough")
-            continue
-        ratio = timed["today"]["median_ms"] / timed[names[0]]["median_ms"]
+        pair = [timed["today"], timed[names[0]]]
+        ratio = pair[0]["median_ms"] / pair[1]["median_ms"]
         missed = "met" if ratio >= AIMS[student] else f"missed by {AIMS[student] - ratio:.2f}"
-        said.append(f"{words} {ratio:.2f} times (`{names[0]}`): {missed}")
+        unsettled = "" if all(row["stable"] for row in pair) else ", timings that did not settle"
+        said.append(f"{words} {ratio:.2f} times (`{names[0]}`{unsettled}): {missed}")
     return (
         f"Aim: {AIMS[student]:g} times as fast as *today*, at most {LOSS} points of mAP below the torch model. "
         f"Reached {'; '.join(said)}."
@@ -242,6 +249,7 @@ def measured(study: Found) -> list[str]:
         "and take the sigmoid themselves, in the times shown. Fall: of mAP in points, from the torch model; worst "
         "class: change of the AP of the class that lost most, of those with at least "
         f"{LEAST_POSITIVES} positive images.",
+        " ".join(MACHINE.split()),
         "```\npython benchmarks/targets.py --data PHOTOS --weights WEIGHTS\n```",
         tools(first),
     ]
