@@ -117,7 +117,11 @@ def _time(row: Found | None, baseline: Found) -> list[str]:
 def falls(item: Found) -> list[str]:
     """mAP, its fall, and the change of the worst class, of a parity entry or a step of the ladder."""
     worst = item["worst_class_drop"]
-    return [number(item["mAP_artefact"]), number(item["mAP_drop"]), number(worst if worst is None else -worst, "+.2f")]
+    return [
+        number(item["mAP_artefact"]),
+        number(item["mAP_drop"]),
+        number(worst if worst is None else 0.0 - worst, "+.2f"),
+    ]
 
 
 def artefacts(found: Found) -> str:
@@ -220,7 +224,8 @@ def student_parts(student: str, found: Found) -> list[str]:
     about = (
         f"mAP of the torch model {found['metrics']['mAP']:.2f} on {found['scored_on']} (trained for {small / 60:.0f} "
         f"minutes at 96 px and {large / 60:.0f} at {found['image_size']} px, seed {found['seed']}). "
-        f"Each time is the median of {timed['runs']} calls, {timed['passes']} process(es) a row, rows taking turns."
+        f"Each time is the median of {timed['runs']} calls, {timed['passes']} "
+        f"process{'es' * (timed['passes'] > 1)} a row, rows taking turns."
     )
     parts = [f"### {NICE[student]}", about, verdict(student, found), artefacts(found), *skipped(found), folded(found)]
     parts += ["What bought what:", techniques(found), *ladders(found)]
