@@ -64,7 +64,7 @@ def _worst(parity: dict[str, Any]) -> str:
     if parity["worst_class"] is None:
         return ""
     judged = f"the worst of {parity['classes_judged']} classes"
-    return f", AP of {parity['worst_class']} {-parity['worst_class_drop']:+.2f} ({judged})"
+    return f", AP of {parity['worst_class']} {0.0 - parity['worst_class_drop']:+.2f} ({judged})"
 
 
 def evaluate_artefact(folder: Path, data_path: str | None, *, allow_failed: bool = False) -> dict[str, Any]:
