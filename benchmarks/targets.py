@@ -19,6 +19,7 @@ from typing import Any
 from baselines import STEPS, write
 from study import call, stored
 
+from mlkdc.artefacts import artefacts
 from mlkdc.bench import BASELINE, Row, artefact_rows, bench
 from mlkdc.engine import Run, load_run
 from mlkdc.export.several import ALL, choices, export_several
@@ -67,11 +68,12 @@ def folder_of(run: Run, target: str, precision: str) -> Path:
 
 def measure(run: Run, passes: int, threads: list[int]) -> dict[str, Any]:
     """All artefacts of a run, torch eager and the steps before mlkdc, rows interleaved."""
-    folders = [folder_of(run, target, precision) for target, precision in choices([ALL], [ALL])]
-    folders = [folder for folder in folders if (folder / "manifest.json").is_file()]
     steps = [write(run, step, run.path / "baselines" / step) for step in STEPS]
     eager = [sys.executable, "-m", "mlkdc.engine.eager", str(run.path)]
-    rows = [Row(BASELINE, eager, (run.path / "model.safetensors").stat().st_size), *artefact_rows([*steps, *folders])]
+    rows = [
+        Row(BASELINE, eager, (run.path / "model.safetensors").stat().st_size),
+        *artefact_rows([*steps, *artefacts(run)]),
+    ]
     size = run.recipe.data.image_size
     return bench(rows, passes=passes, threads=threads, image_size=size, progress=lambda text: print(text, flush=True))
 
@@ -83,7 +85,7 @@ def entry(run: Run, commands: list[list[str]], shown: dict[str, str], passes: in
     shown = {f"{run.path.resolve()}/export/": "", **shown}
     for row in found["rows"]:
         row["skipped"] = row["skipped"] and _replaced(row["skipped"], shown)
-    manifests = {path.parent.name: Manifest.load(path.parent) for path in run.path.glob("export/*/manifest.json")}
+    manifests = {folder.name: Manifest.load(folder) for folder in artefacts(run)}
     results = run.results
     return {
         **found,
@@ -96,7 +98,7 @@ def entry(run: Run, commands: list[list[str]], shown: dict[str, str], passes: in
         "data": {key: results["data"][key] for key in ("name", "images", "classes")},
         "artefacts": {
             name: {key: getattr(manifest, key) for key in KEPT} | {"bytes": manifest.size_bytes}
-            for name, manifest in sorted(manifests.items())
+            for name, manifest in manifests.items()
         },
     }
 

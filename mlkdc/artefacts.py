@@ -83,9 +83,12 @@ def evaluate_artefact(folder: Path, data_path: str | None, *, allow_failed: bool
         home = folder.resolve().parent.parent
         if data_path is None and not (home / "recipe.yaml").is_file():
             raise UsageError(f"{folder} does not lie in a run's export folder; say on what to score it: --data PATH")
-        data = load_run(home).data() if data_path is None else open_data(data_path, split=False)
+        if data_path is None:
+            run = load_run(home)
+            data, trained = run.data(), run.recipe.data.train_splits
+        else:
+            data, trained = open_data(data_path, split=False), []
         check_labels(data, manifest.classes, f"the model in {folder}")
-        trained = load_run(home).recipe.data.train_splits if data_path is None else []
         split = scored_split(data, trained)
         paths = [sample.image for sample in data.split(split)]
         scores = summarize(data, split, predict_files(session, paths), np.array(manifest.thresholds))

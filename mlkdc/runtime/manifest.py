@@ -111,6 +111,17 @@ class Manifest:
         """Input width and height in pixels."""
         return int(self.input["shape"][2])
 
+    def only_file(self, folder: Path, ending: str) -> Path:
+        """The one model file with that ending.
+
+        Raises:
+            UsageError: there is none, or more than one.
+        """
+        names = [name for name in self.files if name.endswith(ending)]
+        if len(names) != 1:
+            raise UsageError(f"{folder}: expected one {ending} file in the manifest, got {names or 'none'}")
+        return folder / names[0]
+
     def verify(self, folder: Path) -> None:
         """Compare every recorded file with what lies in ``folder``.
 

@@ -28,7 +28,7 @@ class ExecuTorch(Backend):
     _open: ClassVar[WeakSet["ExecuTorch"]] = WeakSet()
 
     def __init__(self, folder: Path, manifest: Manifest, threads: int | None) -> None:
-        path = folder / _model_file(folder, manifest)
+        path = manifest.only_file(folder, ".pte")
         bindings = _bindings()
         if threads:
             self._set_threads(bindings, threads)
@@ -59,13 +59,6 @@ class ExecuTorch(Backend):
             bindings._unsafe_reset_threadpool(threads)
         if (used := bindings._threadpool_get_thread_count()) != threads:
             raise UsageError(f"asked ExecuTorch for {threads} threads, it has {used}; leave out --threads")
-
-
-def _model_file(folder: Path, manifest: Manifest) -> str:
-    names = [name for name in manifest.files if name.endswith(".pte")]
-    if len(names) != 1:
-        raise UsageError(f"{folder}: expected one .pte file in the manifest, got {names or 'none'}")
-    return names[0]
 
 
 def _bindings() -> Any:

@@ -16,7 +16,7 @@ class LiteRt(Backend):
     """An ``Interpreter`` with its default delegate, XNNPACK, with as many threads as asked; one if not asked."""
 
     def __init__(self, folder: Path, manifest: Manifest, threads: int | None) -> None:
-        path = folder / _model_file(folder, manifest)
+        path = manifest.only_file(folder, ".tflite")
         self._interpreter = _load(path, threads)
         self._input, self._output = _signature(path, self._interpreter, manifest)
 
@@ -27,13 +27,6 @@ class LiteRt(Backend):
 
     def close(self) -> None:
         del self._interpreter
-
-
-def _model_file(folder: Path, manifest: Manifest) -> str:
-    names = [name for name in manifest.files if name.endswith(".tflite")]
-    if len(names) != 1:
-        raise UsageError(f"{folder}: expected one .tflite file in the manifest, got {names or 'none'}")
-    return names[0]
 
 
 def _load(path: Path, threads: int | None) -> Any:

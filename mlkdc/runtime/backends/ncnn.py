@@ -28,7 +28,7 @@ class Ncnn(Backend):
     """
 
     def __init__(self, folder: Path, manifest: Manifest, threads: int | None) -> None:
-        param, weights = (folder / _model_file(folder, manifest, ending) for ending in (".param", ".bin"))
+        param, weights = (manifest.only_file(folder, ending) for ending in (".param", ".bin"))
         self._ncnn, self._net = _load(param, weights, manifest.precision, threads)
         self._input, self._output = manifest.input["name"], manifest.output["name"]
         _check_signature(param, self._net, manifest)
@@ -50,13 +50,6 @@ class Ncnn(Backend):
 
     def close(self) -> None:
         del self._net
-
-
-def _model_file(folder: Path, manifest: Manifest, ending: str) -> str:
-    names = [name for name in manifest.files if name.endswith(ending)]
-    if len(names) != 1:
-        raise UsageError(f"{folder}: expected one {ending} file in the manifest, got {names or 'none'}")
-    return names[0]
 
 
 def _load(param: Path, weights: Path, precision: str, threads: int | None) -> tuple[Any, Any]:

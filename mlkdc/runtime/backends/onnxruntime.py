@@ -17,7 +17,7 @@ class OnnxRuntime(Backend):
     """An ``InferenceSession`` with one thread pool of the asked size (operators run one after another)."""
 
     def __init__(self, folder: Path, manifest: Manifest, threads: int | None) -> None:
-        path = folder / _model_file(folder, manifest)
+        path = manifest.only_file(folder, ".onnx")
         self._session = _load(path, threads, literal=manifest.details.get("proxy", False))
         self._input, self._output = manifest.input["name"], manifest.output["name"]
         used = self._session.get_providers()
@@ -30,13 +30,6 @@ class OnnxRuntime(Backend):
 
     def close(self) -> None:
         del self._session
-
-
-def _model_file(folder: Path, manifest: Manifest) -> str:
-    names = [name for name in manifest.files if name.endswith(".onnx")]
-    if len(names) != 1:
-        raise UsageError(f"{folder}: expected one .onnx file in the manifest, got {names or 'none'}")
-    return names[0]
 
 
 def _load(path: Path, threads: int | None, literal: bool) -> Any:

@@ -22,7 +22,7 @@ class OpenVino(Backend):
     """
 
     def __init__(self, folder: Path, manifest: Manifest, threads: int | None) -> None:
-        path = folder / _model_file(folder, manifest)
+        path = manifest.only_file(folder, ".xml")
         self._openvino = load_openvino()
         core = self._openvino.Core()
         model = _read(core, path)
@@ -70,13 +70,6 @@ def reason(error: BaseException) -> str:
     """What OpenVINO says is wrong: the last line, after those that tell where in its source."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[-1] if lines else type(error).__name__
-
-
-def _model_file(folder: Path, manifest: Manifest) -> str:
-    names = [name for name in manifest.files if name.endswith(".xml")]
-    if len(names) != 1:
-        raise UsageError(f"{folder}: expected one .xml file in the manifest, got {names or 'none'}")
-    return names[0]
 
 
 def _read(core: Any, path: Path) -> Any:
