@@ -11,6 +11,7 @@ import argparse
 import copy
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from mlkdc.export.exporters import Quantization
 from mlkdc.export.merge import ExportModel
 from mlkdc.export.targets import load_target
 from mlkdc.resources import write_json
-from mlkdc.runtime.machine import machine, versions
+from mlkdc.runtime.machine import machine, versions, vnni
 
 RESULTS = Path(__file__).parent / "results" / "int8.json"
 TARGETS = ("openvino", "onnx")
@@ -37,17 +38,24 @@ def unmerged(builder: Builder) -> ExportModel:
 
 
 def ways(builder: Builder, images: Any) -> Iterator[tuple[str, str, Quantization]]:
-    """(weights, ranges, how): the builder's model is set to the one that is to be quantised."""
+    """(weights, ranges, how): the builder's model is set to the one that is to be quantised.
+
+    Weights take the whole int8 range, and half of it beside; only half where the processor has no VNNI.
+    """
+    reduced = vnni() is False
     merged, image = builder.merged, torch.from_numpy(images[:1]).float()
     evened = copy.deepcopy(merged)
     equalize(evened, image)
     models = {"not merged": unmerged(builder), "merged": merged, "merged and equalised": evened}
     for weights, model in models.items():
         builder.merged = model
-        yield weights, "one scale per layer", Quantization(images, per_channel=False)
-        yield weights, "one scale per channel", Quantization(images)
+        plain = Quantization(images, reduce_range=reduced)
+        yield weights, "one scale per layer", replace(plain, per_channel=False)
+        yield weights, "one scale per channel", plain
+        if not reduced:
+            yield weights, "one scale per channel, half of the weights' range", replace(plain, reduce_range=True)
         if weights == "merged":
-            yield weights, "one scale per channel, clipped", Quantization(images, clip=True)
+            yield weights, "one scale per channel, clipped", replace(plain, clip=True)
 
 
 def measure(run: Run) -> Iterator[dict[str, Any]]:
@@ -55,7 +63,7 @@ def measure(run: Run) -> Iterator[dict[str, Any]]:
     for name in TARGETS:
         target = load_target(name)
         with tempfile.TemporaryDirectory() as scratch:
-            request = Request(run, target, "int8", target.tolerance("int8"), False, "float32", False, print)
+            request = Request(run, target, "int8", target.tolerance("int8"), False, "float32", False, False, print)
             builder = Builder(request, Path(scratch))
             images = builder.calibration(run.recipe.export.calibration)
             for weights, ranges, how in ways(builder, images):

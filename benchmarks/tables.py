@@ -32,7 +32,8 @@ def origin(rows: Rows) -> str:
     last = rows[-1]
     machine = last["machine"]
     versions = ", ".join(f"{name} {number}" for name, number in last["versions"].items())
-    return f"Machine: {machine['cpu']}, {machine['cores']} cores, {machine['memory_gib']} GiB. {versions}."
+    vnni = {True: ", VNNI", False: ", no VNNI"}.get(machine.get("vnni"), "")
+    return f"Machine: {machine['cpu']}, {machine['cores']} cores{vnni}, {machine['memory_gib']} GiB. {versions}."
 
 
 def commands(rows: Rows) -> str:

@@ -25,6 +25,7 @@ from mlkdc.engine import Run, load_run
 from mlkdc.export.several import ALL, choices, export_several
 from mlkdc.resources import write_json
 from mlkdc.runtime import Manifest
+from mlkdc.runtime.machine import vnni
 
 HERE = Path(os.path.relpath(Path(__file__).parent))
 RESULTS = HERE / "results" / "targets.json"
@@ -39,9 +40,11 @@ def train(student: str, data: Path, weights: Path) -> list[list[str]]:
     common = ["mlkdc", "distill", "--recipe", str(HERE / "targets.yaml"), "--data", str(data)]
     common += ["--set", f"student.model={student}"]
     common += ["--set", f"teacher.weights={weights / 'tf_efficientnet_lite2.safetensors'}"]
-    after = ["data.image_size=224", f"student.weights={small}/model.safetensors", "train.epochs=1", "train.lr=5e-4"]
+    after = ["data.image_size=224", f"student.weights={small}/model.safetensors", "train.epochs=2", "train.lr=5e-4"]
     if student == "repvgg_a0":  # see benchmarks/int8.py
         after.append("export.equalize=true")
+    if vnni():
+        after.append("export.reduce_range=false")
     commands = [
         [*common, "--out", str(small)],
         [*common, *(part for setting in after for part in ("--set", setting)), "--out", str(large)],
@@ -92,7 +95,6 @@ def entry(run: Run, commands: list[list[str]], shown: dict[str, str], passes: in
         "commands": [_replaced(shlex.join(command), shown) for command in commands],
         "seconds": [Run(Path(command[-1])).results["seconds"] for command in commands],
         "seed": run.recipe.seed,
-        "calibration": run.recipe.export.calibration,
         "missing": {name: _replaced(why, shown) for name, why in missing.items()},
         **{key: results[key] for key in ("model", "metrics", "scored_on")},
         "data": {key: results["data"][key] for key in ("name", "images", "classes")},

@@ -113,6 +113,9 @@ class Export(Section):
 
     calibration: int = Field(256, ge=1, description="pictures of the training split that ranges are estimated on")
     equalize: bool = Field(False, description="even out the channels' ranges over layers before quantising")
+    reduce_range: bool = Field(
+        True, description="half of the range for weights (onnx, openvino); false needs VNNI on x86"
+    )
     max_drop: float | None = Field(None, ge=0, description="allowed fall of mAP, in points; null = the target's")
     max_class_drop: float | None = Field(None, ge=0, description="allowed fall of a class's AP; null = the target's")
 

@@ -136,8 +136,9 @@ def doctor(as_json: bool) -> None:
         click.echo(json.dumps(found, indent=2))
         return
     machine = found["machine"]
+    vnni = {True: ", VNNI", False: ", no VNNI", None: ""}[machine["vnni"]]
     click.echo(
-        f"{machine['cpu']}, {machine['cores']} cores, {machine['memory_gib']:.0f} GiB, {machine['system']}, "
+        f"{machine['cpu']}, {machine['cores']} cores{vnni}, {machine['memory_gib']:.0f} GiB, {machine['system']}, "
         f"{machine['device']}"
     )
     click.echo("  ".join(f"{name} {version}" for name, version in found["versions"].items()) + "\n")

@@ -23,6 +23,8 @@ def evaluate(folder: Path | None, data_path: str | None, as_json: bool, allow_fa
     if folder is not None and (folder / "manifest.json").is_file():
         _tell_unverified(folder)
         scores = evaluate_artefact(folder, data_path, allow_failed=allow_failed)
+    elif allow_failed:
+        raise UsageError("--allow-failed is for an exported artefact, RUN/export/TARGET-PRECISION; a run has no parity check")
     else:
         scores = evaluate_run(pick_run(folder), data_path)
     if as_json:
@@ -51,6 +53,11 @@ def evaluate(folder: Path | None, data_path: str | None, as_json: bool, allow_fa
 @click.option("--max-drop", type=click.FloatRange(min=0), help="Allowed fall of mAP in points.")
 @click.option("--max-class-drop", type=click.FloatRange(min=0), help="Allowed fall of the worst class's AP in points.")
 @click.option("--equalize", is_flag=True, help="Even out channels over layers before int8: for RepVGG.")
+@click.option(
+    "--reduce-range/--no-reduce-range",
+    default=None,
+    help="int8 weights of onnx and openvino in half of their range (default), or in all: better, needs VNNI on x86.",
+)
 @click.option("--out", type=click.Path(path_type=Path), help="Folder; default: RUN/export/TARGET-PRECISION.")
 def export(
     run_folder: Path | None,

@@ -23,6 +23,7 @@ from mlkdc.export.parity import ask, compare, make_reference, pixels_of
 from mlkdc.export.sensitivity import sensitivity, weighted_modules
 from mlkdc.export.targets import Target, Tolerance, load_target
 from mlkdc.runtime.base import RUNTIMES
+from mlkdc.runtime.machine import vnni
 from mlkdc.runtime.manifest import Manifest, is_artefact
 
 INPUT_DTYPES = ("float32", "uint8")
@@ -42,6 +43,7 @@ class Request:
     dynamic: bool
     input_dtype: str
     equalize: bool
+    reduce_range: bool
     say: Callable[[str], None]
 
 
@@ -55,6 +57,7 @@ def export_run(
     max_drop: float | None = None,
     max_class_drop: float | None = None,
     equalize: bool = False,
+    reduce_range: bool | None = None,
     out: Path | None = None,
     say: Callable[[str], None] = lambda text: None,
 ) -> Path:
@@ -73,6 +76,8 @@ def export_run(
             else the target's.
         equalize: even out channels over layers before int8 (:func:`mlkdc.export.equalize.equalize`), also where the
             recipe does not ask for it.
+        reduce_range: for targets that do so, keep int8 weights to half of their range; None = as the recipe says.
+            With the whole range an artefact answers better, and x86 processors without VNNI cannot use it.
         out: the artefact folder; default ``RUN/export/TARGET-PRECISION``. An artefact that is there is replaced
             once the new one is whole.
         say: called with a line of news.
@@ -82,28 +87,26 @@ def export_run(
 
     Raises:
         UsageError: unknown target, precision or dtype, a package is missing (says what to install), the target cannot
-            take a batch of any size, ``out`` holds something else than an artefact, or the run's data is gone.
+            take a batch of any size, this processor has no VNNI and ``reduce_range`` is False, ``out`` holds something
+            else than an artefact, or the run's data is gone.
         MlkdcError: merging or exporting failed (nothing is written), or the artefact's answers are out of
             tolerance (it is kept, marked as failed).
     """
     spec = load_target(target)
     precision = precision or next(iter(spec.precisions))
     tolerance = _tolerance(spec, precision, run, max_drop, max_class_drop)
-    if input_dtype not in INPUT_DTYPES:
-        raise UsageError(f"unknown input type {input_dtype!r}; {nearest(input_dtype, INPUT_DTYPES)}")
-    if input_dtype not in spec.dtypes:
-        known = " or ".join(spec.dtypes)
-        raise UsageError(f"target {target} takes pixels as {known} only, got {input_dtype}; leave out --uint8")
-    if dynamic and not spec.dynamic:
-        raise UsageError(f"target {target} takes one picture at a time; leave out --dynamic, or export to onnx")
-    spec.check_installed()
+    equalize = equalize or run.recipe.export.equalize
+    reduced = spec.reduce_range and (run.recipe.export.reduce_range if reduce_range is None else reduce_range)
+    request = Request(run, spec, precision, tolerance, dynamic, input_dtype, equalize, reduced, say)
+    _check(request)
     folder = out or run.path / "export" / f"{target}-{precision}"
     _check_replaceable(folder)
-    request = Request(run, spec, precision, tolerance, dynamic, input_dtype, equalize, say)
     manifest = _write(request, folder)
     if manifest.status != "failed":
         return folder
     failure = f"{folder} does not answer like the torch model and is marked as failed: {manifest.parity['reason']}"
+    if precision == "int8" and reduced:
+        failure += "; for Arm, or x86 with VNNI, --no-reduce-range may lose less"
     if precision != "int8" or "fp16" not in spec.precisions:
         raise MlkdcError(failure + ("; ship fp32" if precision == "int8" else ""))
     say(f"{failure}; fp16 instead")
@@ -129,6 +132,25 @@ def _tolerance(
         max_class_drop = own.max_class_drop if max_class_drop is None else max_class_drop
     given = {"map": max_drop, "class_ap": max_class_drop}
     return spec.tolerance(precision).model_copy(update={key: v for key, v in given.items() if v is not None})
+
+
+def _check(request: Request) -> None:
+    """What is asked for that the target, or this machine, cannot do."""
+    target, dtype = request.target, request.input_dtype
+    if dtype not in INPUT_DTYPES:
+        raise UsageError(f"unknown input type {dtype!r}; {nearest(dtype, INPUT_DTYPES)}")
+    if dtype not in target.dtypes:
+        known = " or ".join(target.dtypes)
+        raise UsageError(f"target {target.name} takes pixels as {known} only, got {dtype}; leave out --uint8")
+    if request.dynamic and not target.dynamic:
+        raise UsageError(f"target {target.name} takes one picture at a time; leave out --dynamic, or export to onnx")
+    whole = target.reduce_range and not request.reduce_range
+    if request.precision == "int8" and whole and vnni() is False:
+        raise UsageError(
+            "int8 weights in the whole range cannot be compared on this processor, which has no VNNI: their sums "
+            "overflow; leave out --no-reduce-range (export.reduce_range: false), or export where the model will run"
+        )
+    target.check_installed()
 
 
 def _check_replaceable(folder: Path) -> None:
@@ -242,12 +264,10 @@ class Builder:
 
     def quantized(self) -> Manifest:
         """The first step of the ladder that holds, else the one that lost least."""
-        export = self.request.run.recipe.export
-        evened = self.request.equalize or export.equalize
-        images = self.calibration(export.calibration)
-        if evened:
+        request, images = self.request, self.calibration(self.request.run.recipe.export.calibration)
+        if request.equalize:
             pairs = even_out(self.merged, torch.from_numpy(images[:1]).float())
-            self.request.say(f"  equalised {pairs} pairs of layers")
+            request.say(f"  equalised {pairs} pairs of layers")
         manifests: list[Manifest] = []
 
         def build(how: Quantization) -> dict[str, Any]:
@@ -256,18 +276,18 @@ class Builder:
 
         how, steps = climb(
             Climb(
-                images,
+                Quantization(images, reduce_range=request.reduce_range),
                 weighted_modules(self.merged, torch.from_numpy(images[:1]).float()),
                 lambda: sensitivity(self.merged, images[:SENSITIVITY_IMAGES], per_channel=True),
                 build,
-                self.request.say,
+                request.say,
             )
         )
         # The ladder's last attempt is in the folder, which need not be the one that lost least.
         manifest = manifests[-1] if how.keep == tuple(steps[-1]["keep"]) and how.clip == steps[-1]["clip"] else None
         manifest = manifest or self.build(how)
         calibration = {"images": len(images), "split": "train", "seed": CALIBRATION_SEED}
-        manifest.quantization = {"calibration": calibration, "equalize": evened, "steps": steps}
+        manifest.quantization = {"calibration": calibration, "equalize": request.equalize, "steps": steps}
         manifest.save(self.folder)
         return manifest
 

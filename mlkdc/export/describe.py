@@ -14,6 +14,7 @@ def describe(run: Run, job: Job, report: MergeReport, preprocess: Preprocess, bu
     """What was exported, from what, with which versions; not compared yet, and so unverified."""
     target, (batch, channels, height, width) = job.target, job.input_shape
     shape = [batch, channels, height, width] if target.layout == "NCHW" else [batch, height, width, channels]
+    reduced = {"reduce_range": job.quantization.reduce_range} if job.quantization and target.reduce_range else {}
     unverified = {"unverified": target.unverified} if target.unverified else {}
     return Manifest(
         name=run.recipe.name,
@@ -39,7 +40,7 @@ def describe(run: Run, job: Job, report: MergeReport, preprocess: Preprocess, bu
         created=datetime.now().astimezone().isoformat(timespec="seconds"),
         merge=report.flat(),
         parity={},
-        details={**built.details, **unverified},
+        details={**built.details, **reduced, **unverified},
         quantization=None,
         status="unverified",
     )

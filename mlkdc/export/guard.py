@@ -4,8 +4,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
-
 from mlkdc.errors import MlkdcError
 from mlkdc.export.exporters import Quantization
 
@@ -19,14 +17,14 @@ class Climb:
     """What the ladder needs of the model.
 
     Args:
-        images: calibration pictures ``uint8[n, 3, s, s]``.
+        first: calibration pictures and what holds for all steps; per channel, nothing clipped or kept.
         modules: dotted names of all convolutions and linear layers, in the order they run.
         sensitivity: how much each of them alone changes the answers when quantised; called only if it comes to that.
         build: makes and compares an artefact; returns the ``parity`` entry of its manifest.
         say: called with one line for each step.
     """
 
-    images: np.ndarray
+    first: Quantization
     modules: list[str]
     sensitivity: Callable[[], dict[str, float]]
     build: Callable[[Quantization], dict[str, Any]]
@@ -65,12 +63,11 @@ def climb(ladder: Climb) -> tuple[Quantization, list[dict[str, Any]]]:
         ladder.say(f"  int8, {name}: {_figures(steps[-1])}: {'ok' if parity['passed'] else _breach(parity)}")
         return bool(parity["passed"])
 
-    plain = Quantization(ladder.images)
-    if attempt("per channel, smallest to largest", plain):
-        return plain, steps
-    if attempt("outliers clipped", replace(plain, clip=True)):
+    if attempt("per channel, smallest to largest", ladder.first):
+        return ladder.first, steps
+    if attempt("outliers clipped", replace(ladder.first, clip=True)):
         return tried[-1], steps
-    how = replace(plain, clip=losses[1] < losses[0])
+    how = replace(ladder.first, clip=losses[1] < losses[0])
     for name, keep in _kept(ladder):
         before, how = how, replace(how, keep=keep)
         if all(before.keeps(module) for module in ladder.modules if how.keeps(module)):

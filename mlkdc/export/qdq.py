@@ -54,9 +54,7 @@ def quantize(graph: Any, how: Quantization, dtype: str, *, symmetric: bool = Fal
             op_types_to_quantize=operators,
             nodes_to_exclude=excluded,
             per_channel=how.per_channel,
-            # Half of the range for weights: x86 processors without VNNI add pairs of products in 16 bits, which
-            # saturate with all of it, so that the same file would answer worse on them. GPUs do not.
-            reduce_range=not symmetric,
+            reduce_range=how.reduce_range,
             activation_type=QuantType.QInt8 if symmetric else QuantType.QUInt8,
             weight_type=QuantType.QInt8,
             calibrate_method=CalibrationMethod.Percentile if how.clip else CalibrationMethod.MinMax,

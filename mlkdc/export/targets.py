@@ -41,6 +41,9 @@ class Target(BaseModel):
     dtypes: list[Literal["float32", "uint8"]] = Field(
         ["float32", "uint8"], min_length=1, description="what the pixels can be given as"
     )
+    reduce_range: bool = Field(
+        False, description="whether int8 weights take half of their range, for x86 processors without VNNI"
+    )
     proxy: str | None = Field(
         None, description="the runtime that is compared where its own cannot run; it loads a file of the same artefact"
     )

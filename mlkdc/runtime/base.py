@@ -2,9 +2,11 @@
 
 from abc import ABC, abstractmethod
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from mlkdc.errors import UsageError
 from mlkdc.registry import Registry
 from mlkdc.runtime.manifest import Manifest
 
@@ -35,6 +37,24 @@ class Backend(ABC):
 
     def close(self) -> None:  # noqa: B027 - most runtimes free their model when the last reference goes
         """Free what the runtime holds."""
+
+
+def check_signature(path: Path, manifest: Manifest, inputs: list[Any], outputs: list[Any]) -> None:
+    """Refuse a file that takes or gives something else than the manifest says, before it is run.
+
+    Args:
+        path: of the file, for the message.
+        manifest: what it should take and give.
+        inputs, outputs: found in the file: ``(name, dtype, shape)`` each, with "any" for a size that is not fixed.
+
+    Raises:
+        UsageError: they differ.
+    """
+    batch = "any" if manifest.dynamic_batch else 1
+    for role, found, record in (("input", inputs, manifest.input), ("output", outputs, manifest.output)):
+        expected = (record["name"], record["dtype"], [batch, *record["shape"][1:]])
+        if found != [expected]:
+            raise UsageError(f"{path}: the manifest says {role} {expected}, the file has {found}; export the run again")
 
 
 RUNTIMES: Registry[type[Backend]] = Registry("runtime", "mlkdc.runtime.backends")

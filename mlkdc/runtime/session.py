@@ -8,6 +8,7 @@ import numpy as np
 from mlkdc.errors import MlkdcError, UsageError
 from mlkdc.images import load_square
 from mlkdc.runtime.base import RUNTIMES, Backend
+from mlkdc.runtime.machine import vnni
 from mlkdc.runtime.manifest import Manifest
 
 BATCH = 32
@@ -106,6 +107,11 @@ def open_artefact(folder: Path | str, *, threads: int | None = None, allow_faile
         raise UsageError(f"{folder} is a failed export ({reason}) and is not used without --allow-failed")
     if threads is not None and threads < 1:
         raise UsageError(f"expected at least 1 thread, got {threads}")
+    if manifest.details.get("reduce_range") is False and vnni() is False:
+        raise UsageError(
+            f"{folder} has int8 weights in the whole range, whose sums overflow on this processor (it has no VNNI); "
+            "export again without --no-reduce-range"
+        )
     manifest.verify(folder)
     return Session(manifest, RUNTIMES.get(manifest.runtime)(folder, manifest, threads))
 

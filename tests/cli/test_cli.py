@@ -268,10 +268,13 @@ def test_several_exports_go_on_where_one_cannot_be_made(
         "ncnn-fp32: skipped: target ncnn needs pnnx",
     ]
     defaults = {"input_dtype": "float32", "dynamic": False, "equalize": False, "max_drop": None, "max_class_drop": None}
+    defaults |= {"reduce_range": None}
     assert given[0].items() >= defaults.items()
     here("export", "--uint8", "--dynamic", "--equalize", "--max-drop", "0.25", "--max-class-drop", "7", "--out", "x")
     wanted = {"input_dtype": "uint8", "dynamic": True, "equalize": True, "max_drop": 0.25, "max_class_drop": 7.0}
     assert given[-1].items() >= (wanted | {"out": Path("x")}).items()
+    here("export", "--no-reduce-range")
+    assert given[-1]["reduce_range"] is False
     failed = here("export", "--target", "onnx", "--precision", "all")
     assert failed.returncode == 1
     assert "onnx-int8: failed: mAP fell" in failed.stdout

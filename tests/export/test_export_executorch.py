@@ -202,8 +202,8 @@ def test_a_damaged_file_is_refused(spoil, exported, tmp_path):
 @pytest.mark.parametrize(
     ("role", "change", "message"),
     [
-        ("input", {"dtype": "uint8"}, "the manifest says input .*uint8.*the program has .*float32"),
-        ("input", {"shape": [1, 3, 32, 32]}, r"the manifest says input .*32, 32.*the program has .*64, 64"),
+        ("input", {"dtype": "uint8"}, "the manifest says input .*uint8.*the file has .*float32"),
+        ("input", {"shape": [1, 3, 32, 32]}, r"the manifest says input .*32, 32.*the file has .*64, 64"),
         ("output", {"shape": [1, 4]}, "the manifest says output"),
     ],
 )

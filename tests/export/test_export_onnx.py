@@ -13,7 +13,7 @@ from torch import nn
 from mlkdc.errors import MlkdcError, UsageError
 from mlkdc.export import artefact as exporting
 from mlkdc.export import export_run, targets
-from mlkdc.export.exporters import EXPORTERS, Built, Quantization
+from mlkdc.export.exporters import EXPORTERS, Built
 from mlkdc.images import load_square
 from mlkdc.runtime import Manifest, open_artefact
 
@@ -221,7 +221,7 @@ def test_int8_out_of_tolerance_climbs_and_the_least_loss_is_kept_as_failed(run, 
 
     monkeypatch.setattr(exporting, "compare", worse)
     said = []
-    with pytest.raises(MlkdcError, match="marked as failed: made worse; ship fp32"):
+    with pytest.raises(MlkdcError, match=r"marked as failed: made worse; for Arm, .*--no-reduce-range may lose less; ship fp32"):
         export_run(run, "onnx", precision="int8", out=tmp_path / "int8", say=said.append)
     manifest = Manifest.load(tmp_path / "int8")
     assert manifest.status == "failed"
@@ -239,9 +239,8 @@ def test_int8_that_fails_gives_way_to_fp16_where_there_is_one(run, attempts, mon
     monkeypatch.setattr(exporting, "load_target", lambda name: spec.model_copy(update={"precisions": both}))
 
     def give_up(ladder):
-        how = Quantization(ladder.images)
-        ladder.build(how)
-        return how, [{"keep": [], "clip": False}]
+        ladder.build(ladder.first)
+        return ladder.first, [{"keep": [], "clip": False}]
 
     real = exporting.compare
     monkeypatch.setattr(exporting, "climb", give_up)
@@ -276,6 +275,30 @@ def test_the_allowed_loss_is_the_callers_then_the_recipes_then_the_targets(run, 
     monkeypatch.setattr(run.recipe.export, "max_drop", 0.25)
     assert allowed() == [0.25, 5]
     assert allowed(max_drop=1, max_class_drop=9) == [1, 9]
+
+
+def test_half_of_the_range_is_the_callers_then_the_recipes_then_the_targets(run, attempts, tmp_path, monkeypatch):
+    def asked(target="onnx", **options):
+        folder = export_run(run, target, precision="int8", out=tmp_path / "int8", **options)
+        return attempts[-1].reduce_range, Manifest.load(folder).details.get("reduce_range")
+
+    monkeypatch.setattr(exporting, "vnni", lambda: None)  # an Arm processor
+    assert asked() == (True, True)
+    assert asked(reduce_range=False) == (False, False)
+    monkeypatch.setattr(run.recipe.export, "reduce_range", False)
+    assert asked() == (False, False)
+    assert asked(reduce_range=True) == (True, True)
+    spec = targets.load_target("onnx")
+    monkeypatch.setattr(exporting, "load_target", lambda name: spec.model_copy(update={"reduce_range": False}))
+    assert asked(reduce_range=True) == (False, None)
+
+
+def test_the_whole_range_is_refused_on_a_processor_whose_sums_overflow(run, monkeypatch, tmp_path):
+    monkeypatch.setattr(exporting, "vnni", lambda: False)
+    with pytest.raises(UsageError, match="has no VNNI: their sums overflow; leave out --no-reduce-range"):
+        export_run(run, "onnx", precision="int8", reduce_range=False, out=tmp_path / "new")
+    assert not list(tmp_path.iterdir())
+    assert Manifest.load(export_run(run, "onnx", reduce_range=False, out=tmp_path / "fp32")).status == "ok"
 
 
 def test_an_opset_that_the_exporter_lacks_is_told(run, monkeypatch):

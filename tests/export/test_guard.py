@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 
 from mlkdc.errors import MlkdcError
+from mlkdc.export.exporters import Quantization
 from mlkdc.export.guard import Climb, climb
 
 MODULES = ["backbone.stem", *(f"backbone.{name}" for name in "abcdefgh"), "head.embed", "head.ffn.3"]
 MEASURED = {name: 9.0 if name in ("backbone.stem", "head.embed") else 0.1 for name in MODULES} | {"backbone.b": 5.0}
-IMAGES = np.zeros((2, 3, 8, 8), dtype=np.uint8)
+FIRST = Quantization(np.zeros((2, 3, 8, 8), dtype=np.uint8), reduce_range=True)
 ORDER = [
     "per channel, smallest to largest",
     "outliers clipped",
@@ -34,7 +35,7 @@ def run(outcome, worst=lambda how: 0.0, modules=MODULES):
         figures |= {"label_flips": 3, "max_probability_difference": 0.1, "tolerance": ALLOWED}
         return {**figures, "passed": passed, "reason": None if passed else "the cause"}
 
-    ladder = Climb(IMAGES, modules, lambda: MEASURED, build, said.append)
+    ladder = Climb(FIRST, modules, lambda: MEASURED, build, said.append)
     return *climb(ladder), built, said
 
 
@@ -58,6 +59,7 @@ def test_what_holds_at_once_is_kept():
 def test_each_step_in_turn(enough, length):
     how, steps, built, _ = run(lambda how: 0.2 if enough(how) else 3)
     assert how == built[-1]
+    assert all(each.reduce_range for each in built)
     assert [step["step"] for step in steps] == ORDER[:length]
     assert [step["passed"] for step in steps] == [False] * (length - 1) + [True]
     assert steps[-1]["keep"] == list(how.keep)
@@ -116,6 +118,6 @@ def test_a_model_without_finite_answers_lost_most():
         figures = {"mAP_drop": fall, "worst_class": "cat", "worst_class_drop": fall, "tolerance": ALLOWED}
         return {**figures, "passed": False, "reason": "NaN"}
 
-    how, steps = climb(Climb(IMAGES, MODULES, lambda: MEASURED, build, lambda text: None))
+    how, steps = climb(Climb(FIRST, MODULES, lambda: MEASURED, build, lambda text: None))
     assert how.clip
     assert steps[0]["mAP_drop"] is None

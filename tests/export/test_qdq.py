@@ -87,11 +87,16 @@ def test_it_answers_like_the_model(small):
 def test_scales_are_per_channel_unless_told_otherwise(graph, images, model):
     scales = weight_scales(quantize(graph, Quantization(images), "float32"))
     assert scales[STEM].shape == (24,)
-    largest = model.get_submodule(STEM).weight.detach().abs().amax((1, 2, 3)).numpy()
-    np.testing.assert_allclose(scales[STEM], largest / 63.5, rtol=0.02)
     assert len(scales) == sum(isinstance(m, torch.nn.Conv2d | torch.nn.Linear) for m in model.modules())
     one = weight_scales(quantize(graph, Quantization(images, per_channel=False), "float32"))
     assert all(scale.size == 1 for scale in one.values())
+
+
+@pytest.mark.parametrize(("reduced", "steps"), [(False, 127.5), (True, 63.5)])
+def test_weights_take_the_range_that_is_asked_for(graph, images, model, reduced, steps):
+    scales = weight_scales(quantize(graph, Quantization(images, reduce_range=reduced), "float32"))
+    largest = model.get_submodule(STEM).weight.detach().abs().amax((1, 2, 3)).numpy()
+    np.testing.assert_allclose(scales[STEM], largest / steps, rtol=0.02)
 
 
 def test_what_is_kept_stays_in_float(graph, images):

@@ -74,6 +74,17 @@ def test_manifest_survives_the_round_trip(make_artefact):
     assert manifest.image_size == 8
 
 
+def test_weights_in_the_whole_range_are_refused_where_their_sums_overflow(make_artefact, images, monkeypatch):
+    whole = make_artefact(precision="int8", details={"reduce_range": False})
+    for vnni in (True, None):
+        monkeypatch.setattr("mlkdc.runtime.session.vnni", lambda vnni=vnni: vnni)
+        assert open_artefact(whole).predict(images).shape == (7, 3)
+    monkeypatch.setattr("mlkdc.runtime.session.vnni", lambda: False)
+    with pytest.raises(UsageError, match=r"overflow on this processor .*; export again without --no-reduce-range"):
+        open_artefact(whole)
+    assert open_artefact(make_artefact(precision="int8", details={"reduce_range": True})).predict(images).size
+
+
 def test_changed_truncated_and_missing_files_are_named(make_artefact):
     path = make_artefact() / "model.onnx"
     whole = path.read_bytes()
@@ -111,7 +122,7 @@ def test_failed_export_is_refused_unless_asked_for(make_artefact, images):
             "the manifest says input",
         ),
         ({"output": {"name": "p", "shape": [1, 3], "dtype": "float32"}}, "the manifest says output"),
-        ({"dynamic_batch": True}, "'any', 3, 8, 8.*the graph has.*1, 3, 8, 8"),
+        ({"dynamic_batch": True}, "'any', 3, 8, 8.*the file has.*1, 3, 8, 8"),
     ],
 )
 def test_manifest_faults_are_told(make_artefact, change, message):

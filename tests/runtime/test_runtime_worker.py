@@ -68,9 +68,27 @@ def test_bench_and_runtime_load_no_training_code():
     assert done.stdout.strip() == "[]"
 
 
+@pytest.mark.parametrize(
+    ("told", "expected"),
+    [
+        ("model name\t: Old\nflags\t\t: fpu avx2 fma\n", False),
+        ("model name\t: New\nflags\t\t: fpu avx2 avx512_vnni\n", True),
+        ("model name\t: Small\nflags\t\t: fpu avx_vnni avx2\n", True),
+        ("processor\t: 0\nFeatures\t: fp asimd asimddp\n", None),
+        (None, None),
+    ],
+)
+def test_a_processor_tells_whether_it_has_vnni(told, expected, tmp_path, monkeypatch):
+    path = tmp_path / "cpuinfo"
+    if told is not None:
+        path.write_text(told)
+    monkeypatch.setattr("mlkdc.runtime.machine.CPUINFO", path)
+    assert machine()["vnni"] is expected
+
+
 def test_machine_and_versions():
     found = machine()
-    assert set(found) == {"cpu", "cores", "memory_gib", "system", "device"}
+    assert set(found) == {"cpu", "cores", "vnni", "memory_gib", "system", "device"}
     assert found["cpu"]
     assert 1 <= found["cores"] <= (os.cpu_count() or 1)
     assert found["memory_gib"] > 0

@@ -19,6 +19,7 @@ class Quantization:
     Args:
         images: calibration pictures, ``uint8[n, 3, s, s]``, from the training split.
         per_channel: one scale per output channel of a weight instead of one per weight.
+        reduce_range: half of the int8 range for weights.
         clip: estimate the ranges of activations with outliers left out, instead of from smallest to largest.
         keep: modules of the :class:`~mlkdc.export.merge.ExportModel` that stay in floating point with all that
             is in them (``head``, ``backbone.conv_stem``).
@@ -26,6 +27,7 @@ class Quantization:
 
     images: np.ndarray
     per_channel: bool = True
+    reduce_range: bool = False
     clip: bool = False
     keep: tuple[str, ...] = ()
 

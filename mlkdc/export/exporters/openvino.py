@@ -55,9 +55,9 @@ def _convert(graph: Any) -> Any:
 def _quantize(model: Any, how: Quantization, dtype: str) -> Any:
     """A statically quantised copy of a model, made by NNCF.
 
-    Weights use half of the int8 range. Processors without VNNI add pairs of products in 16 bits, which saturate with
-    the whole of it: a distilled EfficientNet-Lite0 lost 2.0 points of mAP there, and 0.1 with half of the range, which
-    takes no longer. Where sums are exact, its probabilities are off by a seventh more than with the whole range.
+    Half of the range for weights is for processors without VNNI, which add pairs of products in 16 bits, where the
+    whole of it saturates: a distilled EfficientNet-Lite0 lost 2.0 points of mAP there, and 0.1 with half of the range,
+    which takes no longer.
     Symmetric and asymmetric activations were equally fast and equally good.
     """
     import nncf
@@ -77,7 +77,7 @@ def _quantize(model: Any, how: Quantization, dtype: str) -> Any:
         fast_bias_correction=True,
         ignored_scope=nncf.IgnoredScope(names=[node.get_friendly_name() for node in _in_float(model, how)]),
         advanced_parameters=AdvancedQuantizationParameters(
-            overflow_fix=OverflowFix.ENABLE,
+            overflow_fix=OverflowFix.ENABLE if how.reduce_range else OverflowFix.DISABLE,
             activations_range_estimator_params=ranges,
             weights_quantization_params=QuantizationParameters(per_channel=how.per_channel),
         ),

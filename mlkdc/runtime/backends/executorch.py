@@ -7,7 +7,7 @@ from weakref import WeakSet
 import numpy as np
 
 from mlkdc.errors import UsageError
-from mlkdc.runtime.base import RUNTIMES, Backend
+from mlkdc.runtime.base import RUNTIMES, Backend, check_signature
 from mlkdc.runtime.manifest import Manifest
 from mlkdc.runtime.quiet import quiet
 
@@ -34,7 +34,11 @@ class ExecuTorch(Backend):
             self._set_threads(bindings, threads)
         self._program, self._method = _load(path)
         self._open.add(self)
-        _check_signature(path, self._method.metadata, manifest)
+        meta = self._method.metadata
+        # A program names neither.
+        inputs = [_describe(manifest.input["name"], meta.input_tensor_meta(i)) for i in range(meta.num_inputs())]
+        outputs = [_describe(manifest.output["name"], meta.output_tensor_meta(i)) for i in range(meta.num_outputs())]
+        check_signature(path, manifest, inputs, outputs)
 
     def run(self, batch: np.ndarray) -> np.ndarray:
         import torch
@@ -88,18 +92,8 @@ def _load(path: Path) -> tuple[Any, Any]:
         ) from error
 
 
-def _check_signature(path: Path, meta: Any, manifest: Manifest) -> None:
-    """A program that takes or gives something else than the manifest says is refused. It names neither."""
-    for role, tensors, record in (
-        ("input", [meta.input_tensor_meta(i) for i in range(meta.num_inputs())], manifest.input),
-        ("output", [meta.output_tensor_meta(i) for i in range(meta.num_outputs())], manifest.output),
-    ):
-        found = [(_DTYPES.get(each.dtype(), "another type"), list(each.sizes())) for each in tensors]
-        expected = (record["dtype"], [1, *record["shape"][1:]])
-        if found != [expected]:
-            raise UsageError(
-                f"{path}: the manifest says {role} {expected}, the program has {found}; export the run again"
-            )
+def _describe(name: str, tensor: Any) -> tuple[str, str, list[int]]:
+    return name, _DTYPES.get(tensor.dtype(), "another type"), list(tensor.sizes())
 
 
 # torch's numbers of the types that a model here may take or give.

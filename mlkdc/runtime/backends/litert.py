@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from mlkdc.errors import UsageError
-from mlkdc.runtime.base import RUNTIMES, Backend
+from mlkdc.runtime.base import RUNTIMES, Backend, check_signature
 from mlkdc.runtime.manifest import Manifest
 from mlkdc.runtime.quiet import quiet
 
@@ -18,7 +18,11 @@ class LiteRt(Backend):
     def __init__(self, folder: Path, manifest: Manifest, threads: int | None) -> None:
         path = manifest.only_file(folder, ".tflite")
         self._interpreter = _load(path, threads)
-        self._input, self._output = _signature(path, self._interpreter, manifest)
+        runner = self._interpreter.get_signature_runner()
+        inputs, outputs = runner.get_input_details(), runner.get_output_details()
+        check_signature(path, manifest, _described(inputs), _described(outputs))
+        self._input = inputs[manifest.input["name"]]["index"]
+        self._output = outputs[manifest.output["name"]]["index"]
 
     def run(self, batch: np.ndarray) -> np.ndarray:
         self._interpreter.set_tensor(self._input, batch)
@@ -45,17 +49,5 @@ def _load(path: Path, threads: int | None) -> Any:
     return interpreter
 
 
-def _signature(path: Path, interpreter: Any, manifest: Manifest) -> tuple[int, int]:
-    """Input and output tensor. A file that takes or gives something else than the manifest says is refused."""
-    runner = interpreter.get_signature_runner()
-    indices = []
-    for role, details, record in (
-        ("input", runner.get_input_details(), manifest.input),
-        ("output", runner.get_output_details(), manifest.output),
-    ):
-        found = [(name, each["dtype"].__name__, each["shape"].tolist()) for name, each in details.items()]
-        expected = (record["name"], record["dtype"], [1, *record["shape"][1:]])
-        if found != [expected]:
-            raise UsageError(f"{path}: the manifest says {role} {expected}, the file has {found}; export the run again")
-        indices.append(details[record["name"]]["index"])
-    return indices[0], indices[1]
+def _described(details: dict[str, Any]) -> list[tuple[str, str, list[int]]]:
+    return [(name, each["dtype"].__name__, each["shape"].tolist()) for name, each in details.items()]

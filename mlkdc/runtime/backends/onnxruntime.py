@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from mlkdc.errors import MlkdcError, UsageError
-from mlkdc.runtime.base import RUNTIMES, Backend
+from mlkdc.runtime.base import RUNTIMES, Backend, check_signature
 from mlkdc.runtime.manifest import Manifest
 
 PROVIDER = "CPUExecutionProvider"
@@ -23,7 +23,8 @@ class OnnxRuntime(Backend):
         used = self._session.get_providers()
         if used[:1] != [PROVIDER]:
             raise MlkdcError(f"asked ONNX Runtime for {PROVIDER}, got {used}; reinstall onnxruntime")
-        _check_signature(path, self._session, manifest)
+        inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
+        check_signature(path, manifest, [_describe(each) for each in inputs], [_describe(each) for each in outputs])
 
     def run(self, batch: np.ndarray) -> np.ndarray:
         return self._session.run([self._output], {self._input: batch})[0]
@@ -53,22 +54,7 @@ def _load(path: Path, threads: int | None, literal: bool) -> Any:
         raise UsageError(f"ONNX Runtime cannot load {path}: {error}") from error
 
 
-def _check_signature(path: Path, session: Any, manifest: Manifest) -> None:
-    """A graph that takes or gives something else than the manifest says is refused before it is run."""
-    dtype = {"tensor(float)": "float32", "tensor(uint8)": "uint8"}
-    for role, nodes, record in (
-        ("input", session.get_inputs(), manifest.input),
-        ("output", session.get_outputs(), manifest.output),
-    ):
-        found = [(each.name, dtype.get(each.type, each.type), _shape(each)) for each in nodes]
-        batch = "any" if manifest.dynamic_batch else 1
-        expected = (record["name"], record["dtype"], [batch, *record["shape"][1:]])
-        if found != [expected]:
-            raise UsageError(
-                f"{path}: the manifest says {role} {expected}, the graph has {found}; export the run again"
-            )
-
-
-def _shape(node: Any) -> list[int | str]:
-    """A graph input's or output's shape, with "any" for a size that is not fixed."""
-    return [size if isinstance(size, int) else "any" for size in node.shape]
+def _describe(node: Any) -> tuple[str, str, list[int | str]]:
+    """Name, type and shape, with "any" for a size that is not fixed."""
+    shape = [size if isinstance(size, int) else "any" for size in node.shape]
+    return node.name, {"tensor(float)": "float32", "tensor(uint8)": "uint8"}.get(node.type, node.type), shape
