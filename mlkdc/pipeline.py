@@ -14,12 +14,10 @@ from mlkdc.engine.checked import check_names
 from mlkdc.engine.score import score
 from mlkdc.errors import RecipeError, UsageError
 from mlkdc.export import export_run
-from mlkdc.export.targets import load_target, split_name, target_names
+from mlkdc.export.targets import load_target, split_name
 from mlkdc.recipe import Bench, Recipe
 from mlkdc.report import write_report
 from mlkdc.resources import write_json
-from mlkdc.runtime.base import RUNTIMES
-from mlkdc.runtime.machine import machine, versions
 from mlkdc.runtime.manifest import Manifest
 
 
@@ -178,28 +176,3 @@ def evaluate_run(run: Run, data_path: str | None) -> dict[str, Any]:
     trained = run.recipe.data.train_splits if data_path is None else []
     scores = score(run.model(), data, run.recipe.data.image_size, trained, own)
     return {**scores, "thresholds_from": run.results["thresholds_from"]}
-
-
-def check_machine() -> dict[str, Any]:
-    """What `mlkdc doctor` shows: the machine, versions, and for each target whether it is ready."""
-    targets = []
-    for target in map(load_target, target_names()):
-        missing = target.missing()
-        found = versions(target.distributions)
-        found.pop("python")
-        why = RUNTIMES.get(target.runtime).cannot_run()
-        targets.append(
-            {
-                "target": target.name,
-                "state": f"missing {', '.join(missing)}" if missing else "ready",
-                "precisions": ", ".join(target.precisions),
-                "here": "-" if missing else f"export only: {why}" if why else "export and run",
-                "versions": ", ".join(f"{package} {number}" for package, number in found.items()),
-                "install": target.install if missing else "",
-            }
-        )
-    return {
-        "machine": machine(),
-        "versions": versions(("mlkdc", "torch", "torchvision", "timm")),
-        "targets": targets,
-    }

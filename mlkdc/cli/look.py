@@ -129,7 +129,7 @@ def validate(recipe: str, settings: tuple[str, ...]) -> None:
 @click.option("--json", "as_json", is_flag=True)
 def doctor(as_json: bool) -> None:
     """What this machine can do: versions, targets ready or missing, how to install them."""
-    from mlkdc.pipeline import check_machine
+    from mlkdc.doctor import check_machine
 
     found = check_machine()
     if as_json:

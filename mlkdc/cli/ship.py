@@ -24,7 +24,7 @@ def evaluate(folder: Path | None, data_path: str | None, as_json: bool, allow_fa
         _tell_unverified(folder)
         scores = evaluate_artefact(folder, data_path, allow_failed=allow_failed)
     elif allow_failed:
-        raise UsageError("--allow-failed is for an exported artefact, RUN/export/TARGET-PRECISION; a run has no parity check")
+        raise UsageError("--allow-failed is for an artefact (RUN/export/...); a run has no parity check to fail")
     else:
         scores = evaluate_run(pick_run(folder), data_path)
     if as_json:

@@ -65,6 +65,11 @@ class Target(BaseModel):
         """The packages that must be installed and are not."""
         return [names.split("|")[0] for names in self.packages if not any(map(self._usable, names.split("|")))]
 
+    def modules(self) -> list[str]:
+        """What is imported of its packages, once none is missing."""
+        chosen = [next(filter(self._usable, names.split("|"))) for names in self.packages]
+        return [package.replace("-", "_") for package in chosen]
+
     def _usable(self, package: str) -> bool:
         installed = find_spec(package.replace("-", "_")) is not None
         return installed and (package not in self.gpu_packages or cuda.available())

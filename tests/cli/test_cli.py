@@ -108,8 +108,11 @@ def test_doctor_names_what_is_missing_and_what_cannot_run_here(monkeypatch: pyte
     monkeypatch.setattr("mlkdc.runtime.cuda.available", lambda: False)
     monkeypatch.setattr("mlkdc.export.targets.find_spec", lambda name: None if name == "tensorrt_rtx" else name)
     assert rows()["tensorrt"]["state"] == "missing tensorrt-rtx"
+    # What is there and cannot be imported is not ready.
     monkeypatch.setattr("mlkdc.runtime.cuda.available", lambda: True)
-    assert rows()["tensorrt"]["state"] == "ready"
+    broken = rows()["tensorrt"]
+    assert broken["state"] == "broken: ModuleNotFoundError: No module named 'tensorrt'"
+    assert (broken["here"], broken["install"]) == ("-", "pip install 'mlkdc[tensorrt]'")
 
 
 def test_cp_then_validate_then_a_fault(tmp_path: Path, here: Callable[..., Done]) -> None:
@@ -223,6 +226,8 @@ def _refusals(here: Callable[..., Done], photos: Path, artefact: Path, tmp_path:
     assert (lost.returncode, "say on what to score it: --data" in lost.stderr) == (2, True)
     others = here("evaluate", str(alone), "--data", "digits")
     assert (others.returncode, "knows 3 labels" in others.stderr) == (2, True)
+    whole = here("evaluate", str(artefact.parent.parent), "--allow-failed")
+    assert (whole.returncode, "a run has no parity check" in whole.stderr) == (2, True)
 
     values = json.loads((alone / "manifest.json").read_text())
     values |= {"status": "failed", "parity": {**values["parity"], "reason": "made up"}, "thresholds": [0.0, 1.0, 0.0]}
