@@ -32,8 +32,8 @@ NOTES = """
 - `openvino` is asked for float32 arithmetic on every CPU, so that an artefact answers the same everywhere. fp16
   is that of the file: half the size, no other speed.
 - int8 weights of `onnx` and `openvino` use half of their range (`export.reduce_range`): x86 processors without
-  VNNI add pairs of products in 16 bits, which saturate with all of it. With `--no-reduce-range` they use all,
-  lose less, and are refused on such a processor. Arm and x86 with VNNI add in 32 bits.
+  VNNI add pairs of products in 16 bits, which saturate with all of it. With `--no-reduce-range` they use all;
+  such an artefact is for Arm and x86 with VNNI, and is refused by Linux on other x86 processors.
 - Megabytes are of all files of an artefact; `tensorrt` has the ONNX graph beside the engine.
 - The extra `tensorrt` installs TensorRT-RTX, which builds engines without a GPU. Where `tensorrt` itself is
   installed and there is a GPU, that is used. An engine runs only with exactly the library version that built
@@ -41,13 +41,13 @@ NOTES = """
 - `executorch` from Python needs torch; the C++ runtime of a phone does not.
 """
 
-#: What int8 is worth depends on the processor; told where the figures are shown, by whether it has VNNI.
-MACHINE = {
-    True: """
-int8 is worth what the processor gives for it. This one has int8 dot products (VNNI), for which the artefacts were
-exported with `export.reduce_range: false`; what is left on one without them is [below](#without-vnni).
+#: What int8 is worth, by whether the processor has VNNI and int8 weights are kept to half of their range.
+WORTH = {
+    (True, False): """
+int8 is worth what the processor gives for it. This one has int8 dot products (VNNI), and the artefacts were exported
+with `export.reduce_range: false`; what is left on one without them is [below](#without-vnni).
 """,
-    False: """
+    (False, True): """
 int8 is worth what the processor gives for it. This one has no int8 dot products (VNNI): it multiplies eight-bit
 numbers little faster than floats, and adds them in 16 bits, for which `onnx` and `openvino` leave half of a weight's
 range unused.
@@ -82,13 +82,18 @@ def medians(found: Found, threads: int) -> dict[str, Found]:
     return {row["name"]: row for row in found["rows"] if row["threads"] == threads and not row["skipped"]}
 
 
+def loss(parity: Found) -> float:
+    """Points of mAP, of the answers as they are."""
+    return parity["mAP_torch"] - parity["mAP_artefact"]
+
+
 def fit(found: Found, threads: int) -> list[str]:
     """Names of the artefacts that may be shipped and lose at most LOSS points, fastest first."""
     timed = medians(found, threads)
     names = [
         name
         for name, item in found["artefacts"].items()
-        if name in timed and item["status"] == "ok" and item["parity"]["mAP_drop"] <= LOSS
+        if name in timed and item["status"] == "ok" and loss(item["parity"]) <= LOSS
     ]
     return sorted(names, key=lambda name: timed[name]["median_ms"])
 
@@ -204,6 +209,17 @@ def ladders(found: Found) -> list[str]:
     return parts
 
 
+def worth(study: Found) -> list[str]:
+    """What int8 can gain on the processor, where all students' artefacts take one range."""
+    found = {
+        (student["machine"].get("vnni"), item["details"]["reduce_range"])
+        for student in study["students"].values()
+        for item in student["artefacts"].values()
+        if "reduce_range" in item["details"]
+    }
+    return [" ".join(WORTH[each].split()) for each in found if len(found) == 1 and each in WORTH]
+
+
 def without_vnni() -> list[str]:
     """What the best artefacts reached on a processor that has no int8 dot products."""
     if not WITHOUT.is_file():
@@ -233,7 +249,8 @@ def repvgg() -> list[str]:
         "## RepVGG in int8",
         f"{NICE[study['student']]}, every convolution and linear layer in int8; mAP in torch {first['mAP_torch']:.2f}; "
         f"{first['images']} validation images, {first['calibration']} training images to calibrate. Clipped: ranges of "
-        "activations without outliers. Equalised is what the recipe option `export.equalize` does.",
+        "activations without outliers. Weights take the whole of the int8 range where it does not say half. Equalised "
+        "is what the recipe option `export.equalize` does.",
         table(header, lines),
         f"```\n{study['command']}\n```",
         origin([study]),
@@ -276,7 +293,7 @@ def measured(study: Found) -> list[str]:
         "and take the sigmoid themselves, in the times shown. Fall: of mAP in points, from the torch model; worst "
         "class: change of the AP of the class that lost most, of those with at least "
         f"{LEAST_POSITIVES} positive images.",
-        " ".join(MACHINE[bool(first["machine"].get("vnni"))].split()),
+        *worth(study),
         "```\npython benchmarks/targets.py --data PHOTOS --weights WEIGHTS\n```",
         tools(first),
     ]

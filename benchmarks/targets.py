@@ -11,7 +11,6 @@ unless they are named.
 
 import argparse
 import os
-import shlex
 import sys
 from pathlib import Path
 from typing import Any
@@ -33,8 +32,8 @@ STUDENTS = ("mobilenetv2", "repvgg_a0", "shufflenetv2_x1_0")
 KEPT = ("status", "precision", "target", "runtime", "parity", "quantization", "details", "merge", "versions")
 
 
-def train(student: str, data: Path, weights: Path) -> list[list[str]]:
-    """Both trainings, or what is left of them; their commands."""
+def train(student: str, data: Path, weights: Path) -> list[Run]:
+    """Both trainings, or what is left of them."""
     folder = Path("runs/targets")
     small, large = folder / f"{student}-96", folder / student
     common = ["mlkdc", "distill", "--recipe", str(HERE / "targets.yaml"), "--data", str(data)]
@@ -53,7 +52,7 @@ def train(student: str, data: Path, weights: Path) -> list[list[str]]:
         if not Run(run).finished:
             begun = (run / "recipe.yaml").is_file()
             call(["mlkdc", "distill", "--resume", str(run)] if begun else command)
-    return commands
+    return [Run(small), Run(large)]
 
 
 def export(run: Run) -> dict[str, str]:
@@ -81,8 +80,9 @@ def measure(run: Run, passes: int, threads: list[int]) -> dict[str, Any]:
     return bench(rows, passes=passes, threads=threads, image_size=size, progress=lambda text: print(text, flush=True))
 
 
-def entry(run: Run, commands: list[list[str]], shown: dict[str, str], passes: int) -> dict[str, Any]:
-    """All that docs/targets.md shows of one student."""
+def entry(trained: list[Run], shown: dict[str, str], passes: int) -> dict[str, Any]:
+    """All that docs/targets.md shows of one student, which is the last of the runs."""
+    run = load_run(trained[-1].path)
     missing = export(run)
     found = measure(run, passes, [1, 2])
     shown = {f"{run.path.resolve()}/export/": "", **shown}
@@ -92,8 +92,8 @@ def entry(run: Run, commands: list[list[str]], shown: dict[str, str], passes: in
     results = run.results
     return {
         **found,
-        "commands": [_replaced(shlex.join(command), shown) for command in commands],
-        "seconds": [Run(Path(command[-1])).results["seconds"] for command in commands],
+        "commands": [_replaced(each.command, shown) for each in trained],
+        "seconds": [each.results["seconds"] for each in trained],
         "seed": run.recipe.seed,
         "missing": {name: _replaced(why, shown) for name, why in missing.items()},
         **{key: results[key] for key in ("model", "metrics", "scored_on")},
@@ -122,8 +122,7 @@ def main() -> None:
     shown = {str(given.data): "PHOTOS", str(given.weights): "WEIGHTS"}
     done = stored(RESULTS).get("students", {})
     for student in given.students or [name for name in STUDENTS if name not in done]:
-        commands = train(student, given.data, given.weights)
-        found = entry(load_run(Path("runs/targets") / student), commands, shown, given.passes)
+        found = entry(train(student, given.data, given.weights), shown, given.passes)
         students = {**stored(RESULTS).get("students", {}), student: found}
         write_json(RESULTS, {"format": 1, "students": students})
 

@@ -48,6 +48,8 @@ def artefact_lines(manifest: Manifest) -> list[str]:
             f"{merge[f'params_{part}_after'] / 1e6:.2f} M, multiply-adds {merge[f'macs_{part}_before'] / 1e6:.1f} M -> "
             f"{merge[f'macs_{part}_after'] / 1e6:.1f} M"
         )
+    if manifest.details.get("reduce_range") is False:
+        lines.append("int8 weights in their whole range: for Arm, and x86 processors that have VNNI")
     if "images" not in parity:
         return [*lines, f"{manifest.status}: {parity['reason']}"]
     lines.append(

@@ -9,20 +9,25 @@ from mlkdc.export.targets import Target, load_target, target_names
 from mlkdc.runtime.base import RUNTIMES
 from mlkdc.runtime.machine import machine, versions
 
+TIMEOUT = 300
+
 
 def check_machine() -> dict[str, Any]:
     """The machine, versions, and for each target whether it is ready: all of its packages are there and importable."""
     targets = [load_target(name) for name in target_names()]
-    # Some packages take seconds to import, and some not to come back: each target in processes of its own.
+    # Some packages take seconds to import: each target in a process of its own.
     with ThreadPoolExecutor(machine()["cores"]) as pool:
-        rows = list(pool.map(_check, targets))
-    return {"machine": machine(), "versions": versions(("mlkdc", "torch", "torchvision", "timm")), "targets": rows}
+        faults = list(pool.map(_fault, targets))
+    return {
+        "machine": machine(),
+        "versions": versions(("mlkdc", "torch", "torchvision", "timm")),
+        "targets": [_row(*each) for each in zip(targets, faults, strict=True)],
+    }
 
 
-def _check(target: Target) -> dict[str, str]:
-    missing, found = target.missing(), versions(target.distributions)
+def _row(target: Target, fault: str | None) -> dict[str, str]:
+    found = versions(target.distributions)
     found.pop("python")
-    fault = f"missing {', '.join(missing)}" if missing else _import_fault(target.modules())
     why = RUNTIMES.get(target.runtime).cannot_run()
     return {
         "target": target.name,
@@ -34,11 +39,18 @@ def _check(target: Target) -> dict[str, str]:
     }
 
 
-def _import_fault(modules: list[str]) -> str | None:
-    """What Python says when it imports them, where it cannot."""
+def _fault(target: Target) -> str | None:
+    """Which packages are missing, or what Python says when it cannot import them."""
+    if missing := target.missing():
+        return f"missing {', '.join(missing)}"
     # OpenVINO reports its import over the network unless this package is missing.
-    code = f"import sys; sys.modules['openvino_telemetry'] = None; import {', '.join(modules)}"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    code = f"import sys; sys.modules['openvino_telemetry'] = None; import {', '.join(target.modules())}"
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, timeout=TIMEOUT, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return f"broken: the import did not end in {TIMEOUT} s"
     if not done.returncode:
         return None
     said = done.stderr.strip().splitlines()

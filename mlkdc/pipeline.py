@@ -56,7 +56,10 @@ def run_all(
     if recipe is not None:
         check_recipe(recipe)
         for target in recipe.targets:  # now, not after the training
-            load_target(split_name(target)[0]).check_installed()
+            name, precision = split_name(target)
+            spec = load_target(name)
+            spec.check_range(precision, recipe.export.reduce_range)
+            spec.check_installed()
     run = distill(recipe, out=out, resume=resume, command=command, progress=progress)
     for target in run.recipe.targets:
         progress.say(f"exporting to {target}")

@@ -136,11 +136,10 @@ def doctor(as_json: bool) -> None:
         click.echo(json.dumps(found, indent=2))
         return
     machine = found["machine"]
-    vnni = {True: ", VNNI", False: ", no VNNI", None: ""}[machine["vnni"]]
-    click.echo(
-        f"{machine['cpu']}, {machine['cores']} cores{vnni}, {machine['memory_gib']:.0f} GiB, {machine['system']}, "
-        f"{machine['device']}"
-    )
+    told = [machine["cpu"], f"{machine['cores']} cores"]
+    told += [] if machine["vnni"] is None else ["VNNI" if machine["vnni"] else "no VNNI"]
+    told += [] if machine["memory_gib"] is None else [f"{machine['memory_gib']:.0f} GiB"]
+    click.echo(", ".join([*told, machine["system"], machine["device"]]))
     click.echo("  ".join(f"{name} {version}" for name, version in found["versions"].items()) + "\n")
     keys = ("target", "state", "precisions", "here", "versions", "install")
     rows = [[item[key] for key in keys] for item in found["targets"]]

@@ -23,10 +23,13 @@ def evaluate(folder: Path | None, data_path: str | None, as_json: bool, allow_fa
     if folder is not None and (folder / "manifest.json").is_file():
         _tell_unverified(folder)
         scores = evaluate_artefact(folder, data_path, allow_failed=allow_failed)
-    elif allow_failed:
-        raise UsageError("--allow-failed is for an artefact (RUN/export/...); a run has no parity check to fail")
     else:
-        scores = evaluate_run(pick_run(folder), data_path)
+        run = pick_run(folder)
+        if allow_failed:
+            raise UsageError(
+                f"--allow-failed is for an artefact; {run.path} is a run, which has no parity check to fail"
+            )
+        scores = evaluate_run(run, data_path)
     if as_json:
         click.echo(json.dumps(scores, indent=2))
         return

@@ -23,7 +23,6 @@ from mlkdc.export.parity import ask, compare, make_reference, pixels_of
 from mlkdc.export.sensitivity import sensitivity, weighted_modules
 from mlkdc.export.targets import Target, Tolerance, load_target
 from mlkdc.runtime.base import RUNTIMES
-from mlkdc.runtime.machine import vnni
 from mlkdc.runtime.manifest import Manifest, is_artefact
 
 INPUT_DTYPES = ("float32", "uint8")
@@ -144,12 +143,7 @@ def _check(request: Request) -> None:
         raise UsageError(f"target {target.name} takes pixels as {known} only, got {dtype}; leave out --uint8")
     if request.dynamic and not target.dynamic:
         raise UsageError(f"target {target.name} takes one picture at a time; leave out --dynamic, or export to onnx")
-    whole = target.reduce_range and not request.reduce_range
-    if request.precision == "int8" and whole and vnni() is False:
-        raise UsageError(
-            "int8 weights in the whole range cannot be compared on this processor, which has no VNNI: their sums "
-            "overflow; leave out --no-reduce-range (export.reduce_range: false), or export where the model will run"
-        )
+    target.check_range(request.precision, request.reduce_range)
     target.check_installed()
 
 

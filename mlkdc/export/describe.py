@@ -15,7 +15,7 @@ def describe(run: Run, job: Job, report: MergeReport, preprocess: Preprocess, bu
     target, (batch, channels, height, width) = job.target, job.input_shape
     shape = [batch, channels, height, width] if target.layout == "NCHW" else [batch, height, width, channels]
     reduced = {"reduce_range": job.quantization.reduce_range} if job.quantization and target.reduce_range else {}
-    unverified = {"unverified": target.unverified} if target.unverified else {}
+    unverified = {"unverified_by_authors": target.unverified} if target.unverified else {}
     return Manifest(
         name=run.recipe.name,
         target=target.name,

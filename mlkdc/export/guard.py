@@ -56,11 +56,12 @@ def climb(ladder: Climb) -> tuple[Quantization, list[dict[str, Any]]]:
             if not steps:
                 raise
             # The steps after it may be possible.
-            parity = {**dict.fromkeys(FIGURES), "passed": False, "reason": str(error)}
+            parity = {**dict.fromkeys(FIGURES), "passed": False, "reason": f"could not be made: {error}"}
         tried.append(how)
         losses.append(_loss(parity))
         steps.append(_step(name, how, parity))
-        ladder.say(f"  int8, {name}: {_figures(steps[-1])}: {'ok' if parity['passed'] else _breach(parity)}")
+        figures = _figures(steps[-1]) + ": " if parity["mAP_drop"] is not None else ""
+        ladder.say(f"  int8, {name}: {figures}{'ok' if parity['passed'] else _breach(parity)}")
         return bool(parity["passed"])
 
     if attempt("per channel, smallest to largest", ladder.first):
@@ -112,8 +113,6 @@ def _step(name: str, how: Quantization, parity: dict[str, Any]) -> dict[str, Any
 
 
 def _figures(step: dict[str, Any]) -> str:
-    if step["mAP_drop"] is None:
-        return "no finite answers"
     worst = "" if step["worst_class"] is None else f", {step['worst_class']} by {step['worst_class_drop']:.2f}"
     return f"mAP falls by {step['mAP_drop']:.2f}{worst}"
 

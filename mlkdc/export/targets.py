@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from mlkdc.errors import UsageError, nearest
 from mlkdc.resources import shipped
 from mlkdc.runtime import cuda
+from mlkdc.runtime.machine import vnni
 
 
 class Tolerance(BaseModel):
@@ -78,6 +79,14 @@ class Target(BaseModel):
         """Raise UsageError, with the line that installs them, where packages are missing."""
         if missing := self.missing():
             raise UsageError(f"target {self.name} needs {', '.join(missing)}, not installed; run: {self.install}")
+
+    def check_range(self, precision: str, reduced: bool) -> None:
+        """Raise UsageError where int8 weights would take a range that this processor cannot add up."""
+        if precision == "int8" and self.reduce_range and not reduced and vnni() is False:
+            raise UsageError(
+                f"target {self.name}: int8 weights in the whole range cannot be compared on this processor, which has "
+                "no VNNI: their sums overflow; export with --reduce-range (export.reduce_range: true), or on another"
+            )
 
     @property
     def install(self) -> str:

@@ -146,6 +146,11 @@ def _commands(
         commands.append(("timed with", bench["command"]))
     for name, manifest in artefacts.items():
         options = f"--target {manifest['target']} --precision {manifest['precision']}"
+        if (reduced := manifest.get("details", {}).get("reduce_range")) is not None:
+            options += " --reduce-range" if reduced else " --no-reduce-range"
+        if manifest["precision"] == "int8" and (allowed := manifest["parity"].get("tolerance")):
+            options += f" --max-drop {allowed['map']:g} --max-class-drop {allowed['class_ap']:g}"
+        options += " --equalize" * bool((manifest.get("quantization") or {}).get("equalize"))
         options += " --dynamic" * manifest["dynamic_batch"] + " --uint8" * (manifest["input"]["dtype"] == "uint8")
         commands.append((f"exports {name} again", f"mlkdc export {here} {options}"))
     commands.append(("makes this report again", f"mlkdc report {here}"))

@@ -47,6 +47,10 @@ def _on_artefacts(collected: dict[str, Any]) -> list[str]:
         elif manifest["status"] != "ok":
             reason = manifest["parity"].get("reason") or "it differs from the torch model"
             found.append(f"{name} failed its parity check and must not be shipped: {reason.rstrip('.')}.")
+        if manifest.get("details", {}).get("reduce_range") is False:
+            found.append(
+                f"{name} has int8 weights in their whole range: it is for Arm, and for x86 processors that have VNNI."
+            )
         if manifest.get("recipe_hash") not in (None, trained):
             found.append(f"{name} was exported from another training than the one shown here; export it again.")
     return found

@@ -110,7 +110,7 @@ def open_artefact(folder: Path | str, *, threads: int | None = None, allow_faile
     if manifest.details.get("reduce_range") is False and vnni() is False:
         raise UsageError(
             f"{folder} has int8 weights in the whole range, whose sums overflow on this processor (it has no VNNI); "
-            "export again without --no-reduce-range"
+            "export again with --reduce-range"
         )
     manifest.verify(folder)
     return Session(manifest, RUNTIMES.get(manifest.runtime)(folder, manifest, threads))

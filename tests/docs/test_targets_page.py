@@ -9,14 +9,23 @@ from test_docs import load
 
 MERGE = {"branches": 2, "conv_bn": 3, "max_logit_difference": 1e-5}
 MERGE |= {f"macs_{part}_{when}": 2e6 for part in ("backbone", "head") for when in ("before", "after")}
-PARITY = {"images": 100, "mAP_artefact": 39.8, "mAP_drop": 0.2, "worst_class": "cat", "worst_class_drop": 3.0}
+PARITY = {
+    "images": 100,
+    "mAP_torch": 40.0,
+    "mAP_artefact": 39.8,
+    "mAP_drop": 0.2,
+    "worst_class": "cat",
+    "worst_class_drop": 3.0,
+}
 PARITY |= {"max_probability_difference": 0.01, "label_flips": 10}
 BROKEN = dict.fromkeys(PARITY) | {"images": 100}
 
 
 def artefact(parity: dict[str, Any], status: str = "ok", steps: list[dict[str, Any]] | None = None) -> dict[str, Any]:
     quantization = {"steps": steps} if steps else None
-    return {"parity": parity, "status": status, "merge": MERGE, "versions": {"onnx": "1"}, "quantization": quantization}
+    details = {"reduce_range": False} if steps else {}
+    found = {"parity": parity, "status": status, "merge": MERGE, "versions": {"onnx": "1"}, "details": details}
+    return found | {"quantization": quantization}
 
 
 def row(
@@ -52,7 +61,7 @@ def study(tmp_path: Path) -> dict[str, Any]:
         "data": {"name": "photos", "images": {"train": 10}, "classes": 4},
         "metrics": {"mAP": 40.0},
         **{"scored_on": "val", "seconds": [60, 120], "image_size": 224, "seed": 0, "commands": ["mlkdc distill"]},
-        **{"machine": {"cpu": "x", "cores": 2, "memory_gib": 4}, "versions": {"torch": "2"}},
+        **{"machine": {"cpu": "x", "cores": 2, "vnni": True, "memory_gib": 4}, "versions": {"torch": "2"}},
     }
     return {"students": {"mobilenetv2": found}}
 
@@ -90,5 +99,27 @@ def test_timings_that_did_not_settle_are_marked(study: dict[str, Any]) -> None:
 def test_a_missed_aim_is_told(study: dict[str, Any]) -> None:
     render: Any = load("render_targets")
     found = study["students"]["mobilenetv2"]
-    found["artefacts"]["openvino-int8"]["parity"] = PARITY | {"mAP_drop": 0.6}
+    found["artefacts"]["openvino-int8"]["parity"] = PARITY | {"mAP_artefact": 39.4}
     assert "3.00 times (`onnx-fp32`): missed by 1.00" in render.verdict("mobilenetv2", found)
+
+
+def test_what_int8_is_worth_is_told_of_the_processor_and_of_the_artefacts(study: dict[str, Any]) -> None:
+    render: Any = load("render_targets")
+    found = study["students"]["mobilenetv2"]
+    assert "`export.reduce_range: false`" in "".join(render.worth(study))
+    assert ", VNNI," in render.origin([found])
+    found["artefacts"]["onnx-int8"]["details"] = {"reduce_range": True}
+    assert render.worth(study) == []  # nothing is claimed of a mixture
+    found["machine"]["vnni"] = False
+    assert "half of a weight's range unused" in "".join(render.worth(study))
+    found["artefacts"]["openvino-int8"]["details"] = {"reduce_range": False}
+    assert render.worth(study) == []
+
+
+def test_what_was_reached_without_vnni_is_told(study: dict[str, Any], tmp_path: Path, monkeypatch: Any) -> None:
+    render: Any = load("render_targets")
+    path = tmp_path / "other.json"
+    monkeypatch.setattr(render, "WITHOUT", path)
+    assert render.without_vnni() == []
+    path.write_text(json.dumps(study))
+    assert "- MobileNetV2: Aim: 4 times" in "\n".join(render.without_vnni())

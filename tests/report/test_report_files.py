@@ -102,6 +102,16 @@ def test_commands_make_the_same_again(tmp_path):
     assert commands["exports onnx-fp32 again"] == again
 
 
+def test_commands_of_int8_tell_how_it_was_made(tmp_path):
+    folder = write_full(tmp_path)
+    source = manifest("onnx-int8", class_names(20))
+    source |= {"quantization": source["quantization"] | {"equalize": True}, "details": {"reduce_range": False}}
+    write_json(folder / "export" / "onnx-int8" / "manifest.json", source)
+    commands = {item["what"]: item["command"] for item in report(folder)["commands"]}
+    again = f"mlkdc export {folder} --target onnx --precision int8 --no-reduce-range"
+    assert commands["exports onnx-int8 again"] == f"{again} --max-drop 0.1 --max-class-drop 5 --equalize"
+
+
 def test_notes_on_what_weakens_a_figure(tmp_path):
     folder = write_full(tmp_path)
     found = notes(folder)
@@ -129,6 +139,17 @@ def test_notes_on_artefacts_that_changed_since(tmp_path):
     assert "onnx-fp32 was exported after it was timed" in found
     assert "onnx-fp32 was exported from another training" in found
     assert "onnx-fp16 has not been timed yet" in found
+    assert "whole range" not in found
+
+
+def test_notes_on_what_only_some_processors_can_run(tmp_path):
+    folder = write_full(tmp_path)
+    whole = manifest("onnx-int8", class_names(20)) | {"details": {"reduce_range": False}}
+    write_json(folder / "export" / "onnx-int8" / "manifest.json", whole)
+    assert (
+        "onnx-int8 has int8 weights in their whole range: it is for Arm, and for x86 processors that have VNNI"
+        in notes(folder)
+    )
 
 
 def test_history_of_a_run_that_was_killed_and_resumed(tmp_path):

@@ -80,7 +80,7 @@ def test_weights_in_the_whole_range_are_refused_where_their_sums_overflow(make_a
         monkeypatch.setattr("mlkdc.runtime.session.vnni", lambda vnni=vnni: vnni)
         assert open_artefact(whole).predict(images).shape == (7, 3)
     monkeypatch.setattr("mlkdc.runtime.session.vnni", lambda: False)
-    with pytest.raises(UsageError, match=r"overflow on this processor .*; export again without --no-reduce-range"):
+    with pytest.raises(UsageError, match=r"overflow on this processor .*; export again with --reduce-range"):
         open_artefact(whole)
     assert open_artefact(make_artefact(precision="int8", details={"reduce_range": True})).predict(images).size
 
