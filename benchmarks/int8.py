@@ -63,7 +63,9 @@ def measure(run: Run) -> Iterator[dict[str, Any]]:
     for name in TARGETS:
         target = load_target(name)
         with tempfile.TemporaryDirectory() as scratch:
-            request = Request(run, target, "int8", target.tolerance("int8"), False, "float32", False, False, print)
+            request = Request(
+                run, target, "int8", target.tolerance("int8"), False, "float32", False, False, None, print
+            )
             builder = Builder(request, Path(scratch))
             images = builder.calibration(run.recipe.export.calibration)
             for weights, ranges, how in ways(builder, images):

@@ -19,7 +19,7 @@ from mlkdc.export.equalize import equalize as even_out
 from mlkdc.export.exporters import EXPORTERS, Built, Job, Quantization
 from mlkdc.export.guard import Climb, climb
 from mlkdc.export.merge import merge
-from mlkdc.export.parity import ask, compare, make_reference, pixels_of
+from mlkdc.export.parity import Reference, ask, compare, make_reference, pixels_of
 from mlkdc.export.sensitivity import sensitivity, weighted_modules
 from mlkdc.export.targets import Target, Tolerance, load_target
 from mlkdc.runtime.base import RUNTIMES
@@ -43,6 +43,7 @@ class Request:
     input_dtype: str
     equalize: bool
     reduce_range: bool
+    reference: Reference | None
     say: Callable[[str], None]
 
 
@@ -57,6 +58,7 @@ def export_run(
     max_class_drop: float | None = None,
     equalize: bool = False,
     reduce_range: bool | None = None,
+    reference: Reference | None = None,
     out: Path | None = None,
     say: Callable[[str], None] = lambda text: None,
 ) -> Path:
@@ -77,6 +79,7 @@ def export_run(
             recipe does not ask for it.
         reduce_range: for targets that do so, keep int8 weights to half of their range; None = as the recipe says.
             With the whole range an artefact answers better, and x86 processors without VNNI cannot use it.
+        reference: of :func:`reference_of`, where several artefacts are made of one run; None = it is made for this one.
         out: the artefact folder; default ``RUN/export/TARGET-PRECISION``. An artefact that is there is replaced
             once the new one is whole.
         say: called with a line of news.
@@ -96,7 +99,7 @@ def export_run(
     tolerance = _tolerance(spec, precision, run, max_drop, max_class_drop)
     equalize = equalize or run.recipe.export.equalize
     reduced = spec.reduce_range and (run.recipe.export.reduce_range if reduce_range is None else reduce_range)
-    request = Request(run, spec, precision, tolerance, dynamic, input_dtype, equalize, reduced, say)
+    request = Request(run, spec, precision, tolerance, dynamic, input_dtype, equalize, reduced, reference, say)
     _check(request)
     folder = out or run.path / "export" / f"{target}-{precision}"
     _check_replaceable(folder)
@@ -117,9 +120,19 @@ def export_run(
         input_dtype=input_dtype,
         max_drop=max_drop,
         max_class_drop=max_class_drop,
+        reference=reference,
         out=out and out.with_name(f"{out.name}-fp16"),
         say=say,
     )
+
+
+def reference_of(run: Run) -> Reference:
+    """The answers of a run's torch model, with which each of its artefacts is compared; takes most of an export's time.
+
+    Raises:
+        UsageError: the run's data is gone, or a picture of it cannot be read.
+    """
+    return make_reference(run.model(), run.data(), run.recipe.data.train_splits)
 
 
 def _tolerance(
@@ -210,9 +223,9 @@ class Builder:
         self.merged, self.report = merge(self.model, self.size)
 
     @cached_property
-    def reference(self) -> Any:
+    def reference(self) -> Reference:
         """The torch model's answers, once for all steps."""
-        return make_reference(self.model, self.data, self.request.run.recipe.data.train_splits)
+        return self.request.reference or reference_of(self.request.run)
 
     def build(self, quantization: Quantization | None) -> Manifest:
         """Export, compare, and write the manifest; what was in the folder before is gone."""

@@ -6,7 +6,7 @@ from typing import Any
 
 from mlkdc.engine.runs import Run
 from mlkdc.errors import MlkdcError, UsageError
-from mlkdc.export.artefact import export_run
+from mlkdc.export.artefact import export_run, reference_of
 from mlkdc.export.targets import load_target, target_names
 
 Choice = tuple[str, str]
@@ -50,6 +50,8 @@ def export_several(
         say: called with a line of news.
         options: of :func:`~mlkdc.export.export_run`.
     """
+    if len(wanted) > 1:
+        options["reference"] = reference_of(run)
     for target, precision in wanted:
         say(f"exporting to {target}, {precision}")
         try:

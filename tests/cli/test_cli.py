@@ -260,6 +260,7 @@ def test_several_exports_go_on_where_one_cannot_be_made(
         return tmp_path / target
 
     monkeypatch.setattr("mlkdc.export.several.export_run", export)
+    monkeypatch.setattr("mlkdc.export.several.reference_of", lambda run: "torch's answers")
     monkeypatch.setattr("mlkdc.cli.ship.pick_run", lambda folder: None)
     monkeypatch.setattr("mlkdc.runtime.manifest.Manifest.load", lambda folder: None)
     monkeypatch.setattr("mlkdc.artefacts.artefact_lines", lambda manifest: ["parity: ok"])
@@ -273,13 +274,12 @@ def test_several_exports_go_on_where_one_cannot_be_made(
         "ncnn-fp32: skipped: target ncnn needs pnnx",
     ]
     defaults = {"input_dtype": "float32", "dynamic": False, "equalize": False, "max_drop": None, "max_class_drop": None}
-    defaults |= {"reduce_range": None}
-    assert given[0].items() >= defaults.items()
-    here("export", "--uint8", "--dynamic", "--equalize", "--max-drop", "0.25", "--max-class-drop", "7", "--out", "x")
+    assert given[0].items() >= (defaults | {"reduce_range": None, "reference": "torch's answers"}).items()
+    limits = ("--max-drop", "0.25", "--max-class-drop", "7")
+    here("export", "--uint8", "--dynamic", "--equalize", "--no-reduce-range", *limits, "--out", "x")
     wanted = {"input_dtype": "uint8", "dynamic": True, "equalize": True, "max_drop": 0.25, "max_class_drop": 7.0}
-    assert given[-1].items() >= (wanted | {"out": Path("x")}).items()
-    here("export", "--no-reduce-range")
-    assert given[-1]["reduce_range"] is False
+    assert given[-1].items() >= (wanted | {"reduce_range": False, "out": Path("x")}).items()
+    assert "reference" not in given[-1]  # it is made when all else has been checked
     failed = here("export", "--target", "onnx", "--precision", "all")
     assert failed.returncode == 1
     assert "onnx-int8: failed: mAP fell" in failed.stdout

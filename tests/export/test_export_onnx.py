@@ -12,7 +12,7 @@ from torch import nn
 
 from mlkdc.errors import MlkdcError, UsageError
 from mlkdc.export import artefact as exporting
-from mlkdc.export import export_run, targets
+from mlkdc.export import export_run, export_several, targets
 from mlkdc.export.exporters import EXPORTERS, Built
 from mlkdc.images import load_square
 from mlkdc.runtime import Manifest, open_artefact
@@ -303,6 +303,15 @@ def test_the_whole_range_is_refused_on_a_processor_whose_sums_overflow(run, monk
         export_run(run, "onnx", precision="int8", reduce_range=False, out=tmp_path / "new")
     assert not list(tmp_path.iterdir())
     assert Manifest.load(export_run(run, "onnx", reduce_range=False, out=tmp_path / "fp32")).status == "ok"
+
+
+def test_several_artefacts_are_compared_with_one_set_of_answers(run, writes, monkeypatch):
+    made, real = [], exporting.make_reference
+    monkeypatch.setattr(exporting, "make_reference", lambda *given: made.append(real(*given)) or made[-1])
+    writes(lambda model: None)
+    results = list(export_several(run, [("onnx", "fp32")] * 2, say=lambda text: None))
+    assert [Manifest.load(folder).parity["passed"] for _, folder in results] == [True, True]
+    assert len(made) == 1
 
 
 def test_an_opset_that_the_exporter_lacks_is_told(run, monkeypatch):
