@@ -1,5 +1,6 @@
 """A run becomes an artefact folder: merged, exported, compared, and put in place only when it is whole."""
 
+import copy
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -14,6 +15,7 @@ import torch
 from mlkdc.data.store import ImageStore
 from mlkdc.engine.runs import Run
 from mlkdc.errors import MlkdcError, UsageError, first_line, nearest
+from mlkdc.export.bias import correct_biases
 from mlkdc.export.describe import describe
 from mlkdc.export.equalize import equalize as even_out
 from mlkdc.export.exporters import EXPORTERS, Built, Job, Quantization
@@ -27,8 +29,9 @@ from mlkdc.runtime.manifest import Manifest, is_artefact
 
 INPUT_DTYPES = ("float32", "uint8")
 CALIBRATION_SEED = 0
-# Enough to rank layers by; each layer takes a pass over them.
-SENSITIVITY_IMAGES = 64
+# Enough to rank layers by, for which each layer takes a pass over them, and to correct biases, for which all of them
+# are in memory with what flows between two layers.
+MEASURED_IMAGES = 64
 
 
 @dataclass(frozen=True)
@@ -232,8 +235,12 @@ class Builder:
         request = self.request
         shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir()
+        model = self.merged
+        if quantization and quantization.correct:
+            model = copy.deepcopy(model)
+            correct_biases(model, quantization.images[:MEASURED_IMAGES], quantization)
         job = Job(
-            self.merged,
+            model,
             self.folder,
             request.target,
             request.precision,
@@ -285,14 +292,15 @@ class Builder:
             Climb(
                 Quantization(images, reduce_range=request.reduce_range),
                 weighted_modules(self.merged, torch.from_numpy(images[:1]).float()),
-                lambda: sensitivity(self.merged, images[:SENSITIVITY_IMAGES], per_channel=True),
+                lambda: sensitivity(self.merged, images[:MEASURED_IMAGES], per_channel=True),
                 build,
                 request.say,
             )
         )
         # The ladder's last attempt is in the folder, which need not be the one that lost least.
-        manifest = manifests[-1] if how.keep == tuple(steps[-1]["keep"]) and how.clip == steps[-1]["clip"] else None
-        manifest = manifest or self.build(how)
+        last = steps[-1]
+        same = (how.keep, how.clip, how.correct) == (tuple(last["keep"]), last["clip"], last["correct"])
+        manifest = manifests[-1] if same else self.build(how)
         calibration = {"images": len(images), "split": "train", "seed": CALIBRATION_SEED}
         manifest.quantization = {"calibration": calibration, "equalize": request.equalize, "steps": steps}
         manifest.save(self.folder)

@@ -35,8 +35,9 @@ def climb(ladder: Climb) -> tuple[Quantization, list[dict[str, Any]]]:
     """Quantise, and go on to the next step while the comparison is out of tolerance.
 
     Scales are per output channel from the start: on no runtime here is that slower than one per layer. Then: another
-    estimator of the ranges, the first and last layer in floating point, the head, the most sensitive layers. Each
-    step adds to the one before; the estimator is the one that lost less.
+    estimator of the ranges, biases corrected for what rounding adds, the first and last layer in floating point, the
+    head, the most sensitive layers. Each step adds to the one before, but for the estimator and the biases, which stay
+    as they were where that lost less.
 
     Raises:
         MlkdcError: already the first step could not be made; one that comes later is passed over.
@@ -69,6 +70,9 @@ def climb(ladder: Climb) -> tuple[Quantization, list[dict[str, Any]]]:
     if attempt("outliers clipped", replace(ladder.first, clip=True)):
         return tried[-1], steps
     how = replace(ladder.first, clip=losses[1] < losses[0])
+    if attempt("biases corrected", replace(how, correct=True)):
+        return tried[-1], steps
+    how = replace(how, correct=losses[2] < min(losses[:2]))
     for name, keep in _kept(ladder):
         before, how = how, replace(how, keep=keep)
         if all(before.keeps(module) for module in ladder.modules if how.keeps(module)):
@@ -105,6 +109,7 @@ def _step(name: str, how: Quantization, parity: dict[str, Any]) -> dict[str, Any
     return {
         "step": name,
         "clip": how.clip,
+        "correct": how.correct,
         "keep": list(how.keep),
         **{key: parity.get(key) for key in FIGURES},
         "passed": parity["passed"],

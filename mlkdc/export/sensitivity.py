@@ -59,7 +59,7 @@ def sensitivity(model: ExportModel, images: np.ndarray, *, per_channel: bool) ->
         expected = [model.logits(batch) for batch in batches]
     changes = {}
     for name, (low, high) in ranges.items():
-        with _quantized(model.get_submodule(name), low, high, per_channel):
+        with quantized(model.get_submodule(name), low, high, per_channel):
             totals = [(model.logits(x) - y).abs().double().sum() for x, y in zip(batches, expected, strict=True)]
         changes[name] = sum(total.item() for total in totals) / sum(each.numel() for each in expected)
     return changes
@@ -77,8 +77,14 @@ def _watched(model: nn.Module, see: Callable[[str, Tensor], None]) -> Iterator[N
 
 
 @contextlib.contextmanager
-def _quantized(module: Any, low: float, high: float, per_channel: bool) -> Iterator[None]:
-    """The module with weights and input rounded as int8 would, put back whatever happens."""
+def quantized(module: Any, low: float, high: float, per_channel: bool, reduce_range: bool = False) -> Iterator[None]:
+    """A Conv2d or Linear with weights and input rounded as int8 would, put back whatever happens.
+
+    Args:
+        low, high: of the input, around zero.
+        per_channel: one step per output channel of a weight instead of one per weight.
+        reduce_range: half of the steps for weights.
+    """
     step = max((high - low) / 255, 1e-12)
     zero = round(-low / step)
     weight = module.weight
@@ -86,15 +92,15 @@ def _quantized(module: Any, low: float, high: float, per_channel: bool) -> Itera
         lambda _, args: torch.fake_quantize_per_tensor_affine(args[0], step, zero, 0, 255)
     )
     try:
-        module.weight = nn.Parameter(_rounded(weight, per_channel), requires_grad=False)
+        module.weight = nn.Parameter(_rounded(weight, per_channel, 63 if reduce_range else 127), requires_grad=False)
         yield
     finally:
         hook.remove()
         module.weight = weight
 
 
-def _rounded(weight: Tensor, per_channel: bool) -> Tensor:
+def _rounded(weight: Tensor, per_channel: bool, most: int) -> Tensor:
     largest = weight.flatten(1).abs().amax(1)
-    steps = (largest if per_channel else largest.max().expand_as(largest)).clamp_min(1e-12) / 127
+    steps = (largest if per_channel else largest.max().expand_as(largest)).clamp_min(1e-12) / most
     zeros = torch.zeros_like(steps, dtype=torch.int32)
-    return torch.fake_quantize_per_channel_affine(weight, steps, zeros, 0, -127, 127)
+    return torch.fake_quantize_per_channel_affine(weight, steps, zeros, 0, -most, most)

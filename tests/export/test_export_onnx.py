@@ -19,7 +19,7 @@ from mlkdc.runtime import Manifest, open_artefact
 
 SIZE = 64
 CLASSES = 3
-FIRST_STEP = {"keep": [], "clip": False}
+FIRST_STEP = {"keep": [], "clip": False, "correct": False}
 
 
 @pytest.fixture(scope="module")
@@ -213,7 +213,7 @@ def test_int8_is_calibrated_on_training_pictures_the_same_each_time(run, attempt
 
 
 def test_int8_out_of_tolerance_climbs_and_the_least_loss_is_kept_as_failed(run, attempts, monkeypatch, tmp_path):
-    falls = iter([5.0, 4.0, 3.0, 1.0, 2.0, 2.0, 1.0])
+    falls = iter([5.0, 4.0, 3.5, 3.0, 1.0, 2.0, 2.0, 1.0])
     real = exporting.compare
 
     def worse(*arguments):
@@ -227,11 +227,12 @@ def test_int8_out_of_tolerance_climbs_and_the_least_loss_is_kept_as_failed(run, 
     manifest = Manifest.load(tmp_path / "int8")
     assert manifest.status == "failed"
     steps = manifest.quantization["steps"]
-    assert [step["mAP_drop"] for step in steps] == [5, 4, 3, 1, 2, 2]
+    assert [step["mAP_drop"] for step in steps] == [5, 4, 3.5, 3, 1, 2, 2]
     assert all("not enough" in line for line in said)
-    # The fourth lost least and is built once more.
-    assert list(attempts[-1].keep) == steps[3]["keep"] == list(attempts[3].keep)
-    assert len(attempts) == 7
+    # The fifth lost least and is built once more.
+    assert list(attempts[-1].keep) == steps[4]["keep"] == list(attempts[4].keep)
+    assert attempts[-1].correct
+    assert len(attempts) == 8
 
 
 def test_int8_that_fails_gives_way_to_fp16_where_there_is_one(run, attempts, monkeypatch, tmp_path):

@@ -13,6 +13,7 @@ FIRST = Quantization(np.zeros((2, 3, 8, 8), dtype=np.uint8), reduce_range=True)
 ORDER = [
     "per channel, smallest to largest",
     "outliers clipped",
+    "biases corrected",
     "first and last layer in float",
     "head in float",
     "the most sensitive 10% in float",
@@ -51,9 +52,10 @@ def test_what_holds_at_once_is_kept():
     ("enough", "length"),
     [
         (lambda how: how.clip, 2),
-        (lambda how: how.keeps("backbone.stem") and how.keeps("head.ffn.3"), 3),
-        (lambda how: how.keeps("head.embed"), 4),
-        (lambda how: how.keeps("backbone.b") and how.keeps("head.embed") and how.keeps("backbone.stem"), 5),
+        (lambda how: how.correct, 3),
+        (lambda how: how.keeps("backbone.stem") and how.keeps("head.ffn.3"), 4),
+        (lambda how: how.keeps("head.embed"), 5),
+        (lambda how: how.keeps("backbone.b") and how.keeps("head.embed") and how.keeps("backbone.stem"), 6),
     ],
 )
 def test_each_step_in_turn(enough, length):
@@ -71,6 +73,13 @@ def test_the_estimator_that_lost_less_goes_on(better):
     _, steps, built, _ = run(lambda how: 2 if how.clip == better else 4)
     assert {how.clip for how in built[2:]} == {better}
     assert len(steps) == len(ORDER)
+
+
+@pytest.mark.parametrize("better", [True, False])
+def test_corrected_biases_go_on_where_they_lose_less(better):
+    _, steps, built, _ = run(lambda how: 2 if how.correct == better else 4)
+    assert [how.correct for how in built] == [False, False, True] + [better] * 4
+    assert [step["correct"] for step in steps] == [how.correct for how in built]
 
 
 def test_where_nothing_holds_the_least_loss_is_returned():
@@ -96,8 +105,8 @@ def test_a_step_that_cannot_be_made_is_passed_over():
 
     how, steps, built, said = run(cannot)
     assert [step["step"] for step in steps] == ORDER
-    assert [step["mAP_drop"] for step in steps] == [3, 3, 3, None, None, None]
-    assert said[3] == "  int8, head in float: not enough (could not be made: no operator has its weights)"
+    assert [step["mAP_drop"] for step in steps] == [3, 3, 3, 3, None, None, None]
+    assert said[4] == "  int8, head in float: not enough (could not be made: no operator has its weights)"
     assert how == built[0]
 
     def never(how):

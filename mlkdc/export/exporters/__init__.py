@@ -21,6 +21,8 @@ class Quantization:
         per_channel: one scale per output channel of a weight instead of one per weight.
         reduce_range: half of the int8 range for weights.
         clip: estimate the ranges of activations with outliers left out, instead of from smallest to largest.
+        correct: the job's model has biases that make up for rounding
+            (:func:`mlkdc.export.bias.correct_biases`): a quantiser must not correct them again.
         keep: modules of the :class:`~mlkdc.export.merge.ExportModel` that stay in floating point with all that
             is in them (``head``, ``backbone.conv_stem``).
     """
@@ -29,6 +31,7 @@ class Quantization:
     per_channel: bool = True
     reduce_range: bool = False
     clip: bool = False
+    correct: bool = False
     keep: tuple[str, ...] = ()
 
     def keeps(self, module: str) -> bool:

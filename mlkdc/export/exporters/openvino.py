@@ -78,6 +78,7 @@ def _quantize(model: Any, how: Quantization, dtype: str) -> Any:
         ignored_scope=nncf.IgnoredScope(names=[node.get_friendly_name() for node in _in_float(model, how)]),
         advanced_parameters=AdvancedQuantizationParameters(
             overflow_fix=OverflowFix.ENABLE if how.reduce_range else OverflowFix.DISABLE,
+            disable_bias_correction=how.correct,
             activations_range_estimator_params=ranges,
             weights_quantization_params=QuantizationParameters(per_channel=how.per_channel),
         ),
