@@ -54,8 +54,9 @@ def ways(builder: Builder, images: Any) -> Iterator[tuple[str, str, Quantization
         yield weights, "one scale per channel", plain
         if not reduced:
             yield weights, "one scale per channel, half of the weights' range", replace(plain, reduce_range=True)
-        if weights == "merged":
+        if weights != "not merged":
             yield weights, "one scale per channel, clipped", replace(plain, clip=True)
+            yield weights, "one scale per channel, biases corrected", replace(plain, correct=True)
 
 
 def measure(run: Run) -> Iterator[dict[str, Any]]:
