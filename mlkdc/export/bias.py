@@ -37,7 +37,7 @@ def correct_biases(model: ExportModel, images: np.ndarray, how: Quantization) ->
     means: dict[str, Tensor] = {}
 
     def watch(name: str, given: Tensor, made: Tensor) -> None:
-        ranges[name], means[name] = _range(given, how.clip), _mean(made)
+        ranges[name], means[name] = _range(given, how.clip), _mean(layers[name], made)
 
     with ExitStack() as stack:
         for name, layer in layers.items():
@@ -48,9 +48,9 @@ def correct_biases(model: ExportModel, images: np.ndarray, how: Quantization) ->
         layer: Any = layers[name]
         if layer.bias is None:
             return None
-        error = _mean(made) - means[name]
+        error = _mean(layer, made) - means[name]
         layer.bias.sub_(error)
-        return made - (error.view(1, -1, 1, 1) if made.ndim == 4 else error)
+        return made - (error.view(-1, 1, 1) if isinstance(layer, nn.Conv2d) else error)
 
     with ExitStack() as stack:
         for name in means:
@@ -72,6 +72,6 @@ def _range(given: Tensor, clip: bool) -> tuple[float, float]:
     return min(low.item(), 0.0), max(high.item(), 0.0)
 
 
-def _mean(made: Tensor) -> Tensor:
-    """Over all but the channels, which stand second in a map and last elsewhere."""
-    return made.mean((0, 2, 3)) if made.ndim == 4 else made.flatten(0, -2).mean(0)
+def _mean(layer: nn.Module, made: Tensor) -> Tensor:
+    """Over all but the channels, which a convolution has third from the end and a linear layer last."""
+    return made.mean((0, 2, 3)) if isinstance(layer, nn.Conv2d) else made.flatten(0, -2).mean(0)

@@ -99,6 +99,34 @@ def test_each_bias_takes_back_the_mean_error_of_its_layer(how, model, images):
         np.testing.assert_allclose(found.double().numpy(), wanted[name].numpy(), rtol=0, atol=0.1 * change)
 
 
+class Last(nn.Module):
+    """A linear layer over a map whose channels stand last, as ConvNeXt has them."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.mix = nn.Conv2d(3, 6, 4, stride=4), nn.Linear(6, 5)
+
+    def forward(self, x):
+        return self.mix(self.stem(x).permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+
+@torch.no_grad()
+def test_a_linear_layer_over_a_map_is_corrected_by_its_own_channels(wrap, images):
+    model = merge(wrap(Last(), channels=5), SIZE)[0]
+    plain = copy.deepcopy(model)
+    assert correct_biases(model, images, Quantization(images, keep=("backbone.0.stem", "head"))) == 1
+    mix = plain.backbone[0].mix
+    exact = plain.backbone[0].stem(
+        (torch.from_numpy(images) - plain.mean) * (1 if plain.scale is None else plain.scale)
+    )
+    exact = exact.permute(0, 2, 3, 1).double()
+    made = F.linear(_within(exact, exact, False), weights(mix.weight.double(), 127))
+    error = (made - F.linear(exact, mix.weight.double())).mean((0, 1, 2))
+    change = (model.backbone[0].mix.bias - mix.bias).double()
+    assert error.abs().max() > 1e-4
+    np.testing.assert_allclose(change.numpy(), -error.numpy(), rtol=0, atol=0.1 * error.abs().max().item())
+
+
 @torch.no_grad()
 def test_all_else_is_left_as_it_was(model, images):
     plain = copy.deepcopy(model)
