@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 from mlkdc.engine import Run, load_run
-from mlkdc.export.artefact import Builder, Request
+from mlkdc.export.artefact import Builder, Request, reference_of
 from mlkdc.export.equalize import equalize
 from mlkdc.export.exporters import Quantization
 from mlkdc.export.merge import ExportModel
@@ -61,11 +61,12 @@ def ways(builder: Builder, images: Any) -> Iterator[tuple[str, str, Quantization
 
 def measure(run: Run) -> Iterator[dict[str, Any]]:
     """One row for each target and way; a model without finite answers has None for its figures."""
+    reference = reference_of(run)
     for name in TARGETS:
         target = load_target(name)
         with tempfile.TemporaryDirectory() as scratch:
             request = Request(
-                run, target, "int8", target.tolerance("int8"), False, "float32", False, False, None, print
+                run, target, "int8", target.tolerance("int8"), False, "float32", False, False, reference, print
             )
             builder = Builder(request, Path(scratch))
             images = builder.calibration(run.recipe.export.calibration)

@@ -14,12 +14,12 @@ TIMEOUT = 300
 
 def check_machine() -> dict[str, Any]:
     """The machine, versions, and for each target whether it is ready: all of its packages are there and importable."""
-    targets = [load_target(name) for name in target_names()]
+    here, targets = machine(), [load_target(name) for name in target_names()]
     # Some packages take seconds to import: each target in a process of its own.
-    with ThreadPoolExecutor(machine()["cores"]) as pool:
+    with ThreadPoolExecutor(here["cores"]) as pool:
         faults = list(pool.map(_fault, targets))
     return {
-        "machine": machine(),
+        "machine": here,
         "versions": versions(("mlkdc", "torch", "torchvision", "timm")),
         "targets": [_row(*each) for each in zip(targets, faults, strict=True)],
     }

@@ -228,7 +228,8 @@ class Builder:
     @cached_property
     def reference(self) -> Reference:
         """The torch model's answers, once for all steps."""
-        return self.request.reference or reference_of(self.request.run)
+        splits = self.request.run.recipe.data.train_splits
+        return self.request.reference or make_reference(self.model, self.data, splits)
 
     def build(self, quantization: Quantization | None) -> Manifest:
         """Export, compare, and write the manifest; what was in the folder before is gone."""
@@ -282,9 +283,11 @@ class Builder:
         if request.equalize:
             pairs = even_out(self.merged, torch.from_numpy(images[:1]).float())
             request.say(f"  equalised {pairs} pairs of layers")
+        tried: list[Quantization] = []
         manifests: list[Manifest] = []
 
         def build(how: Quantization) -> dict[str, Any]:
+            tried.append(how)
             manifests.append(self.build(how))
             return manifests[-1].parity
 
@@ -298,9 +301,7 @@ class Builder:
             )
         )
         # The ladder's last attempt is in the folder, which need not be the one that lost least.
-        last = steps[-1]
-        same = (how.keep, how.clip, how.correct) == (tuple(last["keep"]), last["clip"], last["correct"])
-        manifest = manifests[-1] if same else self.build(how)
+        manifest = manifests[-1] if how is tried[-1] else self.build(how)
         calibration = {"images": len(images), "split": "train", "seed": CALIBRATION_SEED}
         manifest.quantization = {"calibration": calibration, "equalize": request.equalize, "steps": steps}
         manifest.save(self.folder)

@@ -43,8 +43,8 @@ def climb(ladder: Climb) -> tuple[Quantization, list[dict[str, Any]]]:
         MlkdcError: already the first step could not be made; one that comes later is passed over.
 
     Returns:
-        The settings that were built last or, where no step held, those that lost least; and the steps with their
-        figures.
+        The settings that were built last or, where no step held, those that lost least, as ``build`` was given them;
+        and the steps with their figures.
     """
     steps: list[dict[str, Any]] = []
     tried: list[Quantization] = []
