@@ -1,4 +1,4 @@
-"""What a model is without mlkdc's export, as artefact folders, so that the same worker times them."""
+"""What a model is without mlkdc's export, as artifact folders, so that the same worker times them."""
 
 import copy
 from pathlib import Path
@@ -7,22 +7,22 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mlkdc.engine import Run
-from mlkdc.export.merge import merge
+from mlkdc.exporting.merging.merge import merge
 from mlkdc.models import DecoderHead, MultiLabelModel
+from mlkdc.records.manifest import describe_files
 from mlkdc.runtime import Manifest
-from mlkdc.runtime.manifest import describe_files
+from mlkdc.train import Run
 
 #: Each with one thing more than the one before; the last step, the folded head, is mlkdc's own onnx-fp32.
 STEPS = {
     "today": "decoder of 768, nothing merged, plain torch.onnx.export",
     "small head": "decoder of 256 instead of 768",
-    "merged": "branches, BatchNorms and normalisation merged into convolutions",
+    "merged": "branches, BatchNorms and normalization merged into convolutions",
 }
 
 
 class Plain(nn.Module):
-    """Normalised pictures to logits: what is exported when nobody thinks about it."""
+    """Normalized pictures to logits: what is exported when nobody thinks about it."""
 
     def __init__(self, model: MultiLabelModel) -> None:
         super().__init__()
@@ -47,7 +47,7 @@ def _model(run: Run, step: str) -> nn.Module:
 
 
 def write(run: Run, step: str, folder: Path) -> Path:
-    """Export one step with a plain ``torch.onnx.export``; returns the artefact folder."""
+    """Export one step with a plain ``torch.onnx.export``; returns the artifact folder."""
     folder.mkdir(parents=True, exist_ok=True)
     size, labels = run.recipe.data.image_size, len(run.classes)
     program = torch.onnx.export(

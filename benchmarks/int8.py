@@ -17,18 +17,18 @@ from typing import Any
 
 import torch
 
-from mlkdc.engine import Run, load_run
-from mlkdc.export.artefact import Builder, Request, reference_of
-from mlkdc.export.equalize import equalize
-from mlkdc.export.exporters import Quantization
-from mlkdc.export.merge import ExportModel
-from mlkdc.export.targets import load_target
+from mlkdc.exporting.builder import Builder, Request, reference_of
+from mlkdc.exporting.formats import Quantization
+from mlkdc.exporting.int8.equalize import equalize
+from mlkdc.exporting.merging.merge import ExportModel
 from mlkdc.resources import write_json
 from mlkdc.runtime.machine import machine, versions, vnni
+from mlkdc.runtime.targets import load_target
+from mlkdc.train import Run, load_run
 
 RESULTS = Path(__file__).parent / "results" / "int8.json"
 TARGETS = ("openvino", "onnx")
-KEPT = ("images", "mAP_torch", "mAP_artefact", "mAP_drop", "worst_class", "worst_class_drop", "label_flips")
+KEPT = ("images", "mAP_torch", "mAP_artifact", "mAP_drop", "worst_class", "worst_class_drop", "label_flips")
 
 
 def unmerged(builder: Builder) -> ExportModel:
@@ -38,7 +38,7 @@ def unmerged(builder: Builder) -> ExportModel:
 
 
 def ways(builder: Builder, images: Any) -> Iterator[tuple[str, str, Quantization]]:
-    """(weights, ranges, how): the builder's model is set to the one that is to be quantised.
+    """(weights, ranges, how): the builder's model is set to the one that is to be quantized.
 
     Weights take the whole int8 range, and half of it beside; only half where the processor has no VNNI.
     """
@@ -46,7 +46,7 @@ def ways(builder: Builder, images: Any) -> Iterator[tuple[str, str, Quantization
     merged, image = builder.merged, torch.from_numpy(images[:1]).float()
     evened = copy.deepcopy(merged)
     equalize(evened, image)
-    models = {"not merged": unmerged(builder), "merged": merged, "merged and equalised": evened}
+    models = {"not merged": unmerged(builder), "merged": merged, "merged and equalized": evened}
     for weights, model in models.items():
         builder.merged = model
         plain = Quantization(images, reduce_range=reduced)

@@ -23,7 +23,7 @@ from mlkdc.resources import write_json
 from mlkdc.runtime.machine import machine, versions
 
 os.environ.setdefault("KINETO_LOG_LEVEL", "6")  # torch's profiler tells of every start and stop
-LOOPS = Path(__file__).parents[1] / "tests" / "distill"
+LOOPS = Path(__file__).parents[1] / "tests" / "losses"
 PACKAGES = ("mlkdc", "torch", "torchvision", "timm", "accelerate", "numpy")
 
 

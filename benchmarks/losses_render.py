@@ -174,7 +174,7 @@ def steps(found: Found) -> list[str]:
         "## A training step of every method",
         f"{own['student']} at {data['image_size']} px, batches of {data['batch_size']}, {data['labels']} labels, "
         f"compact heads, untrained; teacher {own['teacher']} at the same size. From the decoded pictures to the "
-        "optimiser's update, by the trainer that `mlkdc distill` uses. In units of vanilla's step in the same pass. "
+        "optimizer's update, by the trainer that `mlkdc distill` uses. In units of vanilla's step in the same pass. "
         "Without teacher: its outputs known, as when an earlier run has left them in the cache. An epoch counts the "
         "number of steps too. "
         f"Vanilla: {span(vanilla['ms'])} ms here.",

@@ -23,14 +23,14 @@ from losses_tools import (
 )
 from torch import Tensor
 
-from mlkdc.distill import METHODS, Batch, Outputs, make_objective
-from mlkdc.engine.allocator import keep_memory
-from mlkdc.engine.checked import checked_data
-from mlkdc.engine.loop import Trainer
-from mlkdc.engine.progress import Progress
-from mlkdc.engine.sources import LastBatch, Source, Step, TeacherSource
+from mlkdc.losses import METHODS, Batch, Outputs, make_objective
 from mlkdc.models import MultiLabelModel, build_model
+from mlkdc.progress import Progress
 from mlkdc.recipe import Recipe
+from mlkdc.train.allocator import keep_memory
+from mlkdc.train.loop import Trainer
+from mlkdc.train.plan import checked_data
+from mlkdc.train.sources import LastBatch, Source, Step, TeacherSource
 from mlkdc.types import TaggedImages
 
 SIZE, BATCH = 128, 32
@@ -79,8 +79,8 @@ class Clocked(Source):
         self.seconds = time.process_time() - began
         return found
 
-    def learnt(self, step: Step, student: Outputs) -> None:
-        self.source.learnt(step, student)
+    def learned(self, step: Step, student: Outputs) -> None:
+        self.source.learned(step, student)
 
     def finish(self, epoch: int) -> None:
         self.source.finish(epoch)

@@ -27,7 +27,7 @@ from oracles import ORACLES
 from oracles.mdkd import along_paths, batch_level, huber, instance_level
 from torch import Tensor
 
-from mlkdc.distill import METHODS, TERMS, Batch, Objective
+from mlkdc.losses import METHODS, TERMS, Batch, Objective
 
 LOOP_LIMIT = 8.0
 """Seconds of the processor after which a loop is given up."""

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
-from mlkdc.data.patches import COUNT as PATCHES
-from mlkdc.distill import TERMS, Batch, Objective, Outputs
-from mlkdc.distill.base import LEARNT, SOURCES
-from mlkdc.engine.learner import SAMPLES
+from mlkdc.losses import TERMS, Batch, Objective, Outputs
+from mlkdc.losses.base import LEARNED, SOURCES
+from mlkdc.train.input.patches import COUNT as PATCHES
+from mlkdc.train.learner import SAMPLES
 
 POSITIVES = 2.9
 """Labels of an image, as in COCO."""
@@ -76,7 +76,7 @@ def draw_batch(sizes: Sizes) -> Batch:
 
 def with_gradient(batch: Batch) -> Batch:
     """The same values as leaves."""
-    return batch.map(lambda source, own: own.detach().map(lambda x: x.requires_grad_(source in LEARNT)))
+    return batch.map(lambda source, own: own.detach().map(lambda x: x.requires_grad_(source in LEARNED)))
 
 
 def only(batch: Batch, needs: frozenset[str]) -> Batch:

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from study import add, stored, train
 
-from mlkdc.distill import METHODS
+from mlkdc.losses import METHODS
 
 HERE = Path(os.path.relpath(Path(__file__).parent))
 LITE0, LITE2 = "tf_efficientnet_lite0", "tf_efficientnet_lite2"

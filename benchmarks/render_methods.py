@@ -125,7 +125,7 @@ def digits(rows: Rows) -> list[str]:
         f"{rows[0]['model']['image_size']} px, few epochs; figures on {rows[0]['data']['images']['test']} test images, "
         "in %, mean and sample standard deviation over the seeds. Teacher: "
         f"{NICE[teacher['model']]} at {teacher['image_size']} px, mAP {teacher['metrics']['mAP']:.2f}. All students "
-        "make as many optimiser steps on batches of as many images; what a method adds to a step (a teacher, crops, a "
+        "make as many optimizer steps on batches of as many images; what a method adds to a step (a teacher, crops, a "
         "second view) is in its minutes, which hold other trainings on the machine as well.",
         *_students(rows),
         " ".join(REASONS.split()),

@@ -10,8 +10,8 @@ from typing import Any
 from baselines import STEPS
 from tables import NICE, origin, table
 
-from mlkdc.export.parity import LEAST_POSITIVES
-from mlkdc.export.targets import load_target, target_names
+from mlkdc.exporting.parity import LEAST_POSITIVES
+from mlkdc.runtime.targets import load_target, target_names
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "targets.json"
@@ -19,7 +19,7 @@ RESULTS = HERE / "results" / "targets.json"
 WITHOUT = HERE / "results" / "targets-avx2.json"
 INT8 = HERE / "results" / "int8.json"
 DOCUMENT = HERE.parent / "docs" / "targets.md"
-#: How much faster than what is exported without mlkdc the best artefact should be, at no more than LOSS points of mAP.
+#: How much faster than what is exported without mlkdc the best artifact should be, at no more than LOSS points of mAP.
 AIMS = {"mobilenetv2": 4.0, "repvgg_a0": 5.0, "shufflenetv2_x1_0": 3.0}
 LOSS = 0.5
 
@@ -29,12 +29,12 @@ NOTES = """
 - A batch of any size (`--dynamic`): `onnx`, `openvino` (a little slower one by one) and `tensorrt` (up to 32).
   Pixels as bytes (`--uint8`): all but `ncnn` and `coreml`. Channels last: `litert`; the manifest tells the
   layout.
-- `openvino` is asked for float32 arithmetic on every CPU, so that an artefact answers the same everywhere. fp16
+- `openvino` is asked for float32 arithmetic on every CPU, so that an artifact answers the same everywhere. fp16
   is that of the file: half the size, no other speed.
 - int8 weights of `onnx` and `openvino` use half of their range (`export.reduce_range`): x86 processors without
   VNNI add pairs of products in 16 bits, which saturate with all of it. With `--no-reduce-range` they use all;
-  such an artefact is for Arm and x86 with VNNI, and is refused by Linux on other x86 processors.
-- Megabytes are of all files of an artefact; `tensorrt` has the ONNX graph beside the engine.
+  such an artifact is for Arm and x86 with VNNI, and is refused by Linux on other x86 processors.
+- Megabytes are of all files of an artifact; `tensorrt` has the ONNX graph beside the engine.
 - The extra `tensorrt` installs TensorRT-RTX, which builds engines without a GPU. Where `tensorrt` itself is
   installed and there is a GPU, that is used. An engine runs only with exactly the library version that built
   it; the `model.onnx` beside it builds another.
@@ -44,7 +44,7 @@ NOTES = """
 #: What int8 is worth, by whether the processor has VNNI and int8 weights are kept to half of their range.
 WORTH = {
     (True, False): """
-int8 is worth what the processor gives for it. This one has int8 dot products (VNNI), and the artefacts were exported
+int8 is worth what the processor gives for it. This one has int8 dot products (VNNI), and the artifacts were exported
 with `export.reduce_range: false`; what is left on one without them is [below](#without-vnni).
 """,
     (False, True): """
@@ -84,15 +84,15 @@ def medians(found: Found, threads: int) -> dict[str, Found]:
 
 def loss(parity: Found) -> float:
     """Points of mAP, of the answers as they are."""
-    return parity["mAP_torch"] - parity["mAP_artefact"]
+    return parity["mAP_torch"] - parity["mAP_artifact"]
 
 
 def fit(found: Found, threads: int) -> list[str]:
-    """Names of the artefacts that may be shipped and lose at most LOSS points, fastest first."""
+    """Names of the artifacts that may be shipped and lose at most LOSS points, fastest first."""
     timed = medians(found, threads)
     names = [
         name
-        for name, item in found["artefacts"].items()
+        for name, item in found["artifacts"].items()
         if name in timed and item["status"] == "ok" and loss(item["parity"]) <= LOSS
     ]
     return sorted(names, key=lambda name: timed[name]["median_ms"])
@@ -131,23 +131,23 @@ def falls(item: Found) -> list[str]:
     """mAP, its fall, and the change of the worst class, of a parity entry or a step of the ladder."""
     worst = item["worst_class_drop"]
     return [
-        number(item["mAP_artefact"]),
+        number(item["mAP_artifact"]),
         number(item["mAP_drop"]),
         number(worst if worst is None else 0.0 - worst, "+.2f"),
     ]
 
 
-def artefacts(found: Found) -> str:
-    """One line per artefact and baseline."""
+def artifacts(found: Found) -> str:
+    """One line per artifact and baseline."""
     header = ["", "MB", "mAP", "fall", "worst class", "largest difference", "flips, %", "status"]
     header += ["ms, 1 thread", "today / this", "ms, 2 threads", "today / this"]
     one, two = medians(found, 1), medians(found, 2)
     sizes = {row["name"]: row["size_bytes"] for row in found["rows"]}
     lines = []
-    for name in ["today", "torch eager", *found["artefacts"]]:
-        item = found["artefacts"].get(name, {"status": "", "parity": {}})
+    for name in ["today", "torch eager", *found["artifacts"]]:
+        item = found["artifacts"].get(name, {"status": "", "parity": {}})
         parity, cells = item["parity"], [""] * 5
-        if "mAP_artefact" in parity:
+        if "mAP_artifact" in parity:
             decisions, flips = parity["images"] * found["data"]["classes"], parity["label_flips"]
             largest = number(parity["max_probability_difference"], ".1e")
             cells = [*falls(parity), largest, number(flips and 100 * flips / decisions)]
@@ -164,7 +164,7 @@ def skipped(found: Found) -> list[str]:
 
 def folded(found: Found) -> str:
     """What merging and folding took away."""
-    merge = found["artefacts"]["onnx-fp32"]["merge"]
+    merge = found["artifacts"]["onnx-fp32"]["merge"]
     counts = [
         f"{part} {merge[f'macs_{part}_before'] / 1e6:.1f} to {merge[f'macs_{part}_after'] / 1e6:.1f}"
         for part in ("backbone", "head")
@@ -200,7 +200,7 @@ def techniques(found: Found) -> str:
 def ladders(found: Found) -> list[str]:
     """The int8 ladders that went beyond their first step."""
     parts = []
-    for name, item in found["artefacts"].items():
+    for name, item in found["artifacts"].items():
         steps = (item["quantization"] or {}).get("steps", [])
         if len(steps) > 1:
             header = ["step", "mAP", "fall", "worst class", "enough"]
@@ -210,18 +210,18 @@ def ladders(found: Found) -> list[str]:
 
 
 def worth(study: Found) -> list[str]:
-    """What int8 can gain on the processor, where all students' artefacts take one range."""
+    """What int8 can gain on the processor, where all students' artifacts take one range."""
     found = {
         (student["machine"].get("vnni"), item["details"]["reduce_range"])
         for student in study["students"].values()
-        for item in student["artefacts"].values()
+        for item in student["artifacts"].values()
         if "reduce_range" in item["details"]
     }
     return [" ".join(WORTH[each].split()) for each in found if len(found) == 1 and each in WORTH]
 
 
 def without_vnni() -> list[str]:
-    """What the best artefacts reached on a processor that has no int8 dot products."""
+    """What the best artifacts reached on a processor that has no int8 dot products."""
     if not WITHOUT.is_file():
         return []
     students = json.loads(WITHOUT.read_text())["students"]
@@ -249,7 +249,7 @@ def repvgg() -> list[str]:
         "## RepVGG in int8",
         f"{NICE[study['student']]}, every convolution and linear layer in int8; mAP in torch {first['mAP_torch']:.2f}; "
         f"{first['images']} validation images, {first['calibration']} training images to calibrate. Clipped: ranges of "
-        "activations without outliers. Weights take the whole of the int8 range where it does not say half. Equalised "
+        "activations without outliers. Weights take the whole of the int8 range where it does not say half. Equalized "
         "is what the recipe option `export.equalize` does.",
         table(header, lines),
         f"```\n{study['command']}\n```",
@@ -266,21 +266,21 @@ def student_parts(student: str, found: Found) -> list[str]:
         f"Each time is the median of {timed['runs']} calls, {timed['passes']} "
         f"process{'es' * (timed['passes'] > 1)} a row, rows taking turns."
     )
-    parts = [f"### {NICE[student]}", about, verdict(student, found), artefacts(found), *skipped(found), folded(found)]
+    parts = [f"### {NICE[student]}", about, verdict(student, found), artifacts(found), *skipped(found), folded(found)]
     parts += ["What bought what:", techniques(found), *ladders(found)]
     return [*parts, "```\n" + "\n".join(found["commands"]) + "\n```", origin([found])]
 
 
 def tools(found: Found) -> str:
     """Versions of all that exported."""
-    known = {name: number for item in found["artefacts"].values() for name, number in item["versions"].items()}
+    known = {name: number for item in found["artifacts"].values() for name, number in item["versions"].items()}
     return "Exported with " + ", ".join(f"{name} {number}" for name, number in sorted(known.items())) + "."
 
 
 def measured(study: Found) -> list[str]:
     """All students."""
     first = next(iter(study["students"].values()))
-    images = first["artefacts"]["onnx-fp32"]["parity"]["images"]
+    images = first["artifacts"]["onnx-fp32"]["parity"]["images"]
     parts = [
         "## Measured",
         f"Students distilled on {first['data']['name']} ({first['data']['images']['train']} training images, "
@@ -289,7 +289,7 @@ def measured(study: Found) -> list[str]:
         "marks a row whose timing did not settle.",
         "*today*: the same backbone, nothing merged, with the papers' decoder of 768, exported by a plain "
         "`torch.onnx.export` and run by ONNX Runtime in fp32. Its head has random weights: it is there for its time, "
-        "its accuracy was not measured. It takes normalised pictures and gives logits; artefacts of mlkdc normalise "
+        "its accuracy was not measured. It takes normalized pictures and gives logits; artifacts of mlkdc normalize "
         "and take the sigmoid themselves, in the times shown. Fall: of mAP in points, from the torch model; worst "
         "class: change of the AP of the class that lost most, of those with at least "
         f"{LEAST_POSITIVES} positive images.",

@@ -9,9 +9,9 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from mlkdc.distill import METHODS, make_objective
-from mlkdc.engine import Run
+from mlkdc.losses import METHODS, make_objective
 from mlkdc.resources import write_json
+from mlkdc.train import Run
 
 
 def stored(path: Path) -> dict[str, Any]:

@@ -3,7 +3,7 @@
     python benchmarks/targets.py --data PHOTOS --weights WEIGHTS [--students mobilenetv2 ...] [--passes 2]
 
 PHOTOS is a folder that `mlkdc data` understands, WEIGHTS one with tf_efficientnet_lite2.safetensors (ImageNet), of
-which the teacher is made. For each student: trains and exports what is not there yet, times all artefacts in one run
+which the teacher is made. For each student: trains and exports what is not there yet, times all artifacts in one run
 beside torch eager and beside what is exported without mlkdc, and writes its entry of benchmarks/results/targets.json. A
 target that is not installed, or cannot run here, has a row that says why. Students that have an entry are left alone,
 unless they are named.
@@ -18,13 +18,13 @@ from typing import Any
 from baselines import STEPS, write
 from study import call, stored
 
-from mlkdc.artefacts import artefacts
-from mlkdc.bench import BASELINE, Row, artefact_rows, bench
-from mlkdc.engine import Run, load_run
-from mlkdc.export.several import ALL, choices, export_several
+from mlkdc.bench import BASELINE, Row, artifact_rows, bench
+from mlkdc.commands.artifacts import artifacts
+from mlkdc.exporting.several import ALL, choices, export_several
 from mlkdc.resources import write_json
 from mlkdc.runtime import Manifest
 from mlkdc.runtime.machine import vnni
+from mlkdc.train import Run, load_run
 
 HERE = Path(os.path.relpath(Path(__file__).parent))
 RESULTS = HERE / "results" / "targets.json"
@@ -56,7 +56,7 @@ def train(student: str, data: Path, weights: Path) -> list[Run]:
 
 
 def export(run: Run) -> dict[str, str]:
-    """Export what is not there yet; why there is no artefact, by name. One that fails its check stays, marked."""
+    """Export what is not there yet; why there is no artifact, by name. One that fails its check stays, marked."""
     wanted = [(t, p) for t, p in choices([ALL], [ALL]) if not (folder_of(run, t, p) / "manifest.json").is_file()]
     made = export_several(run, wanted, say=lambda text: print(text, flush=True))
     faults = {(t, p): str(result) for (t, p), result in made if not isinstance(result, Path)}
@@ -64,17 +64,17 @@ def export(run: Run) -> dict[str, str]:
 
 
 def folder_of(run: Run, target: str, precision: str) -> Path:
-    """Where an artefact lies."""
+    """Where an artifact lies."""
     return run.path / "export" / f"{target}-{precision}"
 
 
 def measure(run: Run, passes: int, threads: list[int]) -> dict[str, Any]:
-    """All artefacts of a run, torch eager and the steps before mlkdc, rows interleaved."""
+    """All artifacts of a run, torch eager and the steps before mlkdc, rows interleaved."""
     steps = [write(run, step, run.path / "baselines" / step) for step in STEPS]
-    eager = [sys.executable, "-m", "mlkdc.engine.eager", str(run.path)]
+    eager = [sys.executable, "-m", "mlkdc.train.eager", str(run.path)]
     rows = [
         Row(BASELINE, eager, (run.path / "model.safetensors").stat().st_size),
-        *artefact_rows([*steps, *artefacts(run)]),
+        *artifact_rows([*steps, *artifacts(run)]),
     ]
     size = run.recipe.data.image_size
     return bench(rows, passes=passes, threads=threads, image_size=size, progress=lambda text: print(text, flush=True))
@@ -88,7 +88,7 @@ def entry(trained: list[Run], shown: dict[str, str], passes: int) -> dict[str, A
     shown = {f"{run.path.resolve()}/export/": "", **shown}
     for row in found["rows"]:
         row["skipped"] = row["skipped"] and _replaced(row["skipped"], shown)
-    manifests = {folder.name: Manifest.load(folder) for folder in artefacts(run)}
+    manifests = {folder.name: Manifest.load(folder) for folder in artifacts(run)}
     results = run.results
     return {
         **found,
@@ -98,7 +98,7 @@ def entry(trained: list[Run], shown: dict[str, str], passes: int) -> dict[str, A
         "missing": {name: _replaced(why, shown) for name, why in missing.items()},
         **{key: results[key] for key in ("model", "metrics", "scored_on")},
         "data": {key: results["data"][key] for key in ("name", "images", "classes")},
-        "artefacts": {
+        "artifacts": {
             name: {key: getattr(manifest, key) for key in KEPT} | {"bytes": manifest.size_bytes}
             for name, manifest in manifests.items()
         },

@@ -1,4 +1,4 @@
-"""Distill, re-parameterise, export and measure multi-label image models for devices.
+"""Distill, re-parameterize, export and measure multi-label image models for devices.
 
 Importing this package loads neither torch nor timm; each subpackage loads what it needs.
 """

@@ -16,7 +16,7 @@ def open_rgb(path: Path) -> Image.Image:
     Raises:
         UsageError: missing, not an image, or truncated; the message names the file and which of these it is.
     """
-    assert not ImageFile.LOAD_TRUNCATED_IMAGES, "truncated pictures must be an error, not grey bands"
+    assert not ImageFile.LOAD_TRUNCATED_IMAGES, "truncated pictures must be an error, not gray bands"
     try:
         with Image.open(path) as picture:
             picture.load()

@@ -21,7 +21,7 @@ class Augment(Section):
 
     flip: bool = Field(True, description="mirror left-right, probability one half")
     crop: float = Field(1.0, gt=0, le=1, description="smallest area share of a random crop; 1 = no crop")
-    cutout: float = Field(0.0, ge=0, lt=1, description="side of a random-colour square as a share of the image's")
+    cutout: float = Field(0.0, ge=0, lt=1, description="side of a random-color square as a share of the image's")
     brightness: float = Field(0.0, ge=0, lt=1, description="largest relative change of brightness and contrast")
     randaugment: bool = Field(False, description="torchvision's RandAugment, image by image: slow on a CPU")
 
@@ -60,7 +60,7 @@ class Model(Section):
 
 
 class Train(Section):
-    """How to optimise."""
+    """How to optimize."""
 
     epochs: int = Field(80, ge=1)
     stop_after: int | None = Field(None, ge=1, description="end early, on the schedule of the full length")
@@ -69,7 +69,7 @@ class Train(Section):
     lr: float = Field(1e-4, gt=0, description="highest learning rate")
     schedule: Literal["onecycle", "cosine", "constant"] = "onecycle"
     warmup: float = Field(0.2, ge=0, lt=1, description="share of the steps in which the one-cycle rate rises")
-    weight_decay: float = Field(1e-4, ge=0, description="on weights; never on biases and normalisation")
+    weight_decay: float = Field(1e-4, ge=0, description="on weights; never on biases and normalization")
     momentum: float = Field(0.9, ge=0, lt=1, description="for sgd; Adam's is cycled by onecycle, as in the L2D release")
     clip_grad: float | None = Field(None, gt=0, description="largest gradient norm; null = no clipping")
     precision: Literal["fp32", "fp16", "bf16"] = "fp32"
@@ -112,7 +112,7 @@ class Export(Section):
     """How int8 models are made, and what they may lose."""
 
     calibration: int = Field(256, ge=1, description="pictures of the training split that ranges are estimated on")
-    equalize: bool = Field(False, description="even out the channels' ranges over layers before quantising")
+    equalize: bool = Field(False, description="even out the channels' ranges over layers before quantizing")
     reduce_range: bool = Field(
         True, description="half of the range for weights (onnx, openvino); false needs VNNI on x86"
     )

@@ -85,9 +85,9 @@ class TaggedImages:
 
 @dataclass(frozen=True)
 class Preprocess:
-    """How an image file becomes a model's input: RGB, stretched to ``size`` x ``size``, then normalised.
+    """How an image file becomes a model's input: RGB, stretched to ``size`` x ``size``, then normalized.
 
-    ``mean`` and ``std`` are in units of 0..1 pixels. The models take 0..255 RGB and normalise inside, so that
+    ``mean`` and ``std`` are in units of 0..1 pixels. The models take 0..255 RGB and normalize inside, so that
     nothing outside them needs these two; they are recorded so that a reader can see them.
     """
 

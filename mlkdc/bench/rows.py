@@ -27,8 +27,8 @@ class Row:
     size_bytes: int | None = None
 
 
-def artefact_row(folder: Path) -> Row:
-    """The row of an exported artefact, named as its folder.
+def artifact_row(folder: Path) -> Row:
+    """The row of an exported artifact, named as its folder.
 
     Raises:
         UsageError: the folder holds no readable manifest.
@@ -38,14 +38,14 @@ def artefact_row(folder: Path) -> Row:
     return Row(folder.name, command, Manifest.load(folder).size_bytes)
 
 
-def artefact_rows(folders: Sequence[Path]) -> list[Row]:
-    """The rows of several artefacts; those of equal folder name (``onnx-fp32`` of two runs) get their run's
+def artifact_rows(folders: Sequence[Path]) -> list[Row]:
+    """The rows of several artifacts; those of equal folder name (``onnx-fp32`` of two runs) get their run's
     name in front.
 
     Raises:
-        UsageError: as :func:`artefact_row`.
+        UsageError: as :func:`artifact_row`.
     """
-    rows = [artefact_row(folder) for folder in folders]
+    rows = [artifact_row(folder) for folder in folders]
     times = Counter(row.name for row in rows)
     # RUN/export/onnx-fp32: the run is two levels up
     runs = [Path(folder).resolve().parent.parent.name for folder in folders]

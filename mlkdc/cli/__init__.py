@@ -15,7 +15,7 @@ from mlkdc.errors import MlkdcError
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(__version__, prog_name="mlkdc")
 def cli() -> None:
-    """Distill, re-parameterise, export and measure multi-label image models for devices.
+    """Distill, re-parameterize, export and measure multi-label image models for devices.
 
     Start with:  mlkdc run --recipe quickstart
     """

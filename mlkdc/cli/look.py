@@ -52,14 +52,14 @@ def _recipes() -> tuple[list[str], list[list[str]]]:
 
 
 def _targets() -> tuple[list[str], list[list[str]]]:
-    from mlkdc.export.targets import load_target, target_names
+    from mlkdc.runtime.targets import load_target, target_names
 
     loaded = [(name, load_target(name)) for name in target_names()]
     return ["target", "precisions", "what"], [[n, ", ".join(t.precisions), t.description] for n, t in loaded]
 
 
 def _methods() -> tuple[list[str], list[list[str]]]:
-    from mlkdc.distill import METHODS, make_objective
+    from mlkdc.losses import METHODS, make_objective
     from mlkdc.recipe import Distill
 
     rows = []
@@ -116,7 +116,7 @@ def cp(recipe: str, to: Path) -> None:
 @set_option
 def validate(recipe: str, settings: tuple[str, ...]) -> None:
     """Check a recipe completely: keys, types, names of models, methods and targets."""
-    from mlkdc.pipeline import check_recipe
+    from mlkdc.commands.pipeline import check_recipe
     from mlkdc.recipe import load_recipe
 
     loaded = load_recipe(recipe, list(settings))
@@ -129,7 +129,7 @@ def validate(recipe: str, settings: tuple[str, ...]) -> None:
 @click.option("--json", "as_json", is_flag=True)
 def doctor(as_json: bool) -> None:
     """What this machine can do: versions, targets ready or missing, how to install them."""
-    from mlkdc.doctor import check_machine
+    from mlkdc.commands.doctor import check_machine
 
     found = check_machine()
     if as_json:

@@ -32,8 +32,8 @@ def reproduce(
 
     It can be stopped and repeated: finished runs are taken as they are. Without TABLE, the tables are listed.
     """
-    from mlkdc.reproduce import comparison_rows, load_table, table_names
-    from mlkdc.reproduce import reproduce as train
+    from mlkdc.commands.reproduce import comparison_rows, load_table, table_names
+    from mlkdc.commands.reproduce import reproduce as train
 
     if name is None:
         tables = map(load_table, table_names())

@@ -11,23 +11,23 @@ from mlkdc.errors import MlkdcError, UsageError
 
 
 @click.command()
-@click.argument("folder", required=False, type=click.Path(path_type=Path), metavar="[RUN|ARTEFACT]")
+@click.argument("folder", required=False, type=click.Path(path_type=Path), metavar="[RUN|ARTIFACT]")
 @data_option
 @click.option("--json", "as_json", is_flag=True, help="Everything, as JSON.")
-@click.option("--allow-failed", is_flag=True, help="Score an artefact although it failed its parity check.")
+@click.option("--allow-failed", is_flag=True, help="Score an artifact although it failed its parity check.")
 def evaluate(folder: Path | None, data_path: str | None, as_json: bool, allow_failed: bool) -> None:
-    """Score a run, or an artefact through its own runtime: mAP, F1s at 0.5 and at tuned thresholds, per class."""
-    from mlkdc.artefacts import evaluate_artefact
-    from mlkdc.pipeline import evaluate_run
+    """Score a run, or an artifact through its own runtime: mAP, F1s at 0.5 and at tuned thresholds, per class."""
+    from mlkdc.commands.artifacts import evaluate_artifact
+    from mlkdc.commands.pipeline import evaluate_run
 
     if folder is not None and (folder / "manifest.json").is_file():
         _tell_unverified(folder)
-        scores = evaluate_artefact(folder, data_path, allow_failed=allow_failed)
+        scores = evaluate_artifact(folder, data_path, allow_failed=allow_failed)
     else:
         run = pick_run(folder)
         if allow_failed:
             raise UsageError(
-                f"--allow-failed is for an artefact; {run.path} is a run, which has no parity check to fail"
+                f"--allow-failed is for an artifact; {run.path} is a run, which has no parity check to fail"
             )
         scores = evaluate_run(run, data_path)
     if as_json:
@@ -71,21 +71,21 @@ def export(
 ) -> None:
     """Merge, export and prove equal to the torch model.
 
-    An int8 model that loses more than allowed is quantised again with more care, step by step.
+    An int8 model that loses more than allowed is quantized again with more care, step by step.
     """
-    from mlkdc.artefacts import artefact_lines
-    from mlkdc.export import choices, export_several
-    from mlkdc.runtime.manifest import Manifest
+    from mlkdc.commands.artifacts import artifact_lines
+    from mlkdc.exporting import choices, export_several
+    from mlkdc.records.manifest import Manifest
 
     wanted = choices(targets, precisions)
     if len(wanted) > 1 and options["out"]:
-        raise UsageError("--out names one folder; leave it out where several artefacts are exported")
+        raise UsageError("--out names one folder; leave it out where several artifacts are exported")
     run = pick_run(run_folder)
     options["input_dtype"] = "uint8" if uint8 else "float32"
     faults = []
     for (target, precision), made in export_several(run, wanted, say=say, **options):
         if isinstance(made, Path):
-            click.echo("\n".join([*artefact_lines(Manifest.load(made)), str(made)]))
+            click.echo("\n".join([*artifact_lines(Manifest.load(made)), str(made)]))
             continue
         if len(wanted) == 1:
             raise made
@@ -98,22 +98,22 @@ def export(
 
 
 @click.command()
-@click.argument("artefacts", nargs=-1, type=click.Path(path_type=Path), metavar="[RUN|ARTEFACT]...")
+@click.argument("artifacts", nargs=-1, type=click.Path(path_type=Path), metavar="[RUN|ARTIFACT]...")
 @click.option("--runs", type=click.IntRange(min=200), help="Timed calls in each process.")
 @click.option("--passes", type=click.IntRange(min=1), help="Processes per row, rows interleaved.")
 @click.option("--threads", "threads", type=click.IntRange(min=1), multiple=True, help="May be repeated.")
-@click.option("--out", type=click.Path(path_type=Path), help="JSON file for the figures of loose artefacts.")
+@click.option("--out", type=click.Path(path_type=Path), help="JSON file for the figures of loose artifacts.")
 def bench(
-    artefacts: tuple[Path, ...],
+    artifacts: tuple[Path, ...],
     runs: int | None,
     passes: int | None,
     threads: tuple[int, ...],
     out: Path | None,
 ) -> None:
     """Measure latency, each row in processes of its own, beside the torch model."""
-    from mlkdc.pipeline import bench_paths, bench_table
+    from mlkdc.commands.pipeline import bench_paths, bench_table
 
-    paths = list(artefacts) or [pick_run(None).path]
+    paths = list(artifacts) or [pick_run(None).path]
     figures, saved = bench_paths(
         paths,
         runs=runs,
@@ -138,21 +138,21 @@ def report(run_folder: Path | None) -> None:
 
 @click.command()
 @click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="IMAGE|FOLDER...")
-@click.option("--model", "artefact", type=click.Path(path_type=Path), help="An artefact folder; default: the newest.")
+@click.option("--model", "artifact", type=click.Path(path_type=Path), help="An artifact folder; default: the newest.")
 @click.option("--top", type=click.IntRange(min=1), help="The N most probable labels, whatever their thresholds.")
 @click.option("--json", "as_json", is_flag=True)
-@click.option("--allow-failed", is_flag=True, help="Use an artefact that failed its parity check.")
+@click.option("--allow-failed", is_flag=True, help="Use an artifact that failed its parity check.")
 def predict(
-    images: tuple[Path, ...], artefact: Path | None, top: int | None, as_json: bool, allow_failed: bool
+    images: tuple[Path, ...], artifact: Path | None, top: int | None, as_json: bool, allow_failed: bool
 ) -> None:
-    """Labels of images, by an exported artefact."""
-    from mlkdc.artefacts import newest_artefact, predict_labels
+    """Labels of images, by an exported artifact."""
+    from mlkdc.commands.artifacts import newest_artifact, predict_labels
 
-    if artefact is None:
-        artefact = newest_artefact(pick_run(None))
-        say(f"model: {artefact}")
-    _tell_unverified(artefact)
-    for path, labels in predict_labels(artefact, list(images), top=top, allow_failed=allow_failed):
+    if artifact is None:
+        artifact = newest_artifact(pick_run(None))
+        say(f"model: {artifact}")
+    _tell_unverified(artifact)
+    for path, labels in predict_labels(artifact, list(images), top=top, allow_failed=allow_failed):
         if as_json:
             click.echo(json.dumps({"image": str(path), "labels": dict(labels)}))
         else:
@@ -160,9 +160,9 @@ def predict(
             click.echo(f"{path}: {named or '(no label above its threshold)'}")
 
 
-def _tell_unverified(artefact: Path) -> None:
+def _tell_unverified(artifact: Path) -> None:
     from mlkdc.runtime import Manifest
 
-    manifest = Manifest.load(artefact)
+    manifest = Manifest.load(artifact)
     if manifest.status == "unverified":
-        say(f"note: {artefact} was exported where its runtime could not run ({manifest.parity.get('reason')})")
+        say(f"note: {artifact} was exported where its runtime could not run ({manifest.parity.get('reason')})")

@@ -61,7 +61,7 @@ def _recipe(
     overrides: dict[str, Any] = {"data": data, "student": {"weights": weights} if weights else {}}
     recipe = load_recipe(name, list(settings), overrides)
     if teacher:
-        from mlkdc.engine.teacher import choose_teacher
+        from mlkdc.train.teacher import choose_teacher
 
         recipe = choose_teacher(recipe, teacher)
     return recipe
@@ -71,9 +71,9 @@ def _recipe(
 @_options
 def distill(**given: Any) -> None:
     """Train a student, with a teacher if the recipe's method has one."""
-    from mlkdc.engine import distill as train
-    from mlkdc.engine.compare import verdict
-    from mlkdc.engine.processes import is_main
+    from mlkdc.train import distill as train
+    from mlkdc.train.compare import verdict
+    from mlkdc.train.processes import is_main
 
     run = train(**_job("mlkdc distill --recipe l2d-mobilenet", given))
     if not is_main():
@@ -92,9 +92,9 @@ def distill(**given: Any) -> None:
 @_options
 def run(**given: Any) -> None:
     """Everything: teacher, student, export, parity check, latency, report."""
-    from mlkdc.artefacts import newest_artefact
-    from mlkdc.engine.processes import several
-    from mlkdc.pipeline import run_all, summary_rows
+    from mlkdc.commands.artifacts import newest_artifact
+    from mlkdc.commands.pipeline import run_all, summary_rows
+    from mlkdc.train.processes import several
 
     if several():
         raise UsageError(
@@ -104,7 +104,7 @@ def run(**given: Any) -> None:
     click.echo("\n" + table(*summary_rows(done)))
     sample = done.data().samples[0].image
     click.echo(
-        f"\nreport: {page}\nnext:   mlkdc predict {sample} --model {newest_artefact(done)}\n"
+        f"\nreport: {page}\nnext:   mlkdc predict {sample} --model {newest_artifact(done)}\n"
         f"        mlkdc evaluate {done.path}\n"
         "        mlkdc data YOUR_PHOTOS/        what mlkdc finds in your own images\n"
         "        mlkdc distill --recipe l2d-mobilenet --data YOUR_PHOTOS/"

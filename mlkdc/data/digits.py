@@ -41,8 +41,8 @@ class Difficulty:
     ground: tuple[float, float] = (0.05, 0.3)
     contrast: tuple[float, float] = (0.3, 0.65)  # above the ground under the digit
     saturation: float = 0.9  # of a digit's ink
-    hue_spread: float = 5  # degrees, standard deviation around the digit's own hue; neighbours are 36 apart
-    tint: float = 0.03  # largest colour shift of the ground
+    hue_spread: float = 5  # degrees, standard deviation around the digit's own hue; neighbors are 36 apart
+    tint: float = 0.03  # largest color shift of the ground
     texture: float = 0.04  # standard deviation of the ground's pattern
     grain: float = 0.02  # standard deviation of the noise in each pixel
     tilt: float = 12  # degrees
@@ -80,16 +80,16 @@ def _smooth(rng: np.random.Generator, cells: int, pixels: int) -> np.ndarray:
 
 
 def _ground(rng: np.random.Generator, level: Difficulty) -> np.ndarray:
-    """Hills of three widths and stripes on a plain colour, ``float32[pixels, pixels, 3]``."""
+    """Hills of three widths and stripes on a plain color, ``float32[pixels, pixels, 3]``."""
     pixels = level.pixels
     pattern = sum(share * _smooth(rng, cells, pixels) for cells, share in ((3, 0.7), (9, 0.5), (28, 0.4)))
     angle, wavelength = rng.uniform(0, np.pi), rng.uniform(6, 30)
     along = np.arange(pixels, dtype=np.float32) * (2 * np.pi / wavelength)
     phase = along * np.cos(angle) + (along * np.sin(angle) + rng.uniform(0, 2 * np.pi))[:, None]
     pattern = pattern + rng.uniform(0, 0.7) * np.sin(phase)
-    colour = rng.uniform(*level.ground) + level.tint * rng.uniform(-1, 1, 3)
+    color = rng.uniform(*level.ground) + level.tint * rng.uniform(-1, 1, 3)
     stretch = level.texture * rng.uniform(0.7, 1.3, 3)
-    return colour.astype(np.float32) + pattern.astype(np.float32)[..., None] * stretch.astype(np.float32)
+    return color.astype(np.float32) + pattern.astype(np.float32)[..., None] * stretch.astype(np.float32)
 
 
 def _stamp(digit: np.ndarray, height: float, tilt: float) -> np.ndarray:
@@ -129,13 +129,13 @@ def _shared(a: tuple[int, int, int, int], b: tuple[int, int, int, int]) -> float
 def _paint(rng: np.random.Generator, region: np.ndarray, opacity: np.ndarray, digit: int, level: Difficulty) -> None:
     """Blend a digit into a part of the scene, in place, brighter than what is there and with a hue near its own.
 
-    Each digit has a favourite ink. Shape alone takes a mobile net trained from random weights far more than the few
-    minutes this data set is meant for; hue alone does not tell neighbours apart.
+    Each digit has a favorite ink. Shape alone takes a mobile net trained from random weights far more than the few
+    minutes this data set is meant for; hue alone does not tell neighbors apart.
     """
     hue = np.radians(36 * digit + level.hue_spread * rng.standard_normal() - np.array([0, 120, 240]))
     ink = rng.uniform(*level.contrast) * (1 + level.saturation * np.cos(hue))
-    colour = np.clip(region.mean((0, 1)) + ink, 0, 1)
-    region += opacity[..., None] * (colour.astype(np.float32) - region)
+    color = np.clip(region.mean((0, 1)) + ink, 0, 1)
+    region += opacity[..., None] * (color.astype(np.float32) - region)
 
 
 def _scene(rng: np.random.Generator, sources: list[int], level: Difficulty) -> tuple[np.ndarray, list[dict]]:

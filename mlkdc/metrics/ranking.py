@@ -35,7 +35,7 @@ def top1(truth: np.ndarray, probabilities: np.ndarray) -> tuple[float, float]:
         truth: ``bool[n, q]``.
         probabilities: ``float[n, q]``.
     """
-    labelled = truth.any(axis=1)
-    truth, probabilities = truth[labelled], probabilities[labelled]
+    labeled = truth.any(axis=1)
+    truth, probabilities = truth[labeled], probabilities[labeled]
     hits = truth[np.arange(len(truth)), probabilities.argmax(axis=1)]
     return float(hits.mean()), float((hits / truth.sum(axis=1)).mean())

@@ -84,14 +84,14 @@ class Backbone(nn.Module):
         return _triple(self.cfg.std) if self.cfg else TORCHVISION_STATS.get(self.source, IMAGENET)[1]
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalised ``float[b, 3, s, s]`` to the feature map ``[b, C, h, w]``."""
+        """Normalized ``float[b, 3, s, s]`` to the feature map ``[b, C, h, w]``."""
         return self._to_map(_features(self.body, x))
 
     def stages(self, x: Tensor) -> tuple[Tensor, ...]:
         """Feature maps of the last four resolutions, or of as many as there are, by one pass.
 
         Args:
-            x: normalised ``float[b, 3, s, s]``.
+            x: normalized ``float[b, 3, s, s]``.
 
         Returns:
             ``[b, C_i, h_i, w_i]``, finest first; the last is what :meth:`forward` returns.
@@ -222,7 +222,7 @@ def make_backbone(name: str, width: float, image_size: int) -> Backbone:
 
 
 def _start_residuals_at_zero(body: nn.Module) -> None:
-    """Zero the last normalisation scale of every residual branch (Goyal et al. 2017, section 5.1).
+    """Zero the last normalization scale of every residual branch (Goyal et al. 2017, section 5.1).
 
     timm does so for its ResNets and not for MobileNetV2, which from random weights then learns several times slower.
     """

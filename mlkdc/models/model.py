@@ -18,7 +18,7 @@ class MultiLabelModel(nn.Module):
     """Backbone and head, callable apart, and the preprocessing that belongs to them.
 
     Args:
-        backbone: normalised pictures to a feature map ``[b, C, h, w]``.
+        backbone: normalized pictures to a feature map ``[b, C, h, w]``.
         head: feature map to :class:`HeadOutput`.
         preprocess: size, mean and standard deviation of the pictures.
     """
@@ -67,7 +67,7 @@ def count(model: nn.Module, image_size: int) -> dict[str, int]:
     """Parameters and multiply-adds (convolutions and matrix products) for one image, backbone and head apart.
 
     Args:
-        model: has ``backbone`` and ``head``; may be re-parameterised.
+        model: has ``backbone`` and ``head``; may be re-parameterized.
         image_size: side of the picture in pixels.
     """
     # On the meta device nothing is computed; a copy, so that the model stays where it is.
@@ -110,7 +110,7 @@ def prefers_channels_last(model: nn.Module) -> bool:
 
 
 def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Optimiser groups: decay on weights, none on biases and normalisation (everything of one dimension)."""
+    """Optimizer groups: decay on weights, none on biases and normalization (everything of one dimension)."""
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     return [
         {"params": [p for p in trained if p.ndim >= 2], "weight_decay": weight_decay},

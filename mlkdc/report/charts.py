@@ -1,4 +1,4 @@
-"""Small SVG charts. Colours and fonts come from the page's CSS classes, so that light and dark both work."""
+"""Small SVG charts. Colors and fonts come from the page's CSS classes, so that light and dark both work."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -16,7 +16,7 @@ Point = tuple[float, float]
 
 @dataclass(frozen=True)
 class Mark:
-    """One labelled point of a scatter; ``group`` picks its colour and shape."""
+    """One labeled point of a scatter; ``group`` picks its color and shape."""
 
     x: float
     y: float
@@ -84,7 +84,7 @@ def line_chart(
 
 
 def scatter(marks: Sequence[Mark], *, x_label: str, y_label: str, least_span: float = 2.0) -> Markup:
-    """Labelled points, x from zero; those of one label are joined, and it is written once.
+    """Labeled points, x from zero; those of one label are joined, and it is written once.
 
     Args:
         least_span: the y axis covers at least that, so that noise stays small.
@@ -121,9 +121,9 @@ def _free_spot(x: float, y: float, label: str, taken: Sequence[Spot]) -> Spot | 
     """Where a label beside (x, y) fits without touching anything; None leaves it to the tooltip and the table."""
     wide, tall = len(label) * CHARACTER, 14.0
     above, below = y - 21, y + 8
-    centre = [(x + 9, y - 7), (x - 9 - wide, y - 7), (x - wide / 2, above), (x - wide / 2, below)]
+    center = [(x + 9, y - 7), (x - 9 - wide, y - 7), (x - wide / 2, above), (x - wide / 2, below)]
     corners = [(x - 6, above), (x - 6, below), (x + 6 - wide, above), (x + 6 - wide, below)]
-    for left, top in centre + corners:
+    for left, top in center + corners:
         spot = (left, top, left + wide, top + tall)
         inside = left >= LEFT and spot[2] <= WIDTH and top >= 0 and spot[3] <= HEIGHT - BOTTOM
         if inside and not any(_touch(spot, other) for other in taken):
@@ -169,7 +169,7 @@ def _grid(across: Scale, up: Scale, x_label: str, y_label: str, whole: bool = Fa
 
 
 def _dot(x: float, y: float, group: int, tip: str, size: float) -> Markup:
-    """A circle, or from the second group on a square, a diamond: not told by colour alone."""
+    """A circle, or from the second group on a square, a diamond: not told by color alone."""
     title = Markup("<title>{}</title>").format(tip)
     if size < 4 or group % 3 == 0:
         shape = Markup('<circle class="dot s{}" cx="{:.1f}" cy="{:.1f}" r="{}">{}</circle>')

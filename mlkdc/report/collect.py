@@ -24,8 +24,8 @@ def collect(run: Path) -> dict[str, Any]:
     """Everything about one run, JSON-able. Files are kept as they are; a part not made yet is None or empty.
 
     Returns:
-        ``results``, ``recipe``, ``history`` (metrics.jsonl), ``bench``, ``artefacts`` (manifests by folder name):
-        the files; ``latency``: the rows of ``bench`` joined with their artefact's accuracy and parity;
+        ``results``, ``recipe``, ``history`` (metrics.jsonl), ``bench``, ``artifacts`` (manifests by folder name):
+        the files; ``latency``: the rows of ``bench`` joined with their artifact's accuracy and parity;
         ``best``: the fastest of them that can be shipped; ``missing``: for each absent part, what to run;
         ``notes``: what a reader must know before trusting the figures.
 
@@ -44,8 +44,8 @@ def collect(run: Path) -> dict[str, Any]:
         again = f"have it written anew: `mlkdc bench {here}`"
         bench = _read_json(run / "bench.json", again, ("command", "when", "machine", "rows"))
     manifests = sorted(run.glob("export/*/manifest.json"))
-    artefacts = {path.parent.name: asdict(Manifest.load(path.parent)) for path in manifests}
-    rows = _latency(bench, artefacts)
+    artifacts = {path.parent.name: asdict(Manifest.load(path.parent)) for path in manifests}
+    rows = _latency(bench, artifacts)
     recipe_yaml = (run / "recipe.yaml").read_text(encoding="utf-8")
     collected = {
         "format": FORMAT,
@@ -57,10 +57,10 @@ def collect(run: Path) -> dict[str, Any]:
         "recipe_yaml": recipe_yaml,
         "history": _read_history(run / "metrics.jsonl"),
         "bench": bench,
-        "artefacts": artefacts,
+        "artifacts": artifacts,
         "latency": rows,
         "best": _best(rows),
-        "commands": _commands(here, results, bench, artefacts),
+        "commands": _commands(here, results, bench, artifacts),
     }
     collected["missing"] = _missing(collected, here)
     collected["notes"] = notes(collected)
@@ -68,7 +68,7 @@ def collect(run: Path) -> dict[str, Any]:
 
 
 def file_bytes(manifest: dict[str, Any]) -> int:
-    """The size of an artefact: all its files together."""
+    """The size of an artifact: all its files together."""
     return sum(int(entry["bytes"]) for entry in manifest["files"].values())
 
 
@@ -111,16 +111,16 @@ def _read_history(path: Path) -> list[dict[str, Any]]:
     return [epochs[epoch] for epoch in sorted(epochs)]
 
 
-def _latency(bench: dict[str, Any] | None, artefacts: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
+def _latency(bench: dict[str, Any] | None, artifacts: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
     """Bench rows with ``mAP``, ``parity`` (``ok``, ``failed`` or None) and ``mAP_images`` of what was timed."""
-    torch = [manifest["parity"] for manifest in artefacts.values() if "mAP_torch" in manifest["parity"]]
+    torch = [manifest["parity"] for manifest in artifacts.values() if "mAP_torch" in manifest["parity"]]
     joined = []
     for row in bench["rows"] if bench else []:
-        manifest = artefacts.get(row["name"])
+        manifest = artifacts.get(row["name"])
         known = {"mAP": None, "mAP_images": None, "parity": None}
         if manifest:
             parity = manifest["parity"]
-            known = {"mAP": parity.get("mAP_artefact"), "mAP_images": parity.get("images")}
+            known = {"mAP": parity.get("mAP_artifact"), "mAP_images": parity.get("images")}
             known["parity"] = manifest["status"]
         elif row["name"] == BASELINE and len({parity["images"] for parity in torch}) == 1:
             known = {"mAP": torch[0]["mAP_torch"], "mAP_images": torch[0]["images"], "parity": None}
@@ -136,15 +136,15 @@ def _best(rows: list[dict[str, Any]]) -> dict[str, Any] | None:
 
 
 def _commands(
-    here: str, results: dict[str, Any], bench: dict[str, Any] | None, artefacts: dict[str, dict[str, Any]]
+    here: str, results: dict[str, Any], bench: dict[str, Any] | None, artifacts: dict[str, dict[str, Any]]
 ) -> list[dict[str, str]]:
-    """What was typed, where that is recorded; for exports, what makes the same artefact again."""
+    """What was typed, where that is recorded; for exports, what makes the same artifact again."""
     commands = [("trained with", results["command"])]
     if bench and bench["command"] == results["command"]:
         commands = [("trained, exported and timed with", results["command"])]
     elif bench:
         commands.append(("timed with", bench["command"]))
-    for name, manifest in artefacts.items():
+    for name, manifest in artifacts.items():
         options = f"--target {manifest['target']} --precision {manifest['precision']}"
         if (reduced := manifest.get("details", {}).get("reduce_range")) is not None:
             options += " --reduce-range" if reduced else " --no-reduce-range"
@@ -160,7 +160,7 @@ def _commands(
 def _missing(collected: dict[str, Any], here: str) -> dict[str, str]:
     absent = {
         "history": f"not recorded: there is no metrics.jsonl in {here}",
-        "artefacts": f"not exported yet: run `mlkdc export {here} --target onnx`",
+        "artifacts": f"not exported yet: run `mlkdc export {here} --target onnx`",
         "bench": f"not measured yet: run `mlkdc bench {here}`",
     }
     return {part: text for part, text in absent.items() if not collected[part]}

@@ -9,7 +9,7 @@ from mlkdc.report.cells import threads
 
 def notes(collected: dict[str, Any]) -> list[str]:
     """One plain sentence for each thing that makes a figure weaker than it looks; empty when nothing does."""
-    return _on_accuracy(collected["results"]) + _on_artefacts(collected) + _on_latency(collected)
+    return _on_accuracy(collected["results"]) + _on_artifacts(collected) + _on_latency(collected)
 
 
 def _listed(names: list[str], most: int = 6) -> str:
@@ -21,7 +21,7 @@ def _on_accuracy(results: dict[str, Any]) -> list[str]:
     scored, tuned = results.get("scored_on"), results.get("thresholds_from")
     if scored and scored == tuned:
         found.append(
-            f"Thresholds were tuned and scored on the same split ({scored}): the tuned figures are optimistic."
+            f"Thresholds were tuned and scored on the same split ({scored}): the tuned figures are optimiztic."
         )
     if scored in ("train", "val"):
         found.append(f"Scored on the {scored} split: the data has no test split of its own.")
@@ -38,10 +38,10 @@ def _on_accuracy(results: dict[str, Any]) -> list[str]:
     return found
 
 
-def _on_artefacts(collected: dict[str, Any]) -> list[str]:
+def _on_artifacts(collected: dict[str, Any]) -> list[str]:
     found = []
     trained = collected["results"].get("recipe_hash")
-    for name, manifest in collected["artefacts"].items():
+    for name, manifest in collected["artifacts"].items():
         if manifest["status"] == "unverified":
             found.append(f"{name} was not run by its own runtime: {manifest['parity']['reason'].rstrip('.')}.")
         elif manifest["status"] != "ok":
@@ -66,7 +66,7 @@ def _on_latency(collected: dict[str, Any]) -> list[str]:
     if unstable:
         found.append(f"Unstable timings, not to be relied on: {_listed(unstable)}. Time again on a quiet machine.")
     listed = {row["name"]: row for row in bench["rows"]}
-    for name, manifest in collected["artefacts"].items():
+    for name, manifest in collected["artifacts"].items():
         if name not in listed:
             found.append(f"{name} has not been timed yet: run `mlkdc bench {shlex.quote(collected['run'])}`.")
         elif listed[name].get("skipped"):

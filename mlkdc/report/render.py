@@ -58,11 +58,11 @@ def _view(collected: dict[str, Any]) -> dict[str, Any]:
         "decided": tables.decided(results["metrics"]),
         "beside_teacher": tables.beside_teacher(results),
         "latency_table": tables.latency(collected["latency"]) if bench else None,
-        "tolerances": tables.tolerances(collected["artefacts"]),
-        "artefact_table": tables.artefacts(collected["artefacts"]),
+        "tolerances": tables.tolerances(collected["artifacts"]),
+        "artifact_table": tables.artifacts(collected["artifacts"]),
         "scatter": _scatter(collected["latency"]),
-        "ladders": tables.ladders(collected["artefacts"]),
-        "merges": tables.merges(collected["artefacts"]),
+        "ladders": tables.ladders(collected["artifacts"]),
+        "merges": tables.merges(collected["artifacts"]),
         "class_columns": [part for part in (classes[:half], classes[half:]) if part],
         "class_table": tables.class_table(results),
         "history_table": tables.history(collected["history"]),
@@ -86,15 +86,15 @@ def _cards(collected: dict[str, Any]) -> list[dict[str, str]]:
         detail += "" if best["stable"] else "; unstable"
         cards.append({"title": "latency", "value": cells.number(best["median_ms"], 1), "unit": "ms", "detail": detail})
     else:
-        nothing = "no artefact that passed its parity check was timed"
+        nothing = "no artifact that passed its parity check was timed"
         cards.append({"title": "latency", "value": "", "unit": "", "detail": missing.get("bench", nothing)})
-    fit = {name: file_bytes(item) for name, item in collected["artefacts"].items() if item["status"] == "ok"}
+    fit = {name: file_bytes(item) for name, item in collected["artifacts"].items() if item["status"] == "ok"}
     name = best["name"] if best and best["name"] in fit else min(fit, key=fit.__getitem__, default=None)
     if name:
         size = {"value": cells.number(fit[name] / 1e6, 1), "unit": "MB", "detail": name}
     else:
-        failed = "no artefact passed its parity check"
-        size = {"value": "", "unit": "", "detail": missing.get("artefacts", failed)}
+        failed = "no artifact passed its parity check"
+        size = {"value": "", "unit": "", "detail": missing.get("artifacts", failed)}
     cards.append({"title": "size", **size})
     value, _, unit = cells.scaled(model.get("params")).partition(" ")
     detail = f"{cells.scaled(model.get('macs'))} multiply-adds at {model['image_size']}\N{NO-BREAK SPACE}px"

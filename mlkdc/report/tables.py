@@ -83,9 +83,9 @@ def _latency_row(row: dict[str, Any]) -> list[str]:
     ]
 
 
-def artefacts(manifests: dict[str, dict[str, Any]]) -> Table:
+def artifacts(manifests: dict[str, dict[str, Any]]) -> Table:
     """What was exported, and how it compares with the torch model."""
-    head = ["artefact", "parity", "images", "largest difference", "label flips", "mAP torch, %", "mAP artefact, %"]
+    head = ["artifact", "parity", "images", "largest difference", "label flips", "mAP torch, %", "mAP artifact, %"]
     head += ["worst class, points", "size, MB", "runtime", "input"]
     rows = []
     for name, manifest in manifests.items():
@@ -102,7 +102,7 @@ def artefacts(manifests: dict[str, dict[str, Any]]) -> Table:
                 difference(parity.get("max_probability_difference")),
                 number(parity.get("label_flips"), 0),
                 number(parity.get("mAP_torch")),
-                number(parity.get("mAP_artefact")),
+                number(parity.get("mAP_artifact")),
                 _worst_class(parity),
                 megabytes(file_bytes(manifest)),
                 manifest["runtime"],
@@ -119,7 +119,7 @@ def _worst_class(parity: dict[str, Any]) -> str:
 
 
 def ladders(manifests: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
-    """For each int8 artefact what was tried, step by step, until the loss was small enough."""
+    """For each int8 artifact what was tried, step by step, until the loss was small enough."""
     found = []
     head = ["step", "layers in float", "mAP, %", "fall of mAP", "worst class, points", "enough"]
     for name, manifest in manifests.items():
@@ -127,7 +127,7 @@ def ladders(manifests: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
             [
                 step["step"],
                 ", ".join(step["keep"]) or "none",
-                number(step["mAP_artefact"]),
+                number(step["mAP_artifact"]),
                 number(step["mAP_drop"]),
                 _worst_class(step),
                 "yes" if step["passed"] else "no",
@@ -140,7 +140,7 @@ def ladders(manifests: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def tolerances(manifests: dict[str, dict[str, Any]]) -> list[str]:
-    """What the targets allowed, one sentence for all artefacts with equal limits; none where it is not recorded."""
+    """What the targets allowed, one sentence for all artifacts with equal limits; none where it is not recorded."""
     words = {
         "probability": "probability by {:g}",
         "label_flips": "{:g} % of the decisions",
@@ -156,7 +156,7 @@ def tolerances(manifests: dict[str, dict[str, Any]]) -> list[str]:
 
 
 def merges(manifests: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
-    """What re-parameterisation did: artefacts that were merged alike are told once."""
+    """What re-parameterization did: artifacts that were merged alike are told once."""
     found: list[dict[str, Any]] = []
     for name, manifest in manifests.items():
         merge = manifest["merge"]
@@ -173,7 +173,7 @@ def _merged(merge: dict[str, Any]) -> list[tuple[str, str]]:
     return [
         ("parallel branches merged", number(merge.get("branches"), 0)),
         ("convolution + batch norm", number(merge.get("conv_bn"), 0)),
-        ("input normalisation", folded),
+        ("input normalization", folded),
         ("head", "what only its queries decide computed once" if merge.get("head") else "nothing to fold"),
         ("largest logit difference", difference(merge.get("max_logit_difference"))),
     ]
@@ -231,7 +231,7 @@ def machines(collected: dict[str, Any]) -> Table:
 def versions(collected: dict[str, Any]) -> Table:
     """Package versions at training, export and timing."""
     exported: dict[str, str] = {}
-    for manifest in collected["artefacts"].values():
+    for manifest in collected["artifacts"].values():
         exported |= manifest.get("versions") or {}
     stages = {
         "training": collected["results"].get("versions") or {},

@@ -7,15 +7,15 @@ from typing import Any
 import numpy as np
 
 from mlkdc.errors import UsageError
+from mlkdc.records.manifest import Manifest
 from mlkdc.registry import Registry
-from mlkdc.runtime.manifest import Manifest
 
 
 class Backend(ABC):
     """One loaded model. A leaf file per runtime; its package is imported when a model is loaded, not before.
 
     Args:
-        folder: the artefact, already verified.
+        folder: the artifact, already verified.
         manifest: of that folder.
         threads: for one inference; None = the runtime's own choice.
 
@@ -28,7 +28,7 @@ class Backend(ABC):
 
     @abstractmethod
     def run(self, batch: np.ndarray) -> np.ndarray:
-        """Probabilities ``[n, q]`` of a batch in the artefact's dtype and layout; n is 1 unless that is dynamic."""
+        """Probabilities ``[n, q]`` of a batch in the artifact's dtype and layout; n is 1 unless that is dynamic."""
 
     @staticmethod
     def cannot_run() -> str | None:

@@ -1,4 +1,4 @@
-"""Opening an artefact and predicting with it."""
+"""Opening an artifact and predicting with it."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,15 +7,15 @@ import numpy as np
 
 from mlkdc.errors import MlkdcError, UsageError
 from mlkdc.images import load_square
+from mlkdc.records.manifest import Manifest
 from mlkdc.runtime.base import RUNTIMES, Backend
 from mlkdc.runtime.machine import vnni
-from mlkdc.runtime.manifest import Manifest
 
 BATCH = 32
 
 
 class Session:
-    """An artefact ready to predict; made by :func:`open_artefact`, usable as a context manager."""
+    """An artifact ready to predict; made by :func:`open_artifact`, usable as a context manager."""
 
     def __init__(self, manifest: Manifest, backend: Backend) -> None:
         self.manifest = manifest
@@ -25,15 +25,15 @@ class Session:
         """One call of the runtime, unchecked: what :mod:`mlkdc.runtime.worker` times.
 
         Args:
-            batch: one image, or any number with a dynamic batch, in the artefact's layout and dtype.
+            batch: one image, or any number with a dynamic batch, in the artifact's layout and dtype.
         """
         return self._backend.run(batch)
 
     def predict(self, images: np.ndarray) -> np.ndarray:
-        """Probabilities of any number of images, in batches if the artefact takes them, else one by one.
+        """Probabilities of any number of images, in batches if the artifact takes them, else one by one.
 
         Args:
-            images: ``[n, 3, s, s]`` RGB in 0..255, ``uint8`` or floating point. An artefact with ``uint8``
+            images: ``[n, 3, s, s]`` RGB in 0..255, ``uint8`` or floating point. An artifact with ``uint8``
                 input takes floating-point pixels only when they are whole numbers: rounding is not silent.
 
         Returns:
@@ -66,13 +66,13 @@ class Session:
         if dtype == np.uint8 and images.dtype != np.uint8:
             whole = (images >= 0) & (images <= 255) & (images == np.floor(images))
             if not whole.all():
-                raise UsageError("this artefact takes uint8 pixels: expected whole numbers in 0..255; round them")
+                raise UsageError("this artifact takes uint8 pixels: expected whole numbers in 0..255; round them")
         if self.manifest.input["layout"] == "NHWC":
             images = images.transpose(0, 2, 3, 1)
         return np.ascontiguousarray(images, dtype=dtype)
 
     def random_input(self, seed: int = 0) -> np.ndarray:
-        """One picture of uniform noise in 0..255 in the artefact's layout, the same for every artefact of this size."""
+        """One picture of uniform noise in 0..255 in the artifact's layout, the same for every artifact of this size."""
         size = self.manifest.image_size
         noise = np.random.default_rng(seed).integers(0, 256, (1, 3, size, size), dtype=np.uint8)
         return self._converted(noise)
@@ -88,8 +88,8 @@ class Session:
         self.close()
 
 
-def open_artefact(folder: Path | str, *, threads: int | None = None, allow_failed: bool = False) -> Session:
-    """Check an artefact folder completely and load it.
+def open_artifact(folder: Path | str, *, threads: int | None = None, allow_failed: bool = False) -> Session:
+    """Check an artifact folder completely and load it.
 
     Args:
         folder: holds manifest.json and the model files.
@@ -97,7 +97,7 @@ def open_artefact(folder: Path | str, *, threads: int | None = None, allow_faile
         allow_failed: open it although its export failed (to compare it, or to look into it).
 
     Raises:
-        UsageError: not an artefact, a file missing or changed (names it), a failed export, an unknown
+        UsageError: not an artifact, a file missing or changed (names it), a failed export, an unknown
             runtime, or the runtime's package is missing.
     """
     folder = Path(folder)

@@ -1,7 +1,7 @@
-"""``python -m mlkdc.runtime.worker``: predict with or time one artefact in a process of its own.
+"""``python -m mlkdc.runtime.worker``: predict with or time one artifact in a process of its own.
 
-    predict ARTEFACT IMAGES.npy OUT.npy [--threads N]    uint8 or float32 [n, 3, s, s] -> float32 [n, q]
-    time ARTEFACT [--runs N] [--threads N]               one JSON line: what timing.measure returns
+    predict ARTIFACT IMAGES.npy OUT.npy [--threads N]    uint8 or float32 [n, 3, s, s] -> float32 [n, q]
+    time ARTIFACT [--runs N] [--threads N]               one JSON line: what timing.measure returns
 
 A fault is one line on stderr and exit code 2 (wrong input) or 1 (the job failed).
 """
@@ -15,7 +15,7 @@ import numpy as np
 
 from mlkdc.errors import MlkdcError, UsageError
 from mlkdc.resources import write_atomic
-from mlkdc.runtime.session import open_artefact
+from mlkdc.runtime.session import open_artifact
 from mlkdc.runtime.timing import measure
 
 
@@ -29,7 +29,7 @@ def _parser() -> argparse.ArgumentParser:
     predict = commands.add_parser("predict")
     timing = commands.add_parser("time")
     for command in (predict, timing):
-        command.add_argument("artefact", type=Path)
+        command.add_argument("artifact", type=Path)
         command.add_argument("--threads", type=int)
     predict.add_argument("images", type=Path)
     predict.add_argument("out", type=Path)
@@ -37,12 +37,12 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _predict(artefact: Path, images: Path, out: Path, threads: int | None) -> None:
+def _predict(artifact: Path, images: Path, out: Path, threads: int | None) -> None:
     try:
         pixels = np.load(images, allow_pickle=False)
     except (OSError, ValueError) as error:
         raise UsageError(f"{images}: expected a .npy array of images ({error})") from None
-    with open_artefact(artefact, threads=threads) as session:
+    with open_artifact(artifact, threads=threads) as session:
         probabilities = session.predict(pixels)
 
     def save(path: Path) -> None:
@@ -52,8 +52,8 @@ def _predict(artefact: Path, images: Path, out: Path, threads: int | None) -> No
     write_atomic(out, save)
 
 
-def _time(artefact: Path, runs: int, threads: int | None) -> str:
-    with open_artefact(artefact, threads=threads) as session:
+def _time(artifact: Path, runs: int, threads: int | None) -> str:
+    with open_artifact(artifact, threads=threads) as session:
         image = session.random_input()
         return json.dumps({**measure(lambda: session.run(image), runs=runs), "threads": threads})
 
@@ -63,9 +63,9 @@ def main(argv: list[str] | None = None) -> int:
     given = _parser().parse_args(argv)
     try:
         if given.command == "predict":
-            _predict(given.artefact, given.images, given.out, given.threads)
+            _predict(given.artifact, given.images, given.out, given.threads)
         else:
-            sys.stdout.write(_time(given.artefact, given.runs, given.threads) + "\n")
+            sys.stdout.write(_time(given.artifact, given.runs, given.threads) + "\n")
     except MlkdcError as error:
         sys.stderr.write(f"{' '.join(str(error).split())}\n")
         return error.exit_code

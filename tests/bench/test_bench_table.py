@@ -7,11 +7,11 @@ import time
 
 import pytest
 
-from mlkdc.bench import BASELINE, Row, artefact_row, artefact_rows, bench
+from mlkdc.bench import BASELINE, Row, artifact_row, artifact_rows, bench
 from mlkdc.bench import table as table_module
 from mlkdc.errors import UsageError
+from mlkdc.records.manifest import describe_files
 from mlkdc.runtime import Manifest
-from mlkdc.runtime.manifest import describe_files
 
 WORKER = """
 import json, os, sys
@@ -128,8 +128,8 @@ def test_senseless_requests_are_refused(fake, wrong):
         bench([], runs=200, passes=1, threads=[1])
 
 
-def write_artefact(folder, **values) -> None:
-    """An artefact whose one model file gives sigmoid of the image's channel means; onnx made here."""
+def write_artifact(folder, **values) -> None:
+    """An artifact whose one model file gives sigmoid of the image's channel means; onnx made here."""
     from onnx import TensorProto, helper, save
 
     folder.mkdir(parents=True)
@@ -169,11 +169,11 @@ def write_artefact(folder, **values) -> None:
     Manifest(**{**settings, **values}).save(folder)
 
 
-def test_real_artefacts_are_timed_and_failed_ones_skipped(tmp_path):
+def test_real_artifacts_are_timed_and_failed_ones_skipped(tmp_path):
     good, bad = tmp_path / "photos/export/onnx-fp32", tmp_path / "photos/export/onnx-int8"
-    write_artefact(good)
-    write_artefact(bad, status="failed", parity={"reason": "mAP differs by 9"})
-    rows = artefact_rows([good, bad])
+    write_artifact(good)
+    write_artifact(bad, status="failed", parity={"reason": "mAP differs by 9"})
+    rows = artifact_rows([good, bad])
     assert [row.name for row in rows] == ["onnx-fp32", "onnx-int8"]
     assert rows[0].size_bytes == (good / "model.onnx").stat().st_size
     result = bench(rows, runs=200, passes=1, threads=[1], image_size=8, command="mlkdc bench photos")
@@ -186,10 +186,10 @@ def test_real_artefacts_are_timed_and_failed_ones_skipped(tmp_path):
     json.dumps(result, allow_nan=False)
 
 
-def test_artefacts_of_equal_name_get_their_run_in_front(tmp_path):
+def test_artifacts_of_equal_name_get_their_run_in_front(tmp_path):
     folders = [tmp_path / run / "export/onnx-fp32" for run in ("teacher", "student")]
     for folder in folders:
-        write_artefact(folder)
-    assert [row.name for row in artefact_rows(folders)] == ["teacher/onnx-fp32", "student/onnx-fp32"]
-    with pytest.raises(UsageError, match="is not an artefact"):
-        artefact_row(tmp_path)
+        write_artifact(folder)
+    assert [row.name for row in artifact_rows(folders)] == ["teacher/onnx-fp32", "student/onnx-fp32"]
+    with pytest.raises(UsageError, match="is not an artifact"):
+        artifact_row(tmp_path)

@@ -18,8 +18,8 @@ from click.testing import CliRunner
 
 from mlkdc.cli import cli, main
 from mlkdc.errors import MlkdcError, UsageError
-from mlkdc.export.targets import target_names
 from mlkdc.recipe import Recipe
+from mlkdc.runtime.targets import target_names
 
 
 def mlkdc(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
@@ -92,7 +92,7 @@ def test_doctor_says_what_is_ready(tmp_path: Path) -> None:
 
 
 def test_doctor_names_what_is_missing_and_what_cannot_run_here(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mlkdc.export.targets.find_spec", lambda name: None if name == "onnxslim" else name)
+    monkeypatch.setattr("mlkdc.runtime.targets.find_spec", lambda name: None if name == "onnxslim" else name)
     monkeypatch.setattr("mlkdc.runtime.backends.onnxruntime.OnnxRuntime.cannot_run", lambda: "needs luck")
 
     def rows() -> dict[str, dict[str, str]]:
@@ -101,12 +101,12 @@ def test_doctor_names_what_is_missing_and_what_cannot_run_here(monkeypatch: pyte
 
     assert rows()["onnx"]["state"] == "missing onnxslim"
     assert rows()["onnx"]["install"] == "pip install 'mlkdc[onnx]'"
-    monkeypatch.setattr("mlkdc.export.targets.find_spec", lambda name: name)
+    monkeypatch.setattr("mlkdc.runtime.targets.find_spec", lambda name: name)
     assert (rows()["onnx"]["state"], rows()["onnx"]["here"]) == ("ready", "export only: needs luck")
     assert f"onnxruntime {version('onnxruntime')}" in rows()["onnx"]["versions"]
     # TensorRT itself does nothing without a GPU; TensorRT-RTX builds engines.
     monkeypatch.setattr("mlkdc.runtime.cuda.available", lambda: False)
-    monkeypatch.setattr("mlkdc.export.targets.find_spec", lambda name: None if name == "tensorrt_rtx" else name)
+    monkeypatch.setattr("mlkdc.runtime.targets.find_spec", lambda name: None if name == "tensorrt_rtx" else name)
     assert rows()["tensorrt"]["state"] == "missing tensorrt-rtx"
     # What is there and cannot be imported is not ready.
     monkeypatch.setattr("mlkdc.runtime.cuda.available", lambda: True)
@@ -138,7 +138,7 @@ def test_wrong_commands_say_what_to_try(tmp_path: Path, here: Callable[..., Done
         ("distill", "--recipe", "quickstart", "--data", "nowhere"): "nowhere",
         ("evaluate",): "mlkdc distill",
         ("export", "nowhere"): "not a run folder",
-        ("predict", "nowhere.jpg", "--model", "nowhere"): "not an artefact",
+        ("predict", "nowhere.jpg", "--model", "nowhere"): "not an artifact",
         ("data", "nowhere"): "nowhere",
     }
     for arguments, expected in cases.items():
@@ -202,31 +202,31 @@ def test_the_whole_day(
     assert len(lines) == 48
     assert all(set(line["labels"]) == {"red", "green", "blue"} for line in lines)
 
-    artefact = str(run / "export" / "onnx-fp32")
-    through = json.loads(CliRunner().invoke(cli, ["evaluate", artefact, "--json"]).stdout)
+    artifact = str(run / "export" / "onnx-fp32")
+    through = json.loads(CliRunner().invoke(cli, ["evaluate", artifact, "--json"]).stdout)
     assert through["scored_on"] == scores["scored_on"]
     assert through["thresholds"] == scores["thresholds"]
     assert through["metrics"] == pytest.approx(scores["metrics"], abs=1e-3)
-    elsewhere = json.loads(CliRunner().invoke(cli, ["evaluate", artefact, "--data", str(photos), "--json"]).stdout)
+    elsewhere = json.loads(CliRunner().invoke(cli, ["evaluate", artifact, "--data", str(photos), "--json"]).stdout)
     assert elsewhere["metrics"].keys() == through["metrics"].keys()
     assert sum(item["positives"] for item in elsewhere["per_class"]) >= sum(
         i["positives"] for i in through["per_class"]
     )
-    _refusals(here, photos, Path(artefact), tmp_path)
+    _refusals(here, photos, Path(artifact), tmp_path)
 
     shown = CliRunner().invoke(cli, ["data", str(photos)])
     assert "images: train 30, val 9, test 9" in shown.output
 
 
-def _refusals(here: Callable[..., Done], photos: Path, artefact: Path, tmp_path: Path) -> None:
-    """An artefact away from its run, and one that failed its check."""
+def _refusals(here: Callable[..., Done], photos: Path, artifact: Path, tmp_path: Path) -> None:
+    """An artifact away from its run, and one that failed its check."""
     image = str(next((photos / "images").iterdir()))
-    alone = shutil.copytree(artefact, tmp_path / "alone")
+    alone = shutil.copytree(artifact, tmp_path / "alone")
     lost = here("evaluate", str(alone))
     assert (lost.returncode, "say on what to score it: --data" in lost.stderr) == (2, True)
     others = here("evaluate", str(alone), "--data", "digits")
     assert (others.returncode, "knows 3 labels" in others.stderr) == (2, True)
-    whole = here("evaluate", str(artefact.parent.parent), "--allow-failed")
+    whole = here("evaluate", str(artifact.parent.parent), "--allow-failed")
     assert (whole.returncode, "is a run, which has no parity check" in whole.stderr) == (2, True)
 
     values = json.loads((alone / "manifest.json").read_text())
@@ -259,11 +259,11 @@ def test_several_exports_go_on_where_one_cannot_be_made(
             raise MlkdcError("mAP fell")
         return tmp_path / target
 
-    monkeypatch.setattr("mlkdc.export.several.export_run", export)
-    monkeypatch.setattr("mlkdc.export.several.reference_of", lambda run: "torch's answers")
+    monkeypatch.setattr("mlkdc.exporting.several.export_run", export)
+    monkeypatch.setattr("mlkdc.exporting.several.reference_of", lambda run: "torch's answers")
     monkeypatch.setattr("mlkdc.cli.ship.pick_run", lambda folder: None)
-    monkeypatch.setattr("mlkdc.runtime.manifest.Manifest.load", lambda folder: None)
-    monkeypatch.setattr("mlkdc.artefacts.artefact_lines", lambda manifest: ["parity: ok"])
+    monkeypatch.setattr("mlkdc.records.manifest.Manifest.load", lambda folder: None)
+    monkeypatch.setattr("mlkdc.commands.artifacts.artifact_lines", lambda manifest: ["parity: ok"])
 
     one = here("export", "--target", "onnx", "--target", "ncnn")
     assert one.returncode == 0

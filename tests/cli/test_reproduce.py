@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from mlkdc.cli import main
-from mlkdc.engine import Progress, Run
+from mlkdc.commands.reproduce import load_table, metric, reproduce, table_names
 from mlkdc.errors import Interrupted, UsageError
-from mlkdc.reproduce import load_table, metric, reproduce, table_names
+from mlkdc.train import Progress, Run
 
 HEAD = "{kind: compact, dim: 16, ffn: 16, heads: 2}"
 TINY = [

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from mlkdc.cli import cli
-from mlkdc.distill import METHODS
-from mlkdc.export.targets import target_names
+from mlkdc.losses import METHODS
 from mlkdc.recipe import shipped_recipes
+from mlkdc.runtime.targets import target_names
 
 ROOT = Path(__file__).parents[2]
 

@@ -12,7 +12,7 @@ MERGE |= {f"macs_{part}_{when}": 2e6 for part in ("backbone", "head") for when i
 PARITY = {
     "images": 100,
     "mAP_torch": 40.0,
-    "mAP_artefact": 39.8,
+    "mAP_artifact": 39.8,
     "mAP_drop": 0.2,
     "worst_class": "cat",
     "worst_class_drop": 3.0,
@@ -21,7 +21,7 @@ PARITY |= {"max_probability_difference": 0.01, "label_flips": 10}
 BROKEN = dict.fromkeys(PARITY) | {"images": 100}
 
 
-def artefact(parity: dict[str, Any], status: str = "ok", steps: list[dict[str, Any]] | None = None) -> dict[str, Any]:
+def artifact(parity: dict[str, Any], status: str = "ok", steps: list[dict[str, Any]] | None = None) -> dict[str, Any]:
     quantization = {"steps": steps} if steps else None
     details = {"reduce_range": False} if steps else {}
     found = {"parity": parity, "status": status, "merge": MERGE, "versions": {"onnx": "1"}, "details": details}
@@ -51,11 +51,11 @@ def study(tmp_path: Path) -> dict[str, Any]:
     steps = [{"step": "first", **BROKEN, "passed": False}, {"step": "second", **PARITY, "passed": False}]
     found = {
         "rows": rows,
-        "artefacts": {
-            "ncnn-fp32": artefact(PARITY),
-            "onnx-fp32": artefact(PARITY | {"mAP_drop": 0.0}),
-            "onnx-int8": artefact(BROKEN, "failed", steps),
-            "openvino-int8": artefact(PARITY),
+        "artifacts": {
+            "ncnn-fp32": artifact(PARITY),
+            "onnx-fp32": artifact(PARITY | {"mAP_drop": 0.0}),
+            "onnx-int8": artifact(BROKEN, "failed", steps),
+            "openvino-int8": artifact(PARITY),
         },
         "missing": {"litert-fp32": "needs litert-torch"},
         "data": {"name": "photos", "images": {"train": 10}, "classes": 4},
@@ -99,20 +99,20 @@ def test_timings_that_did_not_settle_are_marked(study: dict[str, Any]) -> None:
 def test_a_missed_aim_is_told(study: dict[str, Any]) -> None:
     render: Any = load("render_targets")
     found = study["students"]["mobilenetv2"]
-    found["artefacts"]["openvino-int8"]["parity"] = PARITY | {"mAP_artefact": 39.4}
+    found["artifacts"]["openvino-int8"]["parity"] = PARITY | {"mAP_artifact": 39.4}
     assert "3.00 times (`onnx-fp32`): missed by 1.00" in render.verdict("mobilenetv2", found)
 
 
-def test_what_int8_is_worth_is_told_of_the_processor_and_of_the_artefacts(study: dict[str, Any]) -> None:
+def test_what_int8_is_worth_is_told_of_the_processor_and_of_the_artifacts(study: dict[str, Any]) -> None:
     render: Any = load("render_targets")
     found = study["students"]["mobilenetv2"]
     assert "`export.reduce_range: false`" in "".join(render.worth(study))
     assert ", VNNI," in render.origin([found])
-    found["artefacts"]["onnx-int8"]["details"] = {"reduce_range": True}
+    found["artifacts"]["onnx-int8"]["details"] = {"reduce_range": True}
     assert render.worth(study) == []  # nothing is claimed of a mixture
     found["machine"]["vnni"] = False
     assert "half of a weight's range unused" in "".join(render.worth(study))
-    found["artefacts"]["openvino-int8"]["details"] = {"reduce_range": False}
+    found["artifacts"]["openvino-int8"]["details"] = {"reduce_range": False}
     assert render.worth(study) == []
 
 

@@ -155,7 +155,7 @@ def test_threshold_without_a_positive_is_one_half_and_separable_is_half_way():
     np.testing.assert_allclose(tune_thresholds(targets, probabilities), [0.6, 0.5])
 
 
-def test_neighbouring_floats_do_not_move_the_threshold_onto_the_lower_score():
+def test_neighboring_floats_do_not_move_the_threshold_onto_the_lower_score():
     high = np.nextafter(0.5, 0)  # odd last digit: half way to the next lower float rounds to that one
     low = np.nextafter(high, 0)
     assert (high + low) / 2 == low

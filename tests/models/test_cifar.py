@@ -85,7 +85,7 @@ def test_map_is_a_quarter_of_the_picture_in_three_stages(name, size, side):
 
 
 @pytest.mark.parametrize("name", ["resnet20", "wrn_16_2"])
-def test_map_is_activated_and_every_weight_is_learnt(name):
+def test_map_is_activated_and_every_weight_is_learned(name):
     torch.manual_seed(0)
     backbone = make_backbone(name, 1.0, 32)
     features = backbone(torch.randn(4, 3, 32, 32))

@@ -48,7 +48,7 @@ def _slow_decoder(head: DecoderHead, features: np.ndarray) -> tuple[np.ndarray, 
     return logits, embeddings
 
 
-def _randomised(head: nn.Module) -> nn.Module:
+def _randomized(head: nn.Module) -> nn.Module:
     """Other values than the first ones, so that no norm or bias is idle."""
     generator = torch.Generator().manual_seed(1)
     for parameter in head.parameters():
@@ -58,7 +58,7 @@ def _randomised(head: nn.Module) -> nn.Module:
 
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (3, 2)])
 def test_decoder_equals_slow_loops(height, width):
-    head = _randomised(DecoderHead(5, 4, dim=12, ffn=7, heads=3, dropout=0.1))
+    head = _randomized(DecoderHead(5, 4, dim=12, ffn=7, heads=3, dropout=0.1))
     features = torch.randn(2, 5, height, width, generator=torch.Generator().manual_seed(2))
     logits, embeddings = _slow_decoder(head, features.double().numpy())
     with torch.no_grad():
@@ -68,7 +68,7 @@ def test_decoder_equals_slow_loops(height, width):
 
 
 def test_attention_equals_torchs():
-    attention = _randomised(DecoderHead(5, 4, dim=12, ffn=7, heads=3, dropout=0.0).attention)
+    attention = _randomized(DecoderHead(5, 4, dim=12, ffn=7, heads=3, dropout=0.0).attention)
     theirs = nn.MultiheadAttention(12, 3, batch_first=True)
     layers = (attention.to_query, attention.to_key, attention.to_value)
     theirs.in_proj_weight.data = torch.cat([layer.weight.data for layer in layers])

@@ -1,4 +1,4 @@
-"""The whole model: normalisation, backbone and head apart, counting, optimiser groups."""
+"""The whole model: normalization, backbone and head apart, counting, optimizer groups."""
 
 import numpy as np
 import pytest
@@ -37,12 +37,12 @@ def test_backbone_and_head_apart_equal_the_model(name):
         ("tf_efficientnet_lite0", [0.5, 0.5, 0.5], [0.5, 0.5, 0.5]),
     ],
 )
-def test_normalises_as_the_pretrained_weights_expect(name, mean, std):
+def test_normalizes_as_the_pretrained_weights_expect(name, mean, std):
     model = _build(name, size=32)
     pixels = np.random.default_rng(0).integers(0, 256, (1, 3, 32, 32))
     expected = (pixels / 255 - np.reshape(mean, (3, 1, 1))) / np.reshape(std, (3, 1, 1))
-    normalised = model.normalize(torch.from_numpy(pixels).float())
-    np.testing.assert_allclose(normalised.numpy(), expected, atol=1e-5)
+    normalized = model.normalize(torch.from_numpy(pixels).float())
+    np.testing.assert_allclose(normalized.numpy(), expected, atol=1e-5)
     assert model.preprocess == Preprocess(32, tuple(mean), tuple(std))
     assert not {"mean", "std"} & set(model.state_dict())
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from mlkdc.commands.pipeline import check_recipe
 from mlkdc.errors import RecipeError, UsageError
-from mlkdc.pipeline import check_recipe
 from mlkdc.recipe import apply_settings, load_recipe, make_recipe, read_yaml, shipped_recipes
 from mlkdc.resources import shipped
 

@@ -1,4 +1,4 @@
-"""Every shipped recipe is built and trained for one step, with its models, method and optimiser, on two pictures."""
+"""Every shipped recipe is built and trained for one step, with its models, method and optimizer, on two pictures."""
 
 import json
 from dataclasses import replace
@@ -11,14 +11,14 @@ import torch
 from PIL import Image
 from torch import nn
 
-from mlkdc.distill import make_objective
-from mlkdc.engine import Progress
-from mlkdc.engine.loop import Trainer
-from mlkdc.engine.sources import TeacherSource
+from mlkdc.commands.reproduce import load_table, table_names
+from mlkdc.commands.reproduce.train import _cells
+from mlkdc.losses import make_objective
 from mlkdc.models import MultiLabelModel, build_model
 from mlkdc.recipe import Model, Recipe, load_recipe, shipped_recipes
-from mlkdc.reproduce import load_table, table_names
-from mlkdc.reproduce.train import _cells
+from mlkdc.train import Progress
+from mlkdc.train.loop import Trainer
+from mlkdc.train.sources import TeacherSource
 from mlkdc.types import Sample, TaggedImages
 
 SIZE = 64
@@ -81,14 +81,14 @@ def step(recipe: Recipe, data: TaggedImages, folder: Path) -> None:
     assert set(json.loads(line)["terms"]) == set(objective.terms)
     moved = [name for name, tensor in student.named_parameters() if not torch.equal(tensor, before[name])]
     assert all(tensor.isfinite().all() for tensor in student.parameters())
-    # A scale right before another normalisation has next to no gradient: SGD's step on it is lost in rounding.
+    # A scale right before another normalization has next to no gradient: SGD's step on it is lost in rounding.
     assert len(moved) > 0.85 * len(before), set(before) - set(moved)
 
 
 @pytest.fixture(autouse=True)
 def no_checkpoints(monkeypatch: pytest.MonkeyPatch) -> None:
     """Hundreds of megabytes each, that no one reads."""
-    monkeypatch.setattr("mlkdc.engine.loop.save_checkpoint", lambda *_: None)
+    monkeypatch.setattr("mlkdc.train.loop.save_checkpoint", lambda *_: None)
 
 
 @pytest.mark.parametrize("name", shipped_recipes())

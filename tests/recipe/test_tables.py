@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from mlkdc.distill import Objective, make_objective
-from mlkdc.engine.checked import check_heads, check_names
+from mlkdc.commands.reproduce import load_table, table_names
+from mlkdc.commands.reproduce.compare import TEACHER
+from mlkdc.commands.reproduce.train import NOWHERE, _cells
+from mlkdc.losses import Objective, make_objective
 from mlkdc.recipe import Recipe, load_recipe, shipped_recipes
-from mlkdc.reproduce import load_table, table_names
-from mlkdc.reproduce.compare import TEACHER
-from mlkdc.reproduce.train import NOWHERE, _cells
+from mlkdc.train.plan import check_heads, check_names
 
 OURS = {"mAP", "OF1@n", "CF1@n", "CP", "CR", "F1(CP,CR)", "OF1"}
 TABLES = {name: load_table(name) for name in table_names()}
@@ -40,7 +40,7 @@ def test_every_method_of_every_row_can_be_trained(table, tmp_path) -> None:
 
 
 def objectives(name: str) -> dict[str, Objective]:
-    """What each method of a table minimises, as the recipes of its rows have it."""
+    """What each method of a table minimizes, as the recipes of its rows have it."""
     cells = _cells(TABLES[f"paper/{name}"], None, [], 0, Path())
     return {cell.method: make_objective(cell.recipe.distill) for cell in cells}
 
@@ -109,7 +109,7 @@ def test_peers_have_the_weights_of_the_scale(name: str) -> None:
     found = objectives(name)
     assert {peer: found[peer].weights for peer in PEERS[name]} == PEERS[name]
     assert found["reviewkd"].terms["reviewkd"].channels == 256
-    assert not found["ps"].terms["ps"].normalised
+    assert not found["ps"].terms["ps"].normalized
     for term in ("cd", "id"):
         assert found["l2d"].terms[term].form == "reference"
     first = TABLES[f"paper/{name}"].methods

@@ -119,13 +119,13 @@ def quantization() -> dict[str, Any]:
     """Two steps of the int8 ladder."""
     steps = []
     for name, keep, drop in (("outliers clipped", [], 7.5), ("head in float", ["backbone.stem", "head"], 3.1)):
-        figures = {"mAP_artefact": 78.12 - drop, "mAP_drop": drop, "worst_class": "zebra", "worst_class_drop": 2 * drop}
+        figures = {"mAP_artifact": 78.12 - drop, "mAP_drop": drop, "worst_class": "zebra", "worst_class_drop": 2 * drop}
         steps.append({"step": name, "clip": True, "keep": keep, **figures, "passed": False})
     return {"calibration": {"images": 256, "split": "train", "seed": 0}, "equalize": False, "steps": steps}
 
 
 def manifest(name: str, classes: list[str], drop: float = 0.0, passed: bool = True) -> dict[str, Any]:
-    """One artefact's manifest.json, of ``onnx-fp32`` or the like."""
+    """One artifact's manifest.json, of ``onnx-fp32`` or the like."""
     target, _, precision = name.rpartition("-")
     size = {"fp32": 13_650_000, "fp16": 6_900_000, "int8": 3_600_000}[precision]
     merge = {"branches": 22, "conv_bn": 52, "normalization": True, "head": True, "max_logit_difference": 3.2e-6}
@@ -159,7 +159,7 @@ def manifest(name: str, classes: list[str], drop: float = 0.0, passed: bool = Tr
             "max_probability_difference": 4.1e-6 if passed else 0.31,
             "label_flips": 0 if passed else 77,
             "mAP_torch": 78.12,
-            "mAP_artefact": 78.12 - drop,
+            "mAP_artifact": 78.12 - drop,
             "mAP_drop": drop,
             "worst_class": "zebra",
             "worst_class_drop": 2 * drop,
@@ -172,7 +172,7 @@ def manifest(name: str, classes: list[str], drop: float = 0.0, passed: bool = Tr
 
 
 def bench() -> dict[str, Any]:
-    """bench.json: torch eager and three artefacts at 1 and 2 threads, one row unstable, one skipped."""
+    """bench.json: torch eager and three artifacts at 1 and 2 threads, one row unstable, one skipped."""
     rows = []
     eager = {1: 41.2, 2: 26.8}
     times = {"torch eager": 1.0, "onnx-fp32": 0.239, "onnx-fp16": 0.31, "onnx-int8": 0.149}
@@ -210,7 +210,7 @@ def write_minimal(folder: Path, values: dict[str, Any] | None = None) -> Path:
 
 
 def write_full(folder: Path, count: int = 20) -> Path:
-    """A run with a teacher, three artefacts (one out of tolerance) and a benchmark."""
+    """A run with a teacher, three artifacts (one out of tolerance) and a benchmark."""
     values = results(count)
     write_minimal(folder, values)
     recipe = Recipe(name="l2d-mobilenet", teacher=Teacher(model="resnet101"))

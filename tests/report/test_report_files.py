@@ -39,8 +39,8 @@ def test_json_holds_the_sources_unchanged(tmp_path):
     assert written["bench"] == bench()
     assert written["history"] == history()
     assert written["recipe"] == read_recipe(folder)
-    assert sorted(written["artefacts"]) == ["onnx-fp16", "onnx-fp32", "onnx-int8"]
-    for name, found in written["artefacts"].items():
+    assert sorted(written["artifacts"]) == ["onnx-fp16", "onnx-fp32", "onnx-int8"]
+    for name, found in written["artifacts"].items():
         assert found == json.loads((folder / "export" / name / "manifest.json").read_text())
     assert written["missing"] == {}
     assert sorted(path.name for path in folder.iterdir() if path.name.startswith("report")) == [
@@ -52,8 +52,8 @@ def test_json_holds_the_sources_unchanged(tmp_path):
 
 def test_json_of_a_bare_run(tmp_path):
     written = report(write_minimal(tmp_path))
-    assert (written["bench"], written["artefacts"], written["latency"], written["best"]) == (None, {}, [], None)
-    assert set(written["missing"]) == {"bench", "artefacts"}
+    assert (written["bench"], written["artifacts"], written["latency"], written["best"]) == (None, {}, [], None)
+    assert set(written["missing"]) == {"bench", "artifacts"}
 
 
 def tables(text: str) -> list[list[list[str]]]:
@@ -119,16 +119,16 @@ def test_notes_on_what_weakens_a_figure(tmp_path):
     assert "onnx-fp16 (2 threads)" in found
     assert "onnx-fp32" not in found
     assert "openvino" not in found  # skipped, not unstable
-    assert "optimistic" not in found
+    assert "optimiztic" not in found
     assert "1 of 20 classes without a positive image in the test split" in found
 
     write_json(folder / "results.json", results() | {"scored_on": "val", "thresholds_from": "val"})
     found = notes(folder)
-    assert "same split (val): the tuned figures are optimistic" in found
+    assert "same split (val): the tuned figures are optimiztic" in found
     assert "no test split" in found
 
 
-def test_notes_on_artefacts_that_changed_since(tmp_path):
+def test_notes_on_artifacts_that_changed_since(tmp_path):
     folder = write_full(tmp_path)
     later = manifest("onnx-fp32", class_names(20)) | {"created": "2026-11-21T16:00:00+01:00", "recipe_hash": "another"}
     write_json(folder / "export" / "onnx-fp32" / "manifest.json", later)
@@ -171,12 +171,12 @@ def test_a_broken_line_inside_the_history(tmp_path):
         write_report(folder)
 
 
-def test_only_failed_artefacts(tmp_path):
+def test_only_failed_artifacts(tmp_path):
     folder = write_full(tmp_path)
     for name in ("onnx-fp32", "onnx-fp16"):
         write_json(folder / "export" / name / "manifest.json", manifest(name, class_names(20), 1.0, passed=False))
     assert report(folder)["best"]["name"] == "torch eager"
-    assert "no artefact passed its parity check" in (folder / "report.html").read_text(encoding="utf-8")
+    assert "no artifact passed its parity check" in (folder / "report.html").read_text(encoding="utf-8")
 
 
 def test_steady_timings_come_before_faster_unsteady_ones(tmp_path):

@@ -75,7 +75,7 @@ def test_latency_table_joins_accuracy(full):
         assert ("FAILED" in row[8]) == (row[0] == "onnx-int8")
 
 
-def test_best_latency_is_of_an_artefact_that_passed(full):
+def test_best_latency_is_of_an_artifact_that_passed(full):
     assert "6.4ms" in full.text  # onnx-fp32, 2 threads; the failed int8 has 4.0 ms
     assert "onnx-fp32, 2 threads, 4.2× as fast as torch eager" in full.text
 
@@ -96,7 +96,7 @@ def test_a_teacher_from_a_weights_file_has_no_figures(tmp_path):
     assert "was not scored" in page.text
 
 
-def test_what_was_merged_is_told_once_for_artefacts_merged_alike(full):
+def test_what_was_merged_is_told_once_for_artifacts_merged_alike(full):
     merges = [table for table in full.tables if "parameters before" in table[0]]
     assert len(merges) == 1
     merge = manifest("onnx-fp32", [])["merge"]
@@ -160,7 +160,7 @@ def test_metrics_without_tuned_thresholds(tmp_path):
     assert page.table("metric", "%")["new figure"][0] == "12.35"
 
 
-def test_two_artefacts_at_the_same_spot(tmp_path):
+def test_two_artifacts_at_the_same_spot(tmp_path):
     """Equal latency and accuracy, in a chart with one value on each axis."""
     folder = write_full(tmp_path)
     figures = bench()
@@ -170,17 +170,17 @@ def test_two_artefacts_at_the_same_spot(tmp_path):
     assert "nan" not in source.split("The resolved recipe")[0].replace("naïve", "")
 
 
-def test_artefact_table_holds_the_parity_check(full):
-    rows = full.table("artefact")
+def test_artifact_table_holds_the_parity_check(full):
+    rows = full.table("artifact")
     for name, drop, passed in (("onnx-fp32", 0, True), ("onnx-fp16", 0.04, True), ("onnx-int8", 3.1, False)):
         source = manifest(name, [], drop, passed)
         parity = source["parity"]
-        verdict, images, largest, flips, torch, artefact, worst, size, _, shape = rows[name]
+        verdict, images, largest, flips, torch, artifact, worst, size, _, shape = rows[name]
         assert verdict == ("ok" if passed else "FAILED")
         assert (int(images), int(flips)) == (parity["images"], parity["label_flips"])
         assert float(largest) == pytest.approx(parity["max_probability_difference"], rel=0.02)
         assert float(torch) == parity["mAP_torch"]
-        assert float(artefact) == round(parity["mAP_artefact"], 2)
+        assert float(artifact) == round(parity["mAP_artifact"], 2)
         assert worst.split() == [f"{-parity['worst_class_drop']:+.2f}", "zebra"]
         assert float(size) == source["files"]["model.onnx"]["bytes"] / 1e6
         assert shape == "float32 1×3×224×224"
@@ -189,13 +189,13 @@ def test_artefact_table_holds_the_parity_check(full):
     )
 
 
-def test_the_steps_of_a_quantisation_are_shown_with_what_each_lost(full):
+def test_the_steps_of_a_quantization_are_shown_with_what_each_lost(full):
     steps = manifest("onnx-int8", [])["quantization"]["steps"]
     rows = full.table("step")
     assert list(rows) == [step["step"] for step in steps]
     for step in steps:
         kept, found, fall, worst, enough = rows[step["step"]]
         assert kept == (", ".join(step["keep"]) or "none")
-        assert (float(found), float(fall)) == (round(step["mAP_artefact"], 2), step["mAP_drop"])
+        assert (float(found), float(fall)) == (round(step["mAP_artifact"], 2), step["mAP_drop"])
         assert worst == f"{-step['worst_class_drop']:+.2f} zebra"
         assert enough == "no"

@@ -1,4 +1,4 @@
-"""A tiny ONNX artefact with known mathematics, made on the spot."""
+"""A tiny ONNX artifact with known mathematics, made on the spot."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -8,8 +8,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from mlkdc.records.manifest import describe_files
 from mlkdc.runtime import Manifest
-from mlkdc.runtime.manifest import describe_files
 
 SIZE = 8
 
@@ -44,7 +44,7 @@ def expected(images: np.ndarray) -> np.ndarray:
 
 
 @pytest.fixture
-def make_artefact(tmp_path) -> Callable[..., Path]:
+def make_artifact(tmp_path) -> Callable[..., Path]:
     """Call it with dtype, dynamic and any other manifest value; gives the folder."""
 
     def make(*, dtype: str = "float32", dynamic: bool = False, **values) -> Path:

@@ -1,4 +1,4 @@
-"""Opening artefacts and predicting, with what a user may have done to the folder in between."""
+"""Opening artifacts and predicting, with what a user may have done to the folder in between."""
 
 import json
 import sys
@@ -8,16 +8,16 @@ import pytest
 from PIL import Image
 
 from mlkdc.errors import MlkdcError, UsageError
-from mlkdc.runtime import Manifest, open_artefact, predict_files
+from mlkdc.records.manifest import describe_files
+from mlkdc.runtime import Manifest, open_artifact, predict_files
 from mlkdc.runtime.base import RUNTIMES, Backend
-from mlkdc.runtime.manifest import describe_files
 
 
 @pytest.mark.parametrize("dynamic", [False, True])
 @pytest.mark.parametrize("dtype", ["float32", "uint8"])
-def test_predict_is_the_known_mathematics(make_artefact, images, expected, dtype, dynamic):
-    folder = make_artefact(dtype=dtype, dynamic=dynamic)
-    with open_artefact(folder, threads=1) as session:
+def test_predict_is_the_known_mathematics(make_artifact, images, expected, dtype, dynamic):
+    folder = make_artifact(dtype=dtype, dynamic=dynamic)
+    with open_artifact(folder, threads=1) as session:
         for given in (images, images.astype(np.float32), images.astype(np.float64)):
             found = session.predict(given)
             assert found.dtype == np.float32
@@ -26,10 +26,10 @@ def test_predict_is_the_known_mathematics(make_artefact, images, expected, dtype
 
 
 @pytest.mark.parametrize(("dynamic", "sizes"), [(False, [1] * 40), (True, [32, 8])])
-def test_static_artefacts_run_image_by_image_and_dynamic_ones_in_batches(
-    make_artefact, expected, dynamic, sizes, monkeypatch
+def test_static_artifacts_run_image_by_image_and_dynamic_ones_in_batches(
+    make_artifact, expected, dynamic, sizes, monkeypatch
 ):
-    session = open_artefact(make_artefact(dynamic=dynamic))
+    session = open_artifact(make_artifact(dynamic=dynamic))
     given = []
     run = session.run
     monkeypatch.setattr(session, "run", lambda batch: given.append(len(batch)) or run(batch))
@@ -38,8 +38,8 @@ def test_static_artefacts_run_image_by_image_and_dynamic_ones_in_batches(
     assert given == sizes
 
 
-def test_pixels_are_never_rounded_or_reshaped_in_silence(make_artefact, images):
-    session = open_artefact(make_artefact(dtype="uint8"))
+def test_pixels_are_never_rounded_or_reshaped_in_silence(make_artifact, images):
+    session = open_artifact(make_artifact(dtype="uint8"))
     for wrong in (images + np.float32(0.5), images - np.float32(256), images * np.float32(2)):
         with pytest.raises(UsageError, match="whole numbers"):
             session.predict(wrong)
@@ -49,22 +49,22 @@ def test_pixels_are_never_rounded_or_reshaped_in_silence(make_artefact, images):
         session.predict(images.astype(np.int64))
 
 
-def test_predict_files_reads_rgb_in_order(make_artefact, expected, tmp_path):
-    colours = [(255, 0, 0), (0, 255, 0), (10, 20, 200)]
+def test_predict_files_reads_rgb_in_order(make_artifact, expected, tmp_path):
+    colors = [(255, 0, 0), (0, 255, 0), (10, 20, 200)]
     paths = []
-    for i, colour in enumerate(colours):
+    for i, color in enumerate(colors):
         paths.append(tmp_path / f"{i}.png")
-        Image.new("RGB", (30, 17), colour).save(paths[-1])
-    pixels = np.array(colours, dtype=np.uint8)[:, :, None, None] * np.ones((1, 1, 8, 8), dtype=np.uint8)
-    found = predict_files(open_artefact(make_artefact()), paths)
+        Image.new("RGB", (30, 17), color).save(paths[-1])
+    pixels = np.array(colors, dtype=np.uint8)[:, :, None, None] * np.ones((1, 1, 8, 8), dtype=np.uint8)
+    found = predict_files(open_artifact(make_artifact()), paths)
     np.testing.assert_allclose(found, expected(pixels), atol=1e-6)
     paths[1].write_bytes(b"not a picture")
     with pytest.raises(UsageError, match=r"1\.png: not an image"):
-        predict_files(open_artefact(make_artefact()), paths)
+        predict_files(open_artifact(make_artifact()), paths)
 
 
-def test_manifest_survives_the_round_trip(make_artefact):
-    folder = make_artefact(thresholds=[0.1, 0.2, 0.3])
+def test_manifest_survives_the_round_trip(make_artifact):
+    folder = make_artifact(thresholds=[0.1, 0.2, 0.3])
     manifest = Manifest.load(folder)
     before = (folder / "manifest.json").read_text()
     manifest.save(folder)
@@ -74,36 +74,36 @@ def test_manifest_survives_the_round_trip(make_artefact):
     assert manifest.image_size == 8
 
 
-def test_weights_in_the_whole_range_are_refused_where_their_sums_overflow(make_artefact, images, monkeypatch):
-    whole = make_artefact(precision="int8", details={"reduce_range": False})
+def test_weights_in_the_whole_range_are_refused_where_their_sums_overflow(make_artifact, images, monkeypatch):
+    whole = make_artifact(precision="int8", details={"reduce_range": False})
     for vnni in (True, None):
         monkeypatch.setattr("mlkdc.runtime.session.vnni", lambda vnni=vnni: vnni)
-        assert open_artefact(whole).predict(images).shape == (7, 3)
+        assert open_artifact(whole).predict(images).shape == (7, 3)
     monkeypatch.setattr("mlkdc.runtime.session.vnni", lambda: False)
     with pytest.raises(UsageError, match=r"overflow on this processor .*; export again with --reduce-range"):
-        open_artefact(whole)
-    assert open_artefact(make_artefact(precision="int8", details={"reduce_range": True})).predict(images).size
+        open_artifact(whole)
+    assert open_artifact(make_artifact(precision="int8", details={"reduce_range": True})).predict(images).size
 
 
-def test_changed_truncated_and_missing_files_are_named(make_artefact):
-    path = make_artefact() / "model.onnx"
+def test_changed_truncated_and_missing_files_are_named(make_artifact):
+    path = make_artifact() / "model.onnx"
     whole = path.read_bytes()
     path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
     with pytest.raises(UsageError, match=r"model\.onnx was changed since its export"):
-        open_artefact(path.parent)
+        open_artifact(path.parent)
     path.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(UsageError, match=r"model\.onnx has \d+ bytes, expected \d+: cut short"):
-        open_artefact(path.parent)
+        open_artifact(path.parent)
     path.unlink()
     with pytest.raises(UsageError, match=r"model\.onnx is missing"):
-        open_artefact(path.parent)
+        open_artifact(path.parent)
 
 
-def test_failed_export_is_refused_unless_asked_for(make_artefact, images):
-    folder = make_artefact(status="failed", parity={"reason": "mAP differs by 3.1"})
+def test_failed_export_is_refused_unless_asked_for(make_artifact, images):
+    folder = make_artifact(status="failed", parity={"reason": "mAP differs by 3.1"})
     with pytest.raises(UsageError, match=r"failed export \(mAP differs by 3.1\)"):
-        open_artefact(folder)
-    assert open_artefact(folder, allow_failed=True).predict(images).shape == (7, 3)
+        open_artifact(folder)
+    assert open_artifact(folder, allow_failed=True).predict(images).shape == (7, 3)
 
 
 @pytest.mark.parametrize(
@@ -111,7 +111,7 @@ def test_failed_export_is_refused_unless_asked_for(make_artefact, images):
     [
         ({"format": 2}, "has format 2, this version of mlkdc reads 1"),
         ({"classes": ["red"]}, "1 classes, 3 thresholds and 3 outputs"),
-        ({"colour": 1}, "unknown colour"),
+        ({"color": 1}, "unknown color"),
         ({"runtime": "onnxruntim"}, "did you mean onnxruntime"),
         ({"files": {"../model.onnx": {"sha256": "", "bytes": 0}}}, "outside its folder"),
         ({"files": {"model.onnx": {}}}, "'model.onnx' lacks one of bytes, sha256"),
@@ -125,65 +125,65 @@ def test_failed_export_is_refused_unless_asked_for(make_artefact, images):
         ({"dynamic_batch": True}, "'any', 3, 8, 8.*the file has.*1, 3, 8, 8"),
     ],
 )
-def test_manifest_faults_are_told(make_artefact, change, message):
-    path = make_artefact() / "manifest.json"
+def test_manifest_faults_are_told(make_artifact, change, message):
+    path = make_artifact() / "manifest.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
     with pytest.raises(UsageError, match=message):
-        open_artefact(path.parent)
+        open_artifact(path.parent)
 
 
-def test_what_is_no_artefact_is_told(make_artefact, tmp_path):
-    with pytest.raises(UsageError, match=r"is not an artefact: it has no manifest\.json"):
-        open_artefact(tmp_path / "nowhere")
-    path = make_artefact() / "manifest.json"
+def test_what_is_no_artifact_is_told(make_artifact, tmp_path):
+    with pytest.raises(UsageError, match=r"is not an artifact: it has no manifest\.json"):
+        open_artifact(tmp_path / "nowhere")
+    path = make_artifact() / "manifest.json"
     values = json.loads(path.read_text())
     del values["classes"], values["merge"]
     path.write_text(json.dumps(values))
     with pytest.raises(UsageError, match="lacks classes, merge"):
-        open_artefact(path.parent)
+        open_artifact(path.parent)
     path.write_text("{")
     with pytest.raises(UsageError, match="is not JSON"):
-        open_artefact(path.parent)
+        open_artifact(path.parent)
     path.write_text("[]")
     with pytest.raises(UsageError, match="format None"):
-        open_artefact(path.parent)
+        open_artifact(path.parent)
 
 
-def test_damaged_model_with_a_matching_checksum_is_a_clear_error(make_artefact):
-    folder = make_artefact()
+def test_damaged_model_with_a_matching_checksum_is_a_clear_error(make_artifact):
+    folder = make_artifact()
     (folder / "model.onnx").write_bytes(b"no protobuf at all")
     manifest = Manifest.load(folder)
     manifest.files = describe_files(folder, ["model.onnx"])
     manifest.save(folder)
     with pytest.raises(UsageError, match=r"ONNX Runtime cannot load .*model\.onnx"):
-        open_artefact(folder)
+        open_artifact(folder)
 
 
-def test_missing_runtime_package_says_what_to_install(make_artefact, monkeypatch):
-    folder = make_artefact()
+def test_missing_runtime_package_says_what_to_install(make_artifact, monkeypatch):
+    folder = make_artifact()
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(UsageError, match=r"pip install 'mlkdc\[onnx\]'"):
-        open_artefact(folder)
+        open_artifact(folder)
 
 
-def test_provider_that_was_not_asked_for_is_refused(make_artefact, monkeypatch):
+def test_provider_that_was_not_asked_for_is_refused(make_artifact, monkeypatch):
     import onnxruntime
 
     monkeypatch.setattr(onnxruntime.InferenceSession, "get_providers", lambda self: ["Other"])
     with pytest.raises(MlkdcError, match="asked ONNX Runtime for CPUExecutionProvider"):
-        open_artefact(make_artefact())
+        open_artifact(make_artifact())
 
 
-def test_threads_reach_the_runtime(make_artefact):
-    session = open_artefact(make_artefact(), threads=2)
+def test_threads_reach_the_runtime(make_artifact):
+    session = open_artifact(make_artifact(), threads=2)
     options = session._backend._session.get_session_options()
     assert (options.intra_op_num_threads, options.inter_op_num_threads) == (2, 1)
     with pytest.raises(UsageError, match="at least 1 thread"):
-        open_artefact(make_artefact(), threads=0)
+        open_artifact(make_artifact(), threads=0)
 
 
-def test_wrong_output_shape_is_an_error(make_artefact, images, monkeypatch):
-    session = open_artefact(make_artefact())
+def test_wrong_output_shape_is_an_error(make_artifact, images, monkeypatch):
+    session = open_artifact(make_artifact())
     monkeypatch.setattr(session, "run", lambda batch: np.zeros((1, 4), dtype=np.float32))
     with pytest.raises(MlkdcError, match=r"shape \(1, 4\), not \(1, 3\)"):
         session.predict(images)

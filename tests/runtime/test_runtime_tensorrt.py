@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 
 from mlkdc.errors import MlkdcError, UsageError
-from mlkdc.runtime import Manifest, cuda, open_artefact
+from mlkdc.records.manifest import describe_files
+from mlkdc.runtime import Manifest, cuda, open_artifact
 from mlkdc.runtime.backends import tensorrt
-from mlkdc.runtime.manifest import describe_files
 
 VERSION = "1.7.1.116"
 DETAILS = {"library": "tensorrt_rtx", "version": VERSION, "compute_capability": "8.0+"}
@@ -116,11 +116,11 @@ def library(monkeypatch, expected):
 
 
 @pytest.fixture
-def make_engine(make_artefact):
-    """An artefact whose engine is the given text."""
+def make_engine(make_artifact):
+    """An artifact whose engine is the given text."""
 
     def make(text="float32:1", details=DETAILS, **values):
-        folder = make_artefact(target="tensorrt", runtime="tensorrt", details=details, **values)
+        folder = make_artifact(target="tensorrt", runtime="tensorrt", details=details, **values)
         (folder / "model.engine").write_text(text)
         manifest = Manifest.load(folder)
         manifest.files = describe_files(folder, ["model.engine", "model.onnx"])
@@ -134,7 +134,7 @@ def test_a_machine_without_a_gpu_says_so(make_engine, monkeypatch, fake_driver):
     monkeypatch.setattr(cuda, "LIBRARY", "libcuda-that-is-not-there.so")
     assert tensorrt.TensorRt.cannot_run() == "needs an NVIDIA GPU"
     with pytest.raises(UsageError, match=r"model\.engine needs an NVIDIA GPU"):
-        open_artefact(make_engine())
+        open_artifact(make_engine())
     monkeypatch.setattr(cuda, "LIBRARY", str(fake_driver))
     assert tensorrt.TensorRt.cannot_run() is None
     monkeypatch.setenv("FAKE_CUDA_GPUS", "0")
@@ -153,7 +153,7 @@ def test_pictures_go_to_the_engine_and_answers_come_back(make_engine, library, g
     assert cuda.gpu() == ("Fake 4000", (8, 9))
     before = gpu.live_allocations()
     many = np.concatenate([images] * 6)  # more than one batch
-    with open_artefact(folder) as session:
+    with open_artifact(folder) as session:
         np.testing.assert_allclose(session.predict(many), expected(many), atol=1e-6)
         assert gpu.live_allocations() == before + 3
         with pytest.raises(UsageError, match=f"up to {largest} images at once, got {largest + 1}"):
@@ -175,41 +175,41 @@ def test_pictures_go_to_the_engine_and_answers_come_back(make_engine, library, g
 def test_an_engine_of_another_gpu_or_version_is_not_even_read(make_engine, library, gpu, monkeypatch, details, message):
     monkeypatch.setitem(sys.modules, "tensorrt", None)
     with pytest.raises(UsageError, match=message):
-        open_artefact(make_engine(details=DETAILS | details))
+        open_artifact(make_engine(details=DETAILS | details))
     assert not library.read
 
 
 @pytest.mark.parametrize("capability", ["8.9", "8.0+", "8.9+"])
 def test_an_engine_of_this_gpu_is_read(make_engine, library, gpu, capability):
-    open_artefact(make_engine(details=DETAILS | {"compute_capability": capability})).close()
+    open_artifact(make_engine(details=DETAILS | {"compute_capability": capability})).close()
     assert library.read == [b"float32:1"]
 
 
 def test_a_later_gpu_has_a_larger_number(make_engine, library, gpu, monkeypatch):
     monkeypatch.setenv("FAKE_CUDA_MAJOR", "12")
     monkeypatch.setenv("FAKE_CUDA_MINOR", "0")
-    open_artefact(make_engine()).close()
+    open_artifact(make_engine()).close()
     with pytest.raises(UsageError, match=r"has 12\.0"):
-        open_artefact(make_engine(details=DETAILS | {"compute_capability": "8.9"}))
+        open_artifact(make_engine(details=DETAILS | {"compute_capability": "8.9"}))
 
 
 def test_a_damaged_engine_is_told_in_the_librarys_words(make_engine, library, gpu):
     before = gpu.live_allocations()
     with pytest.raises(UsageError, match=r"1\.116 cannot read .*model\.engine: magic tag does not match; build it"):
-        open_artefact(make_engine("no engine"))
+        open_artifact(make_engine("no engine"))
     assert gpu.live_allocations() == before
 
 
 def test_another_signature_is_refused(make_engine, library, gpu):
     with pytest.raises(UsageError, match=r"the manifest says .*uint8.*the engine has .*float32"):
-        open_artefact(make_engine("float32:1", dtype="uint8"))
+        open_artifact(make_engine("float32:1", dtype="uint8"))
     with pytest.raises(UsageError, match=r"the manifest says .*-1, 3, 8, 8.*the engine has .*1, 3, 8, 8"):
-        open_artefact(make_engine("float32:1", dynamic=True))
+        open_artifact(make_engine("float32:1", dynamic=True))
 
 
 def test_the_drivers_errors_are_named(make_engine, library, gpu, monkeypatch):
     before = gpu.live_allocations()
     monkeypatch.setenv("FAKE_CUDA_MEMORY", "100")
     with pytest.raises(MlkdcError, match="cuMemAlloc_v2 says CUDA_ERROR_OUT_OF_MEMORY"):
-        open_artefact(make_engine())
+        open_artifact(make_engine())
     assert gpu.live_allocations() == before

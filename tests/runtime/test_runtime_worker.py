@@ -18,17 +18,17 @@ def worker(*arguments) -> subprocess.CompletedProcess:
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32])
-def test_predict_writes_probabilities(make_artefact, images, expected, tmp_path, dtype):
+def test_predict_writes_probabilities(make_artifact, images, expected, tmp_path, dtype):
     np.save(tmp_path / "images.npy", images.astype(dtype))
     out = tmp_path / "out.npy"
-    assert main(["predict", str(make_artefact()), str(tmp_path / "images.npy"), str(out), "--threads", "1"]) == 0
+    assert main(["predict", str(make_artifact()), str(tmp_path / "images.npy"), str(out), "--threads", "1"]) == 0
     found = np.load(out)
     assert found.dtype == np.float32
     np.testing.assert_allclose(found, expected(images), atol=1e-6)
 
 
-def test_time_in_its_own_process_prints_one_json_line(make_artefact):
-    done = worker("time", make_artefact(dtype="uint8"), "--runs", 200, "--threads", 1)
+def test_time_in_its_own_process_prints_one_json_line(make_artifact):
+    done = worker("time", make_artifact(dtype="uint8"), "--runs", 200, "--threads", 1)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("\n") == 1
     result = json.loads(done.stdout)
@@ -38,8 +38,8 @@ def test_time_in_its_own_process_prints_one_json_line(make_artefact):
     assert isinstance(result["stable"], bool)
 
 
-def test_a_fault_is_one_line_and_exit_code_2(make_artefact, tmp_path):
-    folder = make_artefact()
+def test_a_fault_is_one_line_and_exit_code_2(make_artifact, tmp_path):
+    folder = make_artifact()
     (folder / "model.onnx").write_bytes(b"")
     done = worker("time", folder)
     assert done.returncode == 2
@@ -48,9 +48,9 @@ def test_a_fault_is_one_line_and_exit_code_2(make_artefact, tmp_path):
     assert "model.onnx has 0 bytes" in done.stderr
 
 
-def test_predict_refuses_what_is_no_array(make_artefact, tmp_path, capsys):
+def test_predict_refuses_what_is_no_array(make_artifact, tmp_path, capsys):
     (tmp_path / "images.npy").write_bytes(b"text")
-    assert main(["predict", str(make_artefact()), str(tmp_path / "images.npy"), str(tmp_path / "o.npy")]) == 2
+    assert main(["predict", str(make_artifact()), str(tmp_path / "images.npy"), str(tmp_path / "o.npy")]) == 2
     assert "expected a .npy array of images" in capsys.readouterr().err
     assert not (tmp_path / "o.npy").exists()
 

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from mlkdc.errors import UsageError
+from mlkdc.records.manifest import Manifest
 from mlkdc.runtime.base import RUNTIMES, Backend
-from mlkdc.runtime.manifest import Manifest
 
 SUFFIX = ".mlpackage"
 
@@ -65,7 +65,7 @@ def _load(path: Path) -> Any:
         import coremltools
     except ImportError as error:
         raise UsageError(
-            f"this artefact needs coremltools, which cannot be imported ({error}); run: pip install 'mlkdc[coreml]'"
+            f"this artifact needs coremltools, which cannot be imported ({error}); run: pip install 'mlkdc[coreml]'"
         ) from None
     try:
         with warnings.catch_warnings():

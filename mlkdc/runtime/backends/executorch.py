@@ -7,8 +7,8 @@ from weakref import WeakSet
 import numpy as np
 
 from mlkdc.errors import UsageError
+from mlkdc.records.manifest import Manifest
 from mlkdc.runtime.base import RUNTIMES, Backend, check_signature
-from mlkdc.runtime.manifest import Manifest
 from mlkdc.runtime.quiet import quiet
 
 METHOD = "forward"
@@ -71,7 +71,7 @@ def _bindings() -> Any:
             from executorch.extension.pybindings import portable_lib
     except ImportError as error:
         raise UsageError(
-            f"this artefact needs ExecuTorch, which cannot be imported ({error}); run: pip install 'mlkdc[executorch]'"
+            f"this artifact needs ExecuTorch, which cannot be imported ({error}); run: pip install 'mlkdc[executorch]'"
         ) from None
     return portable_lib
 

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 from mlkdc.errors import UsageError
+from mlkdc.records.manifest import Manifest
 from mlkdc.runtime.base import RUNTIMES, Backend, check_signature
-from mlkdc.runtime.manifest import Manifest
 from mlkdc.runtime.quiet import quiet
 
 
@@ -38,7 +38,7 @@ def _load(path: Path, threads: int | None) -> Any:
         from ai_edge_litert.interpreter import Interpreter
     except ImportError as error:
         raise UsageError(
-            f"this artefact needs LiteRT, which cannot be imported ({error}); run: pip install 'mlkdc[litert]'"
+            f"this artifact needs LiteRT, which cannot be imported ({error}); run: pip install 'mlkdc[litert]'"
         ) from None
     try:
         with quiet():

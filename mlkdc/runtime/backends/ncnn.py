@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 from mlkdc.errors import MlkdcError, UsageError
+from mlkdc.records.manifest import Manifest
 from mlkdc.runtime.base import RUNTIMES, Backend
-from mlkdc.runtime.manifest import Manifest
 
 # ncnn's own defaults store weights and what flows between layers in half precision, and compute in it, wherever the
 # CPU can. bfloat16 has 8 bits: answers are off by several hundredths.
@@ -58,10 +58,10 @@ def _load(param: Path, weights: Path, precision: str, threads: int | None) -> tu
         import ncnn
     except ImportError as error:
         raise UsageError(
-            f"this artefact needs ncnn, which cannot be imported ({error}); run: pip install 'mlkdc[ncnn]'"
+            f"this artifact needs ncnn, which cannot be imported ({error}); run: pip install 'mlkdc[ncnn]'"
         ) from None
     if precision not in OPTIONS:
-        raise UsageError(f"{param}: ncnn artefacts are {' or '.join(OPTIONS)}, got {precision!r}; export the run again")
+        raise UsageError(f"{param}: ncnn artifacts are {' or '.join(OPTIONS)}, got {precision!r}; export the run again")
     net = ncnn.Net()
     for name, value in OPTIONS[precision].items():
         setattr(net.opt, name, value)

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 from mlkdc.errors import MlkdcError, UsageError
+from mlkdc.records.manifest import Manifest
 from mlkdc.runtime.base import RUNTIMES, Backend, check_signature
-from mlkdc.runtime.manifest import Manifest
 
 PROVIDER = "CPUExecutionProvider"
 
@@ -38,7 +38,7 @@ def _load(path: Path, threads: int | None, literal: bool) -> Any:
         import onnxruntime
     except ImportError as error:
         raise UsageError(
-            f"this artefact needs ONNX Runtime, which cannot be imported ({error}); run: pip install 'mlkdc[onnx]'"
+            f"this artifact needs ONNX Runtime, which cannot be imported ({error}); run: pip install 'mlkdc[onnx]'"
         ) from None
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads or 0

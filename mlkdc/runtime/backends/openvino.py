@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from mlkdc.errors import UsageError
+from mlkdc.records.manifest import Manifest
 from mlkdc.runtime.base import RUNTIMES, Backend, check_signature
-from mlkdc.runtime.manifest import Manifest
 
 DEVICE = "CPU"
 
@@ -17,7 +17,7 @@ DEVICE = "CPU"
 class OpenVino(Backend):
     """A compiled model and its one ``InferRequest``, which answers one call after another.
 
-    Whatever is not quantised is computed in float32: on processors with bfloat16 or half-precision units OpenVINO
+    Whatever is not quantized is computed in float32: on processors with bfloat16 or half-precision units OpenVINO
     would use those, and the answers were not compared there.
     """
 
@@ -62,7 +62,7 @@ def load_openvino() -> Any:
         import openvino
     except ImportError as error:
         raise UsageError(
-            f"this artefact needs OpenVINO, which cannot be imported ({error}); run: pip install 'mlkdc[openvino]'"
+            f"this artifact needs OpenVINO, which cannot be imported ({error}); run: pip install 'mlkdc[openvino]'"
         ) from None
     return openvino
 

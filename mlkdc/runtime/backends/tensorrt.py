@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from mlkdc.errors import MlkdcError, UsageError
+from mlkdc.records.manifest import Manifest
 from mlkdc.runtime import cuda
 from mlkdc.runtime.base import RUNTIMES, Backend
-from mlkdc.runtime.manifest import Manifest
 
 ENGINE = "model.engine"
 # By package; both have the same interface.

@@ -1,0 +1,1 @@
+"""The commands as functions, where they join several layers."""

@@ -1,0 +1,71 @@
+"""LiteRT: one .tflite file with a signature, as phones read it."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mlkdc.errors import MlkdcError, first_line
+from mlkdc.exporting.formats import EXPORTERS, INPUT, OUTPUT, Built, Job
+from mlkdc.runtime.quiet import quiet
+
+FILE = "model.tflite"
+
+
+@EXPORTERS.register("litert")
+def export_litert(job: Job) -> Built:
+    """Write ``model.tflite``: converted, for int8 quantized, and read back. Its input is NHWC.
+
+    Raises:
+        MlkdcError: the converter or the quantizer gave up, or wrote a file with other inputs or outputs than asked.
+    """
+    from mlkdc.exporting.int8.tflite import quantize
+
+    with quiet():
+        content = _convert(job)
+        if job.quantization:
+            content = quantize(content, job.model, job.quantization, job.input_dtype)
+    _check_signature(content, job)
+    (job.folder / FILE).write_bytes(content)
+    return Built([FILE])
+
+
+class _Nhwc(nn.Module):
+    """The model for channels-last pictures, its answer named. The converter sees the transposition cancel its own."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, image: Tensor) -> dict[str, Tensor]:
+        return {OUTPUT: self.model(image.permute(0, 3, 1, 2))}
+
+
+def _convert(job: Job) -> bytes:
+    import litert_torch
+
+    batch, channels, height, width = job.input_shape
+    image = torch.zeros(batch, height, width, channels, dtype=getattr(torch, job.input_dtype))
+    try:
+        return litert_torch.convert(_Nhwc(job.model).eval(), sample_kwargs={INPUT: image}).model_content()
+    except Exception as error:  # torch.export, MLIR and the converter each raise their own
+        raise MlkdcError(
+            f"litert-torch could not convert the model ({first_line(error)}); this architecture may not be exportable"
+        ) from error
+
+
+def _check_signature(content: bytes, job: Job) -> None:
+    from ai_edge_litert.interpreter import Interpreter
+
+    with quiet():
+        runner = Interpreter(model_content=content).get_signature_runner()
+    batch, channels, height, width = job.input_shape
+    expected = [(INPUT, job.input_dtype, [batch, height, width, channels]), (OUTPUT, "float32", [batch, job.classes])]
+    details = {**runner.get_input_details(), **runner.get_output_details()}
+    found = [_describe(name, each) for name, each in details.items()]
+    if found != expected:
+        raise MlkdcError(f"the converted model has inputs and outputs {found}, expected {expected}")
+
+
+def _describe(name: str, details: dict[str, Any]) -> tuple[str, str, list[int]]:
+    return name, details["dtype"].__name__, details["shape"].tolist()

@@ -1,0 +1,61 @@
+"""The whole batch on every process, so that a loss does not depend on how a batch was split."""
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from mlkdc.losses.base import Batch, Outputs
+
+
+class _AllGather(torch.autograd.Function):
+    """Concatenates equally long tensors of all processes; gradients of all processes are summed back."""
+
+    @staticmethod
+    def forward(ctx: Any, tensor: Tensor) -> Tensor:
+        parts = [torch.empty_like(tensor) for _ in range(dist.get_world_size())]
+        dist.all_gather(parts, tensor)
+        return torch.cat(parts)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        total = gradient.clone(memory_format=torch.contiguous_format)
+        dist.all_reduce(total)
+        return total.chunk(dist.get_world_size())[dist.get_rank()]
+
+
+def _lengths(tensor: Tensor) -> list[int]:
+    """The length of the tensor in every process."""
+    length = torch.tensor([len(tensor)], device=tensor.device)
+    lengths = [torch.empty_like(length) for _ in range(dist.get_world_size())]
+    dist.all_gather(lengths, length)
+    return [int(item) for item in lengths]
+
+
+def _rows(tensor: Tensor, sizes: list[int]) -> Tensor:
+    """``[n, ...]`` of every process below each other; ``sizes`` has each one's n."""
+    longest = max(sizes)
+    padded = torch.cat([tensor, tensor.new_zeros(longest - len(tensor), *tensor.shape[1:])])
+    parts = _AllGather.apply(padded.contiguous()).split(longest)
+    return torch.cat([part[:size] for part, size in zip(parts, sizes, strict=True)])
+
+
+def gathered(batch: Batch) -> Batch:
+    """The batch of all processes together; the batch itself where there is one process.
+
+    Feature maps stay where they are: they are large, and no term compares those of different images.
+    """
+    if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
+        return batch
+
+    images = _lengths(batch.targets)
+
+    def whole(_: str, outputs: Outputs) -> Outputs:
+        packed = outputs.embeddings
+        found = replace(outputs, embeddings=None, stages=None).map(lambda tensor: _rows(tensor, images))
+        embeddings = None if packed is None else _rows(packed, _lengths(packed))
+        return replace(found, embeddings=embeddings, stages=outputs.stages)
+
+    return replace(batch.map(whole), targets=_rows(batch.targets, images))

@@ -1,7 +1,0 @@
-"""The papers' tables: our runs of their rows, and their figures beside ours."""
-
-from mlkdc.reproduce.compare import comparison_rows, metric
-from mlkdc.reproduce.tables import Table, load_table, table_names
-from mlkdc.reproduce.train import reproduce
-
-__all__ = ["Table", "comparison_rows", "load_table", "metric", "reproduce", "table_names"]

@@ -1,0 +1,1 @@
+"""Images as tensors: decoded, drawn as random views, cut into patches."""

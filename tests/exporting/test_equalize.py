@@ -1,0 +1,61 @@
+"""Equalized models are the same function with evener channels."""
+
+import torch
+from torch import nn
+
+from mlkdc.exporting.int8.equalize import equalize
+from mlkdc.exporting.merging.merge import merge
+
+SIZE = 64
+
+
+def uneven(conv: nn.Conv2d) -> nn.Conv2d:
+    with torch.no_grad():
+        conv.weight.mul_(torch.logspace(-2, 2, conv.out_channels).view(-1, 1, 1, 1))
+    return conv
+
+
+def test_pairs_through_a_relu_are_found_and_answers_stay(wrap, pictures):
+    layers = [
+        nn.Conv2d(3, 8, 3),
+        nn.ReLU(),
+        nn.Conv2d(8, 8, 3, groups=8),  # depthwise
+        nn.ReLU(inplace=True),
+        nn.Conv2d(8, 6, 1, bias=False),
+        nn.ReLU6(),  # passes no factor on
+        nn.Conv2d(6, 4, 1),
+    ]
+    model, _ = merge(wrap(*layers, channels=4), SIZE)
+    convs = [module for module in model.modules() if isinstance(module, nn.Conv2d)]
+    uneven(convs[0])
+    uneven(convs[1])
+    with torch.no_grad():
+        expected = model.logits(pictures)
+        assert equalize(model, pictures[:1]) == 2
+        torch.testing.assert_close(model.logits(pictures), expected, rtol=0, atol=1e-4 * expected.abs().max().item())
+    # The fixed point: a channel's largest weight is the same on both sides.
+    first, second = (convs[i].weight.abs().amax((1, 2, 3)) for i in (0, 1))
+    torch.testing.assert_close(first, second, rtol=0.01, atol=0)
+    torch.testing.assert_close(second, convs[2].weight.abs().amax((0, 2, 3)), rtol=0.01, atol=0)
+
+
+def test_an_output_that_is_read_twice_is_left_alone(wrap, pictures):
+    class Residual(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.second = nn.Conv2d(3, 3, 1), nn.Conv2d(3, 3, 1)
+
+        def forward(self, x):
+            x = self.first(x)
+            return x + self.second(x)
+
+    model, _ = merge(wrap(Residual(), channels=3), SIZE)
+    assert equalize(model, pictures[:1]) == 0
+
+
+def test_all_of_a_merged_repvgg_is_a_chain(student, pictures):
+    model, _ = merge(student("repvgg_a0"), SIZE)
+    with torch.no_grad():
+        expected = model.logits(pictures)
+        assert equalize(model, pictures[:1]) == 21 + 1  # between its 22 convolutions, and to the head's
+        torch.testing.assert_close(model.logits(pictures), expected, rtol=0, atol=1e-4 * expected.abs().max().item())

@@ -1,0 +1,302 @@
+"""Engines of TensorRT-RTX, built without a GPU, and the graphs they are built from, run by ONNX Runtime."""
+
+import importlib.util
+import sys
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import numpy_helper
+from torch import nn
+
+from mlkdc.errors import MlkdcError, UsageError
+from mlkdc.exporting import export_run
+from mlkdc.exporting.formats import Job, Quantization
+from mlkdc.exporting.formats import tensorrt as exporting
+from mlkdc.exporting.formats.onnx import module_of
+from mlkdc.exporting.merging.merge import merge
+from mlkdc.models import DecoderHead
+from mlkdc.runtime import Manifest
+from mlkdc.runtime.backends.onnxruntime import OnnxRuntime
+from mlkdc.runtime.targets import load_target
+
+trt = pytest.importorskip("tensorrt_rtx")
+
+SIZE = 64
+STEM = "backbone.0"
+FLOAT = onnx.TensorProto.FLOAT
+
+
+@pytest.fixture
+def model(wrap):
+    """Two convolutions, and a decoder head with most of the weights: quick to build, large enough to weigh."""
+    body = [nn.Conv2d(3, 24, 3, stride=4, padding=1), nn.BatchNorm2d(24), nn.ReLU(), nn.Conv2d(24, 32, 3, stride=4)]
+    whole = wrap(*body, channels=32)
+    torch.manual_seed(0)
+    whole.head = DecoderHead(32, 3, dim=128, ffn=2048, heads=2, dropout=0.0).eval()
+    nn.init.normal_(whole.head.weight, 0, 2 * 128**-0.5)
+    return merge(lively(whole), SIZE)[0]
+
+
+@pytest.fixture
+def tiny(wrap):
+    """A model with a linear head, a scale that is not in a convolution, and little to build."""
+    layers = [nn.AvgPool2d(2), nn.BatchNorm2d(3), nn.Conv2d(3, 8, 3, stride=2, padding=1), nn.BatchNorm2d(8), nn.ReLU()]
+    return merge(lively(wrap(*layers, channels=8)), SIZE)[0]
+
+
+def lively(model):
+    """With answers to different pictures that are far apart, so that a wrong one shows."""
+    for layer in model.modules():
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            nn.init.normal_(layer.weight, 0, layer.weight[0].numel() ** -0.5)
+    return model
+
+
+@pytest.fixture
+def export(tmp_path):
+    """Call it with a model and what else a job has; gives the job and what was built."""
+
+    def make(model, precision="fp32", dtype="float32", dynamic=False, quantization=None):
+        folder = tmp_path / "engine"
+        folder.mkdir(exist_ok=True)
+        target = load_target("tensorrt")
+        job = Job(model, folder, target, precision, (1, 3, SIZE, SIZE), dtype, dynamic, 3, quantization)
+        return job, exporting.export_tensorrt(job)
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def photos():
+    """Smooth pictures, one of them much brighter: ``uint8[6, 3, SIZE, SIZE]``."""
+    coarse = np.random.default_rng(0).integers(0, 120, (6, 3, 8, 8)).repeat(8, axis=2).repeat(8, axis=3)
+    coarse[0] += 130
+    return coarse.astype(np.uint8)
+
+
+def answers(job, images):
+    """Through the backend of the runtime that stands in for TensorRT."""
+    manifest = Manifest.__new__(Manifest)
+    manifest.target, manifest.files = "tensorrt", {"model.engine": {}, "model.onnx": {}}
+    manifest.input = {"name": "image", "shape": list(job.input_shape), "dtype": job.input_dtype}
+    manifest.output = {"name": "probabilities", "shape": [1, 3], "dtype": "float32"}
+    manifest.dynamic_batch, manifest.details = job.dynamic, {"proxy": True}
+    session = OnnxRuntime(job.folder, manifest, 1)
+    assert session._session.get_session_options().get_session_config_entry("session.disable_quant_qdq") == "1"
+    pixels = images.astype(job.input_dtype)
+    return session.run(pixels) if job.dynamic else np.concatenate([session.run(image[None]) for image in pixels])
+
+
+def expected(model, images):
+    with torch.no_grad():
+        return model(torch.from_numpy(images.astype(np.float32))).numpy()
+
+
+def types(graph):
+    """The element type of every tensor, by name."""
+    graph = onnx.shape_inference.infer_shapes(graph, strict_mode=True).graph
+    values = [*graph.input, *graph.value_info, *graph.output]
+    return {each.name: each.type.tensor_type.elem_type for each in values} | {
+        each.name: each.data_type for each in graph.initializer
+    }
+
+
+@pytest.mark.parametrize(("precision", "most"), [("fp32", 1e-5), ("fp16", 2e-3), ("int8", 0.05)])
+def test_every_precision_builds_an_engine_of_a_graph_that_answers_like_the_model(
+    model, export, pictures, photos, precision, most
+):
+    job, built = export(model, precision, quantization=Quantization(photos) if precision == "int8" else None)
+    assert sorted(built.files) == sorted(path.name for path in job.folder.iterdir()) == ["model.engine", "model.onnx"]
+    found = answers(job, np.concatenate([pictures.numpy(), photos]))
+    reference = expected(model, np.concatenate([pictures.numpy(), photos]))
+    assert 0 < np.abs(found - reference).max() < most < np.ptp(reference, axis=0).max() / 4
+    engine = (job.folder / "model.engine").read_bytes()
+    assert not _malformed(engine)
+    assert _malformed(b"no engine" * 100)
+    weights = 4 * sum(parameter.numel() for parameter in model.parameters())
+    assert len(engine) > {"fp32": 1, "fp16": 0.5, "int8": 0.25}[precision] * weights
+    assert built.details["library"] == "tensorrt_rtx"
+    assert built.details["version"] == trt.__version__
+    assert built.details["compute_capability"] == "8.0+"
+    assert built.details["batch"] == [1, 1, 1]
+
+
+def _malformed(engine):
+    """What the library says of the file's header; on a machine with no GPU it calls none valid."""
+    runtime = trt.Runtime(trt.Logger(trt.Logger.INTERNAL_ERROR))
+    _, diagnostics = runtime.get_engine_validity(engine)
+    return bool(diagnostics & int(trt.EngineInvalidityDiagnostics.MALFORMED_ENGINE))
+
+
+def test_half_engines_are_smaller(model, export):
+    sizes = []
+    for precision in ("fp32", "fp16"):
+        job, _ = export(model, precision)
+        sizes.append([(job.folder / name).stat().st_size for name in ("model.onnx", "model.engine")])
+    halved = 2 * sum(parameter.numel() for parameter in model.parameters())
+    saved = [before - after for before, after in zip(*sizes, strict=True)]
+    assert saved[0] == pytest.approx(halved, rel=0.05)
+    assert saved[1] > 0.8 * halved
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
+def test_a_batch_of_any_size_of_uint8(tiny, export, photos, precision):
+    quantization = Quantization(photos) if precision == "int8" else None
+    job, built = export(tiny, precision, "uint8", True, quantization)
+    assert built.details["batch"] == [1, 8, 32]
+    for count in (1, 3):
+        most = {"fp32": 1e-5, "fp16": 2e-3, "int8": 0.02}[precision]
+        np.testing.assert_allclose(answers(job, photos[:count]), expected(tiny, photos[:count]), rtol=0, atol=most)
+    assert np.ptp(expected(tiny, photos[:3]), axis=0).max() > 4 * most
+
+
+def quantized(job):
+    """By module of a product: the scales of what it is given and of its weights."""
+    graph = onnx.load(job.folder / "model.onnx").graph
+    values = {each.name: numpy_helper.to_array(each) for each in graph.initializer}
+    makers = {name: node for node in graph.node for name in node.output}
+    found = {}
+    for node in graph.node:
+        given = [makers.get(name) for name in node.input[:2]]
+        if node.op_type in ("Conv", "Gemm", "MatMul") and all(g and g.op_type == "DequantizeLinear" for g in given):
+            found[module_of(node.name)] = [values[each.input[1]] for each in given]
+    return found
+
+
+def test_int8_is_quantized_as_asked(model, export, photos):
+    every = quantized(export(model, "int8", quantization=Quantization(photos))[0])
+    layers = {name for name, each in model.named_modules() if isinstance(each, nn.Conv2d | nn.Linear)}
+    assert set(every) == layers
+    stem, kernel = every[STEM]
+    assert (stem.size, kernel.shape, kernel.dtype) == (1, (24,), np.float16)
+    largest = model.get_submodule(STEM).weight.detach().abs().amax((1, 2, 3)).numpy()
+    np.testing.assert_allclose(kernel, 64 * largest / 127, rtol=0.02)  # of weights that half precision holds well
+
+    kept = quantized(export(model, "int8", quantization=Quantization(photos, keep=(STEM, "head")))[0])
+    assert set(every) - set(kept) == {STEM} | {name for name in layers if name.startswith("head.")}
+
+    other = quantized(export(model, "int8", quantization=Quantization(photos, per_channel=False, clip=True))[0])
+    assert all(weight.size == 1 for _, weight in other.values())
+    ranges = np.array([[float(scales[name][0]) for name in sorted(layers)] for scales in (other, every)])
+    assert (ranges[0] < 0.99 * ranges[1]).any()
+    assert (ranges[0] < 1.01 * ranges[1]).all()
+
+
+def test_a_channel_without_weights_can_be_quantized(model, export, photos, pictures):
+    """Its scale is zero in half precision, which TensorRT refuses."""
+    with torch.no_grad():
+        stem = model.get_submodule(STEM)
+        stem.weight[3] *= 1e-7 / stem.weight[3].abs().max()
+    job, _ = export(model, "int8", quantization=Quantization(photos))
+    assert (quantized(job)[STEM][1] > 0).all()
+    assert quantized(job)[STEM][1][3] < 1e-6
+    np.testing.assert_allclose(answers(job, pictures.numpy()), expected(model, pictures.numpy()), rtol=0, atol=0.05)
+
+
+def test_what_int8_leaves_is_half(model, export, photos):
+    job, _ = export(model, "int8", quantization=Quantization(photos, keep=(STEM,)))
+    graph = onnx.load(job.folder / "model.onnx")
+    kinds = types(graph)
+    in_float = {node.op_type for node in graph.graph.node if kinds[node.output[0]] == FLOAT}
+    assert in_float == {"Sub", "Cast", "Mul", "ReduceSum", "Sigmoid"}
+    softmax = next(node for node in graph.graph.node if node.op_type == "Softmax")
+    users = [node.op_type for node in graph.graph.node if softmax.output[0] in node.input]
+    assert users == ["MatMul"]
+    scaled = {node.output[0] for node in graph.graph.node if node.op_type == "DequantizeLinear"}
+    users = {node.op_type for node in graph.graph.node if scaled & set(node.input)}
+    assert users == {"Conv", "MatMul", "Gemm"}  # what follows them is fused with them
+
+
+def test_what_the_parser_refuses_is_told(tiny, export, monkeypatch):
+    def unknown(graph):
+        graph.graph.node[-1].op_type = "Det"
+        return graph
+
+    monkeypatch.setattr(exporting, "to_half", unknown)
+    monkeypatch.setattr(exporting, "save", lambda graph, job: None)
+    with pytest.raises(
+        MlkdcError, match=r"TensorRT-RTX 1\.\S+ cannot parse the exported graph \(.*; try precision fp32"
+    ):
+        export(tiny, "fp16")
+
+
+def test_what_the_builder_refuses_is_told(tiny, export, monkeypatch):
+    create = trt.Builder.create_builder_config
+
+    def for_turing(builder):
+        config = create(builder)
+        config.num_compute_capabilities = 1
+        config.set_compute_capability(trt.ComputeCapability.SM75, 0)
+        return config
+
+    monkeypatch.setattr(trt.Builder, "create_builder_config", for_turing)
+    with pytest.raises(MlkdcError, match=r"cannot build an engine: .*SM75"):
+        export(tiny)
+
+
+def test_the_manifest_says_what_was_not_run(make_run, wrap):
+    layers = [nn.Conv2d(3, 8, 3, stride=2, padding=1), nn.BatchNorm2d(8), nn.ReLU()]
+    folder = export_run(make_run(wrap(*layers, channels=8)), "tensorrt", precision="fp16")
+    manifest = Manifest.load(folder)
+    manifest.verify(folder)
+    assert set(manifest.files) == {"model.engine", "model.onnx"}
+    assert manifest.details["compute_capability"] == "8.0+"
+    if importlib.util.find_spec("tensorrt") is None:
+        assert "tensorrt-rtx" in manifest.versions
+    assert "No engine was run" in manifest.details["unverified_by_authors"]
+
+
+@pytest.fixture
+def full_tensorrt(monkeypatch):
+    """TensorRT-RTX under TensorRT's name, with a GPU in the machine: the calls are the same."""
+    module = ModuleType("tensorrt")
+    module.__dict__.update({name: value for name, value in vars(trt).items() if not name.startswith("__")})
+    module.__version__ = "10.14.1"
+    module.__spec__ = ModuleSpec("tensorrt", None)
+    monkeypatch.setitem(sys.modules, "tensorrt", module)
+    monkeypatch.setattr(exporting.cuda, "available", lambda: True)
+    monkeypatch.setattr(exporting.cuda, "gpu", lambda: ("Orin", (8, 7)))
+    return module
+
+
+def test_tensorrt_is_preferred_where_it_can_build(tiny, export, full_tensorrt, monkeypatch, pictures):
+    asked = []
+    create = trt.Builder.create_network
+    monkeypatch.setattr(trt.Builder, "create_network", lambda self, flags: asked.append(flags) or create(self, flags))
+    job, built = export(tiny, "fp16")
+    assert asked == [1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED)]
+    values = {"library": "tensorrt", "version": "10.14.1", "compute_capability": "8.7", "gpu": "Orin"}
+    assert values.items() <= built.details.items()
+    assert "capability 8.7 and TensorRT 10.14.1" in built.details["needs"]
+    np.testing.assert_allclose(answers(job, pictures.numpy()), expected(tiny, pictures.numpy()), rtol=0, atol=2e-3)
+
+
+def test_tensorrt_gives_way_to_rtx_without_a_gpu_and_where_its_libraries_are_missing(
+    tiny, export, full_tensorrt, monkeypatch
+):
+    def load(name):
+        if name == "tensorrt":
+            raise UsageError("libnvinfer is not there")
+        return real(name)
+
+    real = exporting.load_library
+    monkeypatch.setattr(exporting, "load_library", load)
+    assert export(tiny)[1].details["library"] == "tensorrt_rtx"
+    monkeypatch.setattr(exporting.cuda, "available", lambda: False)
+    assert export(tiny)[1].details["library"] == "tensorrt_rtx"
+    found = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "tensorrt_rtx" else found(name))
+    monkeypatch.setattr(exporting.cuda, "available", lambda: True)
+    with pytest.raises(UsageError, match="libnvinfer is not there"):
+        export(tiny)
+
+
+def test_a_missing_library_says_what_to_install(tiny, export, monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setitem(sys.modules, "tensorrt_rtx", None)
+    with pytest.raises(UsageError, match=r"needs TensorRT-RTX, which cannot be imported .*'mlkdc\[tensorrt\]'"):
+        export(tiny)

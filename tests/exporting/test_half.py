@@ -1,0 +1,122 @@
+"""Which parts of a graph in half precision are in half precision, and what that costs."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnx.reference
+import onnxruntime
+import pytest
+import torch
+from onnx import numpy_helper
+from torch import nn
+
+from mlkdc.errors import MlkdcError
+from mlkdc.exporting.formats import Job
+from mlkdc.exporting.formats.onnx import onnx_graph
+from mlkdc.exporting.half import to_half
+from mlkdc.exporting.merging.merge import merge
+from mlkdc.models import DecoderHead
+from mlkdc.runtime.targets import load_target
+
+SIZE = 64
+FLOAT, HALF = onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16
+
+
+@pytest.fixture
+def model(wrap):
+    """A residual block and a decoder head; the input's scale stays an operation."""
+    body = [nn.AvgPool2d(2), nn.BatchNorm2d(3), nn.Conv2d(3, 24, 3, stride=4), nn.BatchNorm2d(24), nn.ReLU6()]
+    whole = wrap(*body, channels=24)
+    torch.manual_seed(0)
+    whole.head = DecoderHead(24, 3, dim=32, ffn=64, heads=2, dropout=0.0).eval()
+    return merge(whole, SIZE)[0]
+
+
+@pytest.fixture(params=["float32", "uint8"])
+def graph(request, model):
+    return onnx_graph(job(model, request.param))
+
+
+def job(model, dtype="float32"):
+    return Job(model, Path(), load_target("onnx"), "fp16", (1, 3, SIZE, SIZE), dtype, False, 3)
+
+
+def types(graph):
+    """The element type of every tensor, by name."""
+    graph = onnx.shape_inference.infer_shapes(graph, strict_mode=True).graph
+    values = [*graph.input, *graph.value_info, *graph.output]
+    return {each.name: each.type.tensor_type.elem_type for each in values} | {
+        each.name: each.data_type for each in graph.initializer
+    }
+
+
+def answers(graph, images):
+    session = onnxruntime.InferenceSession(graph.SerializeToString(), providers=["CPUExecutionProvider"])
+    return np.concatenate([session.run(None, {"image": image[None]})[0] for image in images])
+
+
+def expected(model, images):
+    with torch.no_grad():
+        return model(torch.from_numpy(images)).numpy()
+
+
+def test_both_ends_are_float_and_nothing_else(graph):
+    made = to_half(graph)
+    onnx.checker.check_model(made, full_check=True)
+    kinds = types(made)
+    in_float = [node.op_type for node in made.graph.node if kinds[node.output[0]] == FLOAT]
+    first = ["Cast"] if kinds["image"] == onnx.TensorProto.UINT8 else []
+    assert in_float == [*first, "Sub", "Mul", "Cast", "Mul", "ReduceSum", "Sigmoid"]
+    for node in made.graph.node:
+        if node.op_type in ("Conv", "Gemm", "MatMul", "LayerNormalization", "Softmax", "Clip"):
+            assert {kinds[name] for name in (*node.input, *node.output)} == {HALF}, node.name
+    assert [kinds["image"], kinds["probabilities"]] == [types(graph)["image"], FLOAT]
+
+
+def test_no_weight_is_there_twice_or_for_nothing(graph):
+    before, made = graph.SerializeToString(), to_half(graph)
+    assert graph.SerializeToString() == before
+    names = [each.name for each in made.graph.initializer]
+    assert len(names) == len(set(names))
+    assert set(names) <= {name for node in made.graph.node for name in node.input}
+
+
+def test_it_answers_like_the_model(graph, model, pictures):
+    images = pictures.numpy()
+    dtype = np.uint8 if types(graph)["image"] == onnx.TensorProto.UINT8 else np.float32
+    difference = np.abs(answers(to_half(graph), images.astype(dtype)) - expected(model, images))
+    assert 0 < difference.max() < 1e-3
+
+
+def test_pixels_that_are_no_whole_numbers_keep_their_fraction(wrap):
+    """Half precision knows 200 and 200.125 and nothing between; the mean is 200 here.
+
+    ONNX's reference is asked, which computes in half what is in half; ONNX Runtime on a CPU does not.
+    """
+    model = merge(wrap(nn.Conv2d(3, 8, 3), nn.ReLU(), channels=8), SIZE)[0]
+    model.mean.fill_(200.0)
+    model.backbone[0].weight.data *= 500
+    model.backbone[0].bias.data.zero_()
+    images = (
+        np.ones((5, 3, SIZE, SIZE), dtype=np.float32)
+        * np.linspace(199.94, 200.06, 5, dtype=np.float32)[:, None, None, None]
+    )
+    reference = expected(model, images)
+    assert np.ptp(reference) > 0.05
+    reference_of = onnx.reference.ReferenceEvaluator(to_half(onnx_graph(job(model))))
+    found = np.concatenate([reference_of.run(None, {"image": image[None]})[0] for image in images])
+    np.testing.assert_allclose(found, reference, rtol=0, atol=5e-3)
+
+
+def test_a_weight_too_large_for_half_precision_is_told():
+    weight = numpy_helper.from_array(np.full((3, 3), 1e5, dtype=np.float32), "layer.weight")
+    graph = onnx.helper.make_graph(
+        [onnx.helper.make_node("MatMul", ["image", "layer.weight"], ["probabilities"], name="layer/matmul")],
+        "large",
+        [onnx.helper.make_tensor_value_info("image", FLOAT, [1, 3])],
+        [onnx.helper.make_tensor_value_info("probabilities", FLOAT, [1, 3])],
+        [weight],
+    )
+    with pytest.raises(MlkdcError, match=r"layer\.weight holds 1e\+05, and half precision ends at 65504"):
+        to_half(onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 20)]))

@@ -1,0 +1,131 @@
+"""The int8 rounding of one layer, against a slow loop, and that nothing of it stays."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from mlkdc.exporting import sensitivity as module
+from mlkdc.exporting.int8.sensitivity import sensitivity, weighted_modules
+from mlkdc.exporting.merging.merge import merge
+
+SIZE = 64
+
+
+class Backwards(nn.Module):
+    """Runs its layers in another order than it holds them, and one never."""
+
+    def __init__(self):
+        super().__init__()
+        self.last, self.unused, self.first = nn.Conv2d(6, 4, 1), nn.Conv2d(3, 3, 1), nn.Conv2d(3, 6, 3, stride=4)
+
+    def forward(self, x):
+        return self.last(self.first(x).relu())
+
+
+@pytest.fixture
+def model(wrap):
+    return merge(wrap(Backwards(), channels=4), SIZE)[0]
+
+
+@pytest.fixture
+def images(pictures):
+    return pictures[:3].to(torch.uint8).numpy()
+
+
+NAMES = ["backbone.0.first", "backbone.0.last", "head.fc"]
+
+
+def rounded(value: float, step: float, zero: int, least: int, most: int) -> float:
+    """Python's round is to the nearest, a half to the even one."""
+    return (min(max(round(value / step) + zero, least), most) - zero) * step
+
+
+def loop(model, images, name: str, per_channel: bool) -> float:
+    """One scalar after the other."""
+    model = copy.deepcopy(model)
+    layer = model.get_submodule(name)
+    seen: list[torch.Tensor] = []
+    watch = layer.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+    pixels = torch.from_numpy(images)
+    with torch.no_grad():
+        expected = model.logits(pixels).numpy()
+    watch.remove()
+    x, w = seen[0].numpy(), layer.weight.detach().numpy()
+    low, high = min(x.min().item(), 0), max(x.max().item(), 0)
+    step = (high - low) / 255
+    given = np.array([rounded(v, step, round(-low / step), 0, 255) for v in x.ravel().tolist()]).reshape(x.shape)
+    steps = [np.abs(each if per_channel else w).max() / 127 for each in w]
+    rows = [[rounded(v, s, 0, -127, 127) for v in each.ravel().tolist()] for each, s in zip(w, steps, strict=True)]
+    layer.weight = nn.Parameter(torch.tensor(rows).reshape(w.shape))
+    layer.register_forward_pre_hook(lambda *_: torch.from_numpy(given).float())
+    with torch.no_grad():
+        found = model.logits(pixels).numpy()
+    return float(np.mean([abs(a - b) for a, b in zip(found.ravel(), expected.ravel(), strict=True)]))
+
+
+def test_modules_are_in_the_order_they_run(model, pictures):
+    assert weighted_modules(model, pictures[:1]) == NAMES
+
+
+def test_a_decoder_head_runs_last(student, pictures):
+    merged, _ = merge(student("mobilenetv2"), SIZE)
+    names = weighted_modules(merged, pictures[:1])
+    assert names[0] == "backbone.body.conv_stem"
+    assert names[-6:] == ["head.embed", "head.to_score", "head.to_value", "head.to_out", "head.ffn.0", "head.ffn.3"]
+
+
+@pytest.mark.parametrize("per_channel", [False, True])
+def test_changes_are_those_of_the_slow_loop(model, images, per_channel):
+    found = sensitivity(model, images, per_channel=per_channel)
+    assert list(found) == NAMES
+    for name, change in found.items():
+        assert change > 1e-5
+        assert change == pytest.approx(loop(model, images, name, per_channel), rel=0.01)
+
+
+def test_ranges_and_means_are_over_all_batches(model, images, monkeypatch):
+    whole = sensitivity(model, images, per_channel=True)
+    monkeypatch.setattr(module, "BATCH", 2)
+    assert sensitivity(model, images, per_channel=True) == pytest.approx(whole, rel=1e-3)
+
+
+def test_an_outlier_weight_costs_most_with_one_step_per_weight(model, images):
+    layers = model.backbone[0]
+    with torch.no_grad():
+        layers.first.weight[0], layers.first.bias[0] = 0, -1  # nothing comes through here, the answers stay
+        layers.last.weight[:, 0] = torch.tensor([50.0, 0, 0, 0]).view(4, 1, 1)
+    one, many = (sensitivity(model, images, per_channel=each) for each in (False, True))
+    assert max(one, key=one.get) == "backbone.0.last"
+    assert one["backbone.0.last"] > 1.5 * many["backbone.0.last"]
+
+
+def test_the_model_is_as_it_was_even_after_a_failure(model, images, pictures, monkeypatch):
+    parameters = dict(model.named_parameters())
+    state = copy.deepcopy(model.state_dict())
+    expected = model(pictures)
+
+    def same() -> None:
+        assert all(each is parameters[name] for name, each in model.named_parameters())
+        assert list(parameters) == [name for name, _ in model.named_parameters()]
+        torch.testing.assert_close(model.state_dict(), state, rtol=0, atol=0)
+        torch.testing.assert_close(model(pictures), expected, rtol=0, atol=0)
+        assert not any(each._forward_pre_hooks for each in model.modules())
+
+    sensitivity(model, images, per_channel=True)
+    same()
+    calls = []
+
+    def fails(batch):
+        calls.append(batch)
+        if len(calls) > 1:
+            raise RuntimeError("stop")
+        return type(model).logits(model, batch)
+
+    monkeypatch.setattr(model, "logits", fails)
+    with pytest.raises(RuntimeError, match="stop"):
+        sensitivity(model, images, per_channel=True)
+    monkeypatch.undo()
+    same()

@@ -1,0 +1,117 @@
+"""Small seeded batches for the tests of loss terms."""
+
+from dataclasses import replace
+
+import torch
+
+from mlkdc.losses import TERMS, Batch, Objective, Outputs
+from mlkdc.losses.base import LEARNED, SOURCES
+
+PATCHES = 3
+
+
+def make_batch(targets, dtype=torch.float32, dim=5, seed=0, scale=1.5):
+    """Random outputs from every source, all with gradient (the teacher's too, to see that none arrives)."""
+    generator = torch.Generator().manual_seed(seed)
+    images, labels = targets.shape
+
+    def draw(*shape):
+        values = scale * torch.randn(*shape, generator=generator, dtype=torch.float64)
+        return values.to(dtype).requires_grad_()
+
+    def whole(channels):
+        stages = tuple(draw(images, channels + i, side, side) for i, side in enumerate((8, 4, 2)))
+        return {"embeddings": draw(int(targets.sum()), dim), "pooled": draw(images, channels), "stages": stages}
+
+    def seen_before(every):
+        logits = draw(images, labels)
+        with torch.no_grad():
+            logits[::every] = torch.nan
+        return Outputs(logits)
+
+    return Batch(
+        targets,
+        student=Outputs(draw(images, labels), **whole(4), regions=draw(images, PATCHES, labels)),
+        teacher=Outputs(draw(images, labels), **whole(6)),
+        twin=Outputs(draw(images, labels), pooled=draw(images, 4)),
+        previous=Outputs(draw(images, labels)),
+        patches=Outputs(draw(images, PATCHES, labels)),
+        samples=Outputs(draw(images, PATCHES + 1, labels)),
+        last_epoch=seen_before(3),
+        last_batch=seen_before(2),
+        progress=0.6,
+    )
+
+
+def random_targets(images=6, labels=5, density=0.5, seed=0):
+    return (torch.rand(images, labels, generator=torch.Generator().manual_seed(seed)) < density).to(torch.uint8)
+
+
+def make_term(name, form="reference", batch=None, **options):
+    """A term, its trainable layers built for the batch from a fixed seed."""
+    term = TERMS.get(name)(form, **options)
+    if batch is not None:
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            term.build(batch.map(lambda _, outputs: outputs.detach().full_precision()))
+    if term.layers is not None and batch is not None and batch.student.logits.dtype == torch.float64:
+        term.layers.double()
+    return term
+
+
+def alone(name, form="reference", **options):
+    """One term by itself with weight 1, as a function of a batch."""
+
+    def value(batch):
+        term = make_term(name, form, batch, **options)
+        return Objective({name: term}, {name: 1.0})(batch)[name]
+
+    return value
+
+
+def fields(batch, sources=LEARNED):
+    """Every tensor of some sources by (source, field, number of the stage)."""
+    found = {}
+    for source, outputs in batch.outputs().items():
+        if source in sources:
+            for name, value in vars(outputs).items():
+                parts = value if isinstance(value, tuple) else () if value is None else (value,)
+                found |= {(source, name, number): part for number, part in enumerate(parts)}
+    return found
+
+
+def with_fields(batch, tensors):
+    """The batch with other tensors in those places."""
+    changes = {}
+    for source in {place[0] for place in tensors}:
+        outputs = getattr(batch, source)
+        own = {place: value for place, value in tensors.items() if place[0] == source}
+        names = {}
+        for (_, name, _), value in sorted(own.items(), key=lambda item: item[0]):
+            names.setdefault(name, []).append(value)
+        made = {name: tuple(values) if name == "stages" else values[0] for name, values in names.items()}
+        changes[source] = replace(outputs, **made)
+    return replace(batch, **changes)
+
+
+def exact(batch):
+    """The same values in float64, each a leaf of its own."""
+    return batch.map(lambda _, outputs: outputs.map(lambda value: value.detach().double().requires_grad_()))
+
+
+def needed(name):
+    """The (source, field) pairs of what carries gradient that a term may send gradient to."""
+    pairs = {tuple(need.split(".")) for need in TERMS.get(name).needs}
+    return {pair for pair in pairs if pair[0] in LEARNED} | {("student", "logits")}
+
+
+def gradients(batch, sources=SOURCES):
+    """By place; zeros where none arrived."""
+    found = fields(batch, sources).items()
+    return {place: torch.zeros_like(value) if value.grad is None else value.grad for place, value in found}
+
+
+def same_outputs(batch):
+    """The batch with the student's outputs equal to the teacher's."""
+    copy = batch.teacher.map(lambda value: value.detach().clone().requires_grad_())
+    return replace(batch, student=replace(copy, regions=batch.student.regions))

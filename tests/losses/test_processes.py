@@ -1,0 +1,102 @@
+"""A batch split over two processes gives the value and the gradient of the whole batch."""
+
+import socket
+
+import torch
+import torch.distributed as dist
+from batches import LEARNED, fields, make_batch, make_term, random_targets, with_fields
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from mlkdc.losses import TERMS, Objective
+
+PROCESSES = 2
+TARGETS = random_targets(8, 6, density=0.35, seed=2)
+# Its layers normalize over the images of their own process.
+LOCAL = {"reviewkd"}
+
+
+class Scales(nn.Module):
+    """A model of one factor for every tensor that some gradient reaches, to see what arrives at parameters."""
+
+    def __init__(self, places):
+        super().__init__()
+        self.places = sorted(places)
+        self.factors = nn.ParameterDict({"-".join(place): torch.ones((), dtype=torch.float64) for place in places})
+
+    def forward(self, batch):
+        found = {place: value for place, value in fields(batch, LEARNED).items() if place[:2] in self.places}
+        scaled = {place: self.factors["-".join(place[:2])] * value for place, value in found.items()}
+        return with_fields(batch, scaled)
+
+
+def _rows(batch, rows):
+    """The part of the batch that one process sees."""
+    before, inside = int(batch.targets[: rows.start].sum()), int(batch.targets[rows].sum())
+
+    def cut(_, outputs):
+        found = {}
+        for name, value in vars(outputs).items():
+            if name == "embeddings" and value is not None:
+                found[name] = value[before : before + inside]
+            elif value is not None:
+                found[name] = tuple(part[rows] for part in value) if isinstance(value, tuple) else value[rows]
+        return type(outputs)(**found)
+
+    outputs = {name: cut(name, value) for name, value in batch.outputs().items()}
+    return type(batch)(batch.targets[rows], **outputs, progress=batch.progress)
+
+
+def reached_by(name):
+    """The (source, field) pairs to which the term sends gradient."""
+    batch = make_batch(TARGETS, dtype=torch.float64)
+    Objective({name: make_term(name, batch=batch)}, {name: 1.0})(batch)[name].backward()
+    return {place[:2] for place, value in fields(batch, LEARNED).items() if value.grad is not None}
+
+
+def _learn(name, batch, wrap):
+    """Value and the gradient of every factor."""
+    model = Scales(reached_by(name))
+    wrapped = wrap(model)
+    value = sum(Objective({name: make_term(name, batch=batch)}, {name: 1.0})(wrapped(batch)).values())
+    value.backward()
+    return value.item(), {key: factor.grad for key, factor in model.factors.items()}
+
+
+def _process(rank, port, queue):
+    dist.init_process_group("gloo", f"tcp://127.0.0.1:{port}", world_size=PROCESSES, rank=rank)
+    torch.set_num_threads(1)
+    whole = make_batch(TARGETS, dtype=torch.float64)
+    share = len(TARGETS) // PROCESSES
+    mine = _rows(whole, slice(rank * share, (rank + 1) * share))
+    for name in TERMS.names():
+        if name not in LOCAL:
+            value, found = _learn(name, mine, DistributedDataParallel)
+            queue.put((rank, name, value, {key: gradient.item() for key, gradient in found.items()}))
+    dist.barrier()
+    dist.destroy_process_group()
+
+
+def _free_port():
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return found.getsockname()[1]
+
+
+def test_every_term_is_unchanged_by_the_split_over_processes():
+    context = torch.multiprocessing.get_context("spawn")
+    queue, port = context.SimpleQueue(), _free_port()
+    workers = [context.Process(target=_process, args=(rank, port, queue)) for rank in range(PROCESSES)]
+    for worker in workers:
+        worker.start()
+    whole = make_batch(TARGETS, dtype=torch.float64)
+    names = [name for name in TERMS.names() if name not in LOCAL]
+    for _ in range(PROCESSES * len(names)):
+        rank, name, value, found = queue.get()
+        expected, gradients = _learn(name, whole, lambda model: model)
+        assert abs(value - expected) <= 1e-5 * abs(expected) + 1e-12, (rank, name)
+        for key, gradient in gradients.items():
+            assert abs(found[key] - gradient) <= 1e-5 * abs(gradient) + 1e-12, (rank, name, key)
+    for worker in workers:
+        worker.join(timeout=60)
+        assert worker.exitcode == 0

@@ -1,0 +1,54 @@
+"""One model trained by two processes: one folder, written once, by steps of the recipe's whole batch."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from mlkdc.recipe import Recipe
+from mlkdc.train import load_run
+
+Tiny = Callable[..., Recipe]
+LAUNCH = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone"]
+COMMAND = "import sys; from mlkdc.cli import main; sys.argv[0] = 'mlkdc'; main()"
+
+
+def launched(tmp_path: Path, recipe: Recipe, command: str) -> subprocess.CompletedProcess[str]:
+    (tmp_path / "recipe.yaml").write_text(recipe.to_yaml())
+    (tmp_path / "start.py").write_text(COMMAND)
+    given = [command, "--recipe", str(tmp_path / "recipe.yaml"), "--out", str(tmp_path / "run")]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.run(
+        [*LAUNCH, str(tmp_path / "start.py"), *given], capture_output=True, text=True, env=environment, check=False
+    )
+
+
+def test_two_processes_share_each_batch_and_one_writes(tiny: Tiny, tmp_path: Path) -> None:
+    done = launched(tmp_path, tiny(), "distill")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("mobilenetv2 (l2d)") == 1
+    run = load_run(tmp_path / "run")
+    lines = [json.loads(line) for line in (run.path / "metrics.jsonl").read_text().splitlines()]
+    assert [line["epoch"] for line in lines] == [1, 2]
+    # 28 training images in whole batches of 8, however many processes.
+    assert [line["step"] for line in lines] == [3, 6]
+    assert run.results["teacher"]["metrics"]
+    assert len(list(tmp_path.glob("teacher-*"))) == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "command", "said"), [({"batch_size": 7}, "distill", "choose a multiple"), ({}, "run", "mlkdc distill")]
+)
+def test_what_cannot_be_shared_is_said(
+    change: dict[str, int], command: str, said: str, tiny: Tiny, tmp_path: Path
+) -> None:
+    recipe = tiny(distill={"method": "vanilla"}, teacher=None)
+    for name, value in change.items():
+        setattr(recipe.train, name, value)
+    done = launched(tmp_path, recipe, command)
+    assert done.returncode != 0
+    assert said in done.stderr

@@ -1,0 +1,281 @@
+"""What is computed for the terms: exactly what they ask for, and what it says it is."""
+
+import copy
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from timm.layers import DropPath
+from torch import nn
+from torchvision.transforms.v2.functional import resized_crop
+
+from mlkdc.errors import Interrupted, UsageError
+from mlkdc.losses import METHODS, TERMS, Batch, Objective, Term, make_objective
+from mlkdc.models import build_model
+from mlkdc.recipe import Distill, Model, Recipe
+from mlkdc.train import Progress, distill, load_run
+from mlkdc.train.input.patches import Patches, cut
+from mlkdc.train.learner import Learner, batch_statistics_only
+from mlkdc.train.loop import Trainer
+from mlkdc.train.runs import read_data
+from mlkdc.train.sources import LastBatch, TeacherSource
+
+Tiny = Callable[..., Recipe]
+
+
+def trainer(recipe: Recipe, folder: Path) -> Trainer:
+    """Ready to step, its teacher untrained."""
+    data, objective = read_data(recipe), make_objective(recipe.distill)
+    torch.manual_seed(0)
+    student = build_model(recipe.student, len(data.classes), recipe.data.image_size)
+    teacher = None
+    if objective.needs_teacher:
+        assert recipe.teacher
+        teacher = TeacherSource(build_model(recipe.teacher, len(data.classes), 48), 48)
+    folder.mkdir()
+    return Trainer(folder, recipe, student, data, objective, teacher, Progress())
+
+
+def one_step(made: Trainer) -> Batch:
+    """The batch that the objective was given in the first step of the first epoch."""
+    seen: list[Batch] = []
+    plain = made.objective
+
+    class Spy(Objective):
+        def __call__(self, batch: Batch) -> dict[str, torch.Tensor]:
+            seen.append(batch)
+            return super().__call__(batch)
+
+    made.objective = Spy(plain.terms, plain.weights, plain.ramp)
+    for drawn in (made.views, made.twins, made.patches):
+        if drawn:
+            drawn.set_epoch(0)
+    for source in made.sources.values():
+        source.start(0)
+    made.learner.train()
+    made._step(0, 0, *next(iter(made.loader)))
+    return seen[0]
+
+
+@pytest.mark.parametrize("name", METHODS.names())
+def test_no_pass_and_no_tensor_that_no_term_asked_for(name: str, tiny: Tiny, tmp_path: Path) -> None:
+    made = trainer(tiny(distill={"method": name}), tmp_path / "run")
+    passes: Counter[str] = Counter()
+
+    def count(what: str) -> Callable[..., None]:
+        return lambda *_: passes.update([what])
+
+    made.model.backbone.body.conv_stem.register_forward_hook(count("student"))
+    made.model.head.register_forward_hook(count("head"))
+    for source, inner in made.sources.items():
+        if isinstance(inner, TeacherSource):
+            inner.model.backbone.body.conv1.register_forward_hook(count("teacher"))
+            inner.model.head.register_forward_hook(count("teacher head"))
+        elif source == "previous":
+            inner.copy.head.register_forward_hook(count("previous"))  # type: ignore[attr-defined]
+    batch = one_step(made)
+    needs = made.objective.needs
+    given = {
+        f"{source}.{field}"
+        for source, outputs in batch.outputs().items()
+        for field, value in vars(outputs).items()
+        if value is not None
+    }
+    assert given == needs | {"student.logits"}
+    extra = "patches.logits" in needs
+    assert passes["student"] == 1 + extra
+    assert passes["head"] == 1 + extra + ("student.regions" in needs) + 4 * ("samples.logits" in needs)
+    assert passes["teacher"] == made.objective.needs_teacher
+    assert passes["teacher head"] == bool({"teacher.logits", "teacher.embeddings"} & needs)
+    assert passes["previous"] == ("previous.logits" in needs)
+
+
+def test_past_answers_and_weights_are_the_ones_of_then(tiny: Tiny, tmp_path: Path) -> None:
+    terms = {"ssd": 1, "dlb": 1, "pskd": 1, "bce": 0}
+    recipe = tiny(distill={"method": "vanilla", "terms": terms})
+    recipe.student.head.dropout = 0.0
+    recipe.data.augment.flip = False
+    made = trainer(recipe, tmp_path / "run")
+    loader = iter(made.loader)
+    made.views.set_epoch(0)
+    for source in made.sources.values():
+        source.start(0)
+    made.learner.train()
+    before = copy.deepcopy(made.model)
+    assert made.loader.total_batch_size == 4  # half of the recipe's 8: the other half is repeated
+    index, images = next(loader)
+    made._step(0, 0, index, images)
+    again, more = next(loader)
+    step, _ = made._look(again, more)
+    batch = made._batch(step, None)
+    assert step.index.tolist() == [*index.tolist(), *again.tolist()]
+    last = made.sources["last_batch"]
+    assert isinstance(last, LastBatch)
+    first = before.train()(step.pixels[:4])
+    torch.testing.assert_close(batch.get("last_batch.logits")[:4], first, rtol=1e-4, atol=1e-4)
+    assert batch.get("last_batch.logits")[4:].isnan().all()
+    # One step ago, but normalized over this step's eight images.
+    with batch_statistics_only(before):
+        torch.testing.assert_close(batch.get("previous.logits"), before(step.pixels), rtol=1e-4, atol=1e-4)
+    assert not torch.allclose(batch.get("previous.logits"), batch.student.logits, atol=1e-3)
+    assert batch.get("last_epoch.logits").isnan().all()
+    for source in made.sources.values():
+        source.learned(step, batch.student)
+        source.finish(0)
+    known = made.sources["last_epoch"].outputs(step).logits
+    torch.testing.assert_close(known, batch.student.logits.detach())
+
+
+@pytest.mark.parametrize("name", ["mskd", "ps-kd", "dlb", "ddgsd", "reviewkd"])
+def test_a_stopped_run_ends_where_an_uninterrupted_one_ends(
+    name: str, tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = tiny(distill={"method": name})
+    whole = distill(recipe, out=tmp_path / "whole")
+    after = Trainer._end_of_epoch
+
+    def stop(self: Trainer, epoch: int, *rest: Any) -> None:
+        after(self, epoch, *rest)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Trainer, "_end_of_epoch", stop)
+    with pytest.raises(Interrupted):
+        distill(recipe, out=tmp_path / "parts")
+    monkeypatch.setattr(Trainer, "_end_of_epoch", after)
+    resumed = distill(None, resume=tmp_path / "parts")
+    one, other = whole.model().state_dict(), resumed.model().state_dict()
+    assert all(torch.equal(one[key], other[key]) for key in one)
+
+
+def test_patches_have_the_papers_sizes_and_depend_on_image_and_epoch_alone() -> None:
+    patches = Patches("random", 500, seed=3)
+    patches.set_epoch(1)
+    boxes = patches.boxes(torch.arange(500))
+    assert boxes.shape == (500, 4, 4)
+    assert boxes.min() >= 0
+    assert boxes.max() <= 1
+    width, height = boxes[..., 2] - boxes[..., 0], boxes[..., 3] - boxes[..., 1]
+    area, ratio = width * height, width / height
+    for value, low, high in ((area, 0.2, 0.3), (ratio, 0.4, 5 / 3)):
+        assert low - 1e-4 <= value.min() < low + 0.02 * (high - low)
+        assert high - 0.02 * (high - low) < value.max() <= high + 1e-4
+    assert torch.equal(patches.boxes(torch.tensor([7, 3])), boxes[[7, 3]])
+    patches.set_epoch(2)
+    assert not torch.equal(patches.boxes(torch.arange(500)), boxes)
+    quarters = Patches("corners", 2, seed=0)
+    quarters.set_epoch(0)
+    halves = quarters.boxes(torch.tensor([1]))[0]
+    assert {tuple(row) for row in halves.tolist()} == {(x, y, x + 0.5, y + 0.5) for x in (0.0, 0.5) for y in (0.0, 0.5)}
+
+
+def test_a_cut_is_the_crop_that_torchvision_makes() -> None:
+    images = torch.rand(2, 3, 40, 40, generator=torch.Generator().manual_seed(0))
+    box = torch.tensor([0.25, 0.1, 0.75, 0.6])
+    parts = cut(images, box.expand(2, 1, 4), 24, 24)
+    expected = resized_crop(images, top=4, left=10, height=20, width=20, size=[24, 24], antialias=False)
+    # torchvision repeats the crop's own border, a region of interest sees what lies beyond it.
+    torch.testing.assert_close(parts[..., 1:-1, 1:-1], expected[..., 1:-1, 1:-1], rtol=0, atol=1e-5)
+
+
+def test_extra_passes_leave_no_trace_in_the_model(tiny: Tiny) -> None:
+    model = build_model(tiny().student, 3, 32).train()
+    before = copy.deepcopy({name: value for name, value in model.state_dict().items() if "running" in name})
+    with batch_statistics_only(model):
+        one, other = (model(torch.full((4, 3, 32, 32), 100.0)) for _ in range(2))
+    assert torch.equal(one, other)
+    after = model.state_dict()
+    assert before
+    assert all(torch.equal(after[name], value) for name, value in before.items())
+    assert all(module.momentum == 0.1 for module in model.modules() if isinstance(module, nn.BatchNorm2d))
+    assert any(module.training for module in model.modules() if isinstance(module, nn.Dropout))
+
+
+def test_a_terms_own_layers_are_trained_and_thrown_away(
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Layered(Term):
+        """Pooled features through a layer of its own."""
+
+        needs = frozenset({"student.pooled"})
+
+        def build(self, example: Batch) -> None:
+            self.layers = nn.Linear(example.get("student.pooled").shape[1], 2)
+
+        def __call__(self, batch: Batch) -> torch.Tensor:
+            assert self.layers is not None
+            return self.layers(batch.student.pooled).square().mean()
+
+    monkeypatch.setitem(TERMS._items, "layered", Layered)
+    recipe = tiny(distill={"method": "vanilla", "terms": {"layered": 1}})
+    made = trainer(recipe, tmp_path / "run")
+    learner = made.accelerator.unwrap_model(made.learner)
+    assert isinstance(learner, Learner)
+    before = [parameter.detach().clone() for parameter in learner.layers.parameters()]
+    one_step(made)
+    assert any(not torch.equal(old, new) for old, new in zip(before, learner.layers.parameters(), strict=True))
+    assert not any("layered" in name for name in made.model.state_dict())
+
+
+@pytest.mark.parametrize("first", METHODS.names())
+def test_methods_add_up_in_one_recipe(first: str, tiny: Tiny, tmp_path: Path) -> None:
+    terms = {
+        "cd": 1,
+        "id": 1,
+        "bd2": 1,
+        "rsd": 1,
+        "ssd": 1,
+        "lsd": 1,
+        "pskd": 1,
+        "dlb": 1,
+        "twin_kl": 1,
+        "ud": 1,
+        "pkt": 1,
+    }
+    made = trainer(tiny(distill={"method": first, "terms": terms}), tmp_path / "run")
+    for drawn in (made.views, made.twins, made.patches):
+        assert drawn
+        drawn.set_epoch(0)
+    for source in made.sources.values():
+        source.start(0)
+    made.learner.train()
+    loader = iter(made.loader)
+    for number in range(2):
+        values = made._step(0, number, *next(loader))
+    assert set(terms) <= set(values)
+
+
+def test_a_run_that_repeats_images_neither_reads_nor_leaves_a_cache_of_its_teacher(tiny: Tiny, tmp_path: Path) -> None:
+    cache = tmp_path / "cache" / "teachers"
+    distill(tiny(distill={"method": "dlb", "terms": {"mld": 10}}), out=tmp_path / "dlb")
+    assert not list(cache.rglob("*.safetensors"))
+    distill(tiny(distill={"method": "mld"}), out=tmp_path / "mld")
+    assert list(cache.rglob("*.safetensors"))
+    distill(tiny(distill={"method": "dlb", "terms": {"mld": 10}}), out=tmp_path / "again")
+    one, other = (load_run(tmp_path / name).model().state_dict() for name in ("dlb", "again"))
+    assert all(torch.equal(one[key], other[key]) for key in one)
+
+
+def test_halves_of_an_odd_batch_are_refused(tiny: Tiny, tmp_path: Path) -> None:
+    recipe = tiny(distill={"method": "dlb"})
+    recipe.train.batch_size = 7
+    with pytest.raises(UsageError, match=r"train\.batch_size 7 .* 2 equal parts"):
+        trainer(recipe, tmp_path / "run")
+
+
+def test_extra_passes_switch_off_everything_random() -> None:
+    model = build_model(Model(model="swin_t", weights="none"), 3, 64).train()
+    assert any(isinstance(module, DropPath) and module.drop_prob for module in model.modules())
+    image = torch.rand(2, 3, 64, 64) * 255
+    with batch_statistics_only(model), torch.no_grad():
+        torch.testing.assert_close(model(image), model(image), rtol=0, atol=0)
+
+
+def test_dropout_samples_need_dropout(tiny: Tiny, tmp_path: Path) -> None:
+    recipe = tiny(distill=Distill(method="ud").model_dump())
+    recipe.student.head.dropout = 0.0
+    with pytest.raises(UsageError, match=r"student\.head\.dropout"):
+        distill(recipe, out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()

@@ -1,0 +1,89 @@
+"""Views: what is drawn depends on seed, epoch and image alone; each change does what it says."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from mlkdc.recipe import Augment
+from mlkdc.train.input.store import EpochOrder
+from mlkdc.train.input.views import Views, resize
+
+ALL = Augment(flip=True, crop=0.4, cutout=0.3, brightness=0.3, randaugment=True)
+PLAIN = Augment(flip=False)
+
+
+def images(count: int = 6, size: int = 24) -> torch.Tensor:
+    return torch.randint(0, 256, (count, 3, size, size), generator=torch.Generator().manual_seed(1), dtype=torch.uint8)
+
+
+def drawn(augment: Augment, index: list[int], epoch: int = 0, seed: int = 0, size: int = 24) -> torch.Tensor:
+    views = Views(augment, size, 6, seed)
+    views.set_epoch(epoch)
+    return views(torch.tensor(index), images(size=24)[index])
+
+
+def test_a_view_does_not_depend_on_its_batch() -> None:
+    whole = drawn(ALL, [0, 1, 2, 3, 4, 5])
+    assert torch.allclose(whole[[4, 1]], drawn(ALL, [4, 1]), atol=1e-3)
+    assert torch.equal(whole, drawn(ALL, [0, 1, 2, 3, 4, 5]))
+    assert not torch.equal(whole, drawn(ALL, [0, 1, 2, 3, 4, 5], epoch=1))
+    assert not torch.equal(whole, drawn(ALL, [0, 1, 2, 3, 4, 5], seed=1))
+
+
+def test_without_changes_a_view_is_the_picture() -> None:
+    assert torch.equal(drawn(PLAIN, [0, 1]), images()[:2].float())
+
+
+def test_half_of_the_pictures_are_mirrored() -> None:
+    views = Views(Augment(flip=True), 4, 1000, 0)
+    views.set_epoch(0)
+    one = torch.arange(48, dtype=torch.uint8).view(1, 3, 4, 4).expand(1000, -1, -1, -1)
+    result = views(torch.arange(1000), one)
+    mirrored = (result == one.flip(-1)).flatten(1).all(1)
+    assert (mirrored | (result == one).flatten(1).all(1)).all()
+    assert 430 < mirrored.sum() < 570
+
+
+def test_cutout_fills_one_square_of_the_given_size_with_one_color() -> None:
+    views = Views(Augment(flip=False, cutout=0.5), 40, 200, 0)
+    views.set_epoch(0)
+    result = views(torch.arange(200), torch.zeros(200, 3, 40, 40, dtype=torch.uint8))
+    changed = (result != 0).any(1)
+    assert changed.flatten(1).sum(1).max() == 20 * 20
+    for picture, where in zip(result, changed, strict=True):
+        assert len(picture[:, where].unique(dim=1).T) == 1
+
+
+def test_a_crop_keeps_within_the_picture_and_its_area() -> None:
+    """A picture whose red is x and green is y, so that a crop's extent can be read from its colors."""
+    ramp = torch.linspace(0, 255, 64)
+    picture = torch.stack([ramp.expand(64, 64), ramp[:, None].expand(64, 64), torch.zeros(64, 64)]).byte()
+    views = Views(Augment(flip=False, crop=0.3), 64, 100, 0)
+    views.set_epoch(0)
+    result = views(torch.arange(100), picture.expand(100, -1, -1, -1))
+    wide = (result[:, 0].amax((1, 2)) - result[:, 0].amin((1, 2))) / 255
+    high = (result[:, 1].amax((1, 2)) - result[:, 1].amin((1, 2))) / 255
+    area = wide * high
+    assert area.min() > 0.25
+    assert area.max() > 0.9
+    assert 0.55 < area.mean() < 0.75
+
+
+def test_resize_is_pillows() -> None:
+    picture = images(1, 50)
+    ours = resize(picture.float(), 20)[0].permute(1, 2, 0).numpy()
+    pillow = Image.fromarray(picture[0].permute(1, 2, 0).numpy()).resize((20, 20), Image.Resampling.BILINEAR)
+    assert np.abs(ours - np.asarray(pillow)).max() < 1.01
+
+
+@pytest.mark.parametrize("epoch", [0, 5])
+def test_order_is_a_permutation_that_epoch_and_seed_fix(epoch: int) -> None:
+    order = EpochOrder(50, seed=3)
+    order.epoch = epoch
+    assert sorted(order) == list(range(50))
+    assert list(order) == list(order)
+    order.epoch = epoch + 1
+    other = list(order)
+    order.epoch = epoch
+    assert other != list(order)
