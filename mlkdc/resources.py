@@ -58,8 +58,12 @@ def write_atomic(path: Path, write: Callable[[Path], Any]) -> None:
 
 def write_json(path: Path, value: Any) -> None:
     """Write ``value`` as indented JSON, atomically. NaN is refused: a missing figure is ``null``."""
-    text = json.dumps(value, indent=2, allow_nan=False) + "\n"
-    write_atomic(path, lambda temporary: temporary.write_text(text))
+    write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write UTF-8 text atomically. Raises as :func:`write_atomic`."""
+    write_atomic(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
 def digest(value: Any, length: int = 12) -> str:
@@ -70,5 +74,8 @@ def digest(value: Any, length: int = 12) -> str:
 
 def file_sha256(path: Path) -> str:
     """The file's SHA-256 as hex."""
+    hashed = hashlib.sha256()
     with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+        while block := stream.read(1 << 20):
+            hashed.update(block)
+    return hashed.hexdigest()

@@ -13,5 +13,5 @@ __all__ = ["choices", "export_run", "export_several"]
 def __getattr__(name: str) -> Any:
     # On first use: listing targets (mlkdc.runtime.targets) must not wait for torch and timm.
     if name in __all__:
-        return getattr(import_module(f"{__name__}.{'artifact' if name == 'export_run' else 'several'}"), name)
+        return getattr(import_module(f"{__name__}.{'builder' if name == 'export_run' else 'several'}"), name)
     raise AttributeError(name)

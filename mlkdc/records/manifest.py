@@ -1,115 +1,213 @@
 """manifest.json: all that must be known to use an artifact folder, and proof that its files are whole."""
 
-import json
-from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal
+from typing import ClassVar, Literal, Self
+
+from pydantic import model_validator
 
 from mlkdc.errors import UsageError
-from mlkdc.resources import file_sha256, write_json
+from mlkdc.records.base import FileRecord, Record, read_mapping
+from mlkdc.records.parity import Parity, QuantizationReport
+from mlkdc.records.results import ModelSize
+from mlkdc.resources import file_sha256
 
-FORMAT = 1
-NAME = "manifest.json"
-_KEYS = {"input": {"name", "shape", "layout", "dtype"}, "output": {"name", "shape", "dtype"}}
+Dtype = Literal["float32", "uint8"]
+TensorLayout = Literal["NCHW", "NHWC"]
+Status = Literal["ok", "failed", "unverified"]
 
 
-@dataclass
-class Manifest:
-    """The contents of manifest.json, key by key.
+class Preprocess(Record):
+    """How an image file becomes a model's input: RGB, stretched to a square, then normalized.
+
+    ``mean`` and ``std`` are in units of 0..1 pixels. Models take 0..255 RGB and normalize inside, so that nothing
+    outside them needs these two; they are recorded so that a reader can see them.
+    """
+
+    size: int
+    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
+    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    resize: str = "bilinear, antialiased, aspect ratio not kept"
+    color: str = "RGB"
+    range: str = "0..255"
+
+
+class ModelFile(Record):
+    """One file of an artifact, as it was written."""
+
+    sha256: str
+    size_bytes: int
+
+
+class InputSpec(Record):
+    """What an artifact takes: RGB in 0..255. A batch of any size is recorded as 1."""
+
+    name: str
+    shape: tuple[int, int, int, int]
+    layout: TensorLayout
+    dtype: Dtype
+
+
+class OutputSpec(Record):
+    """What an artifact gives: probabilities ``[batch, classes]``."""
+
+    name: str
+    shape: tuple[int, int]
+    dtype: Literal["float32"] = "float32"
+
+
+class MergeReport(Record):
+    """What re-parameterization merged.
+
+    Args:
+        branches: parallel branches that were added into the kernel of the one they run in parallel with.
+        conv_bn: BatchNorms folded into the convolution before them, those in branches included.
+        normalization: whether the input's scale went into the first convolution; else it stays an operation.
+        head: whether the head had constant queries, and what depends on them alone was computed once.
+        before, after: parameters and multiply-adds.
+        max_logit_difference: the largest, on noise and on images with saturated borders.
+    """
+
+    branches: int
+    conv_bn: int
+    normalization: bool
+    head: bool
+    before: ModelSize
+    after: ModelSize
+    max_logit_difference: float
+
+
+class Engine(Record):
+    """What a TensorRT engine was built with and for.
+
+    Args:
+        library: package that built it, ``tensorrt`` or ``tensorrt_rtx``.
+        version: of that library; no other version can read it.
+        compute_capability: of the GPUs it runs on; ``8.0+`` is that and any later one.
+        gpu: name of the GPU it was built on, if there was one.
+        batch: smallest, typical and largest.
+    """
+
+    library: str
+    version: str
+    compute_capability: str
+    gpu: str | None
+    batch: tuple[int, int, int]
+
+
+class RuntimeDetails(Record):
+    """What else must be known to run an artifact; None where it does not apply.
+
+    Args:
+        needs: hardware and software, in words.
+        reduce_range: whether int8 weights keep to half of their range. With the whole of it, x86 needs VNNI.
+        engine: of a TensorRT artifact.
+        ncnn_options: fields of ``ncnn::Option`` to set before the net is loaded.
+        outside_xnnpack: operators that ExecuTorch runs with kernels of its own.
+        unverified_by_authors: what mlkdc's authors could not run.
+        proxy: whether the runtime stands in for another one, and must run the graph as it is written.
+    """
+
+    needs: str | None = None
+    reduce_range: bool | None = None
+    engine: Engine | None = None
+    ncnn_options: dict[str, bool] | None = None
+    outside_xnnpack: tuple[str, ...] | None = None
+    unverified_by_authors: str | None = None
+    proxy: bool = False
+
+
+class Manifest(FileRecord):
+    """The contents of manifest.json.
 
     Args:
         name: the run's name.
         target: what it was exported to (``onnx``).
         runtime: which registered runtime loads it (``onnxruntime``).
         precision: ``fp32``, ``fp16``, ``int8``.
-        files: sha256 and bytes of each model file, by name relative to the folder.
+        files: by name relative to the folder, with / between folders.
         classes: label names, in output order.
         thresholds: one per class; a label is given when its probability is at least this.
-        preprocess: size, mean, std, resize, color, range: how a picture becomes the input.
-        input: name, shape (static batch written as 1), layout (``NCHW`` or ``NHWC``) and dtype (``float32`` or
-            ``uint8``, both 0..255).
-        output: name, shape, dtype.
+        preprocess: how an image becomes the input.
         dynamic_batch: whether more than one image may be given at once.
-        merge: what re-parameterization merged, and its largest output difference.
-        parity: the comparison with the torch model: answers, decisions, mAP and the worst class.
-        details: what else this target needs (a GPU's compute capability, the version that built an engine).
-        quantization: for int8: calibration images, and each step that was tried with its figures.
+        recipe_hash: of the training it came from.
+        versions: of Python and packages, at export.
+        created: when, in ISO 8601.
+        quantization: for int8, how it came about.
         status: ``ok``; ``failed``: kept for inspection and refused for use; ``unverified``: its runtime cannot run
             where it was exported, ``parity`` says what was compared instead.
     """
+
+    FILE: ClassVar[str] = "manifest.json"
+    FORMAT: ClassVar[int] = 2
+    REMEDY: ClassVar[str] = "export the run again"
 
     name: str
     target: str
     runtime: str
     precision: str
-    files: dict[str, dict[str, Any]]
-    classes: list[str]
-    thresholds: list[float]
-    preprocess: dict[str, Any]
-    input: dict[str, Any]
-    output: dict[str, Any]
+    files: dict[str, ModelFile]
+    classes: tuple[str, ...]
+    thresholds: tuple[float, ...]
+    preprocess: Preprocess
+    input: InputSpec
+    output: OutputSpec
     dynamic_batch: bool
     recipe_hash: str
     versions: dict[str, str]
     created: str
-    merge: dict[str, Any]
-    parity: dict[str, Any]
-    details: dict[str, Any]
-    quantization: dict[str, Any] | None
-    status: Literal["ok", "failed", "unverified"] = "failed"
-    format: int = FORMAT
+    merge: MergeReport
+    details: RuntimeDetails
+    parity: Parity
+    quantization: QuantizationReport | None = None
+    status: Status = "failed"
 
-    def save(self, folder: Path) -> None:
-        """Write manifest.json into ``folder``, atomically."""
-        write_json(folder / NAME, {"format": self.format, **asdict(self)})
-
-    @classmethod
-    def load(cls, folder: Path) -> "Manifest":
-        """Read ``folder``/manifest.json; the model files are not looked at (:meth:`verify` does).
-
-        Raises:
-            UsageError: no manifest there, not JSON, another format version, keys missing or unknown, or
-                thresholds and outputs that do not match the classes.
-        """
-        path = folder / NAME
-        values = _read(path)
-        known = {field.name: field for field in fields(cls)}
-        missing = [name for name, field in known.items() if name not in values and field.default is MISSING]
-        unknown = sorted(set(values) - set(known))
-        if missing or unknown:
-            faults = [f"lacks {', '.join(missing)}"] * bool(missing)
-            faults += [f"has unknown {', '.join(unknown)}"] * bool(unknown)
-            raise UsageError(f"{path} {' and '.join(faults)}; export the run again")
-        manifest = cls(**values)
-        manifest._check(path)
-        return manifest
-
-    def _check(self, path: Path) -> None:
-        records = {"input": self.input, "output": self.output, **self.files}
-        for name, record in records.items():
-            keys = _KEYS.get(name, {"sha256", "bytes"})
-            if not isinstance(record, dict) or not keys <= set(record):
-                raise UsageError(f"{path}: {name!r} lacks one of {', '.join(sorted(keys))}; export the run again")
-        counts = len(self.classes), len(self.thresholds), self.output["shape"][-1]
+    @model_validator(mode="after")
+    def _one_of_each_per_class(self) -> Self:
+        counts = len(self.classes), len(self.thresholds), self.output.shape[-1]
         if len(set(counts)) != 1:
-            raise UsageError(
-                f"{path} has {counts[0]} classes, {counts[1]} thresholds and {counts[2]} outputs; "
-                "expected equal numbers; export the run again"
+            raise ValueError(
+                f"expected as many classes as thresholds and outputs, got {counts[0]} classes, {counts[1]} thresholds "
+                f"and {counts[2]} outputs"
             )
-        if self.input["dtype"] not in ("float32", "uint8"):
-            raise UsageError(f"{path}: expected input dtype float32 or uint8, got {self.input['dtype']!r}")
-        if self.input["layout"] not in ("NCHW", "NHWC"):
-            raise UsageError(f"{path}: expected input layout NCHW or NHWC, got {self.input['layout']!r}")
+        return self
 
     @property
     def size_bytes(self) -> int:
-        """Bytes of all model files together, as recorded."""
-        return sum(int(record["bytes"]) for record in self.files.values())
+        """Of all model files together, as recorded."""
+        return sum(file.size_bytes for file in self.files.values())
 
     @property
     def image_size(self) -> int:
         """Input width and height in pixels."""
-        return int(self.input["shape"][2])
+        return self.input.shape[2]
+
+    @property
+    def key(self) -> str:
+        """Target and precision, as its folder is called: ``openvino-int8``."""
+        return f"{self.target}-{self.precision}"
+
+    @classmethod
+    def load_from(cls, path: Path) -> Self:
+        """Read the file under another name. Raises as :meth:`load`."""
+        if not path.is_file():
+            raise UsageError(
+                f"{path.parent} is not an artifact: it has no {path.name}; "
+                "expected a folder that `mlkdc export` wrote, such as RUN/export/onnx-fp32"
+            )
+        return super().load_from(path)
+
+    def compared(self, parity: Parity, status: Status) -> Self:
+        """The same after a comparison with the torch model."""
+        return self.model_copy(update={"parity": parity, "status": status})
+
+    def quantized(self, report: QuantizationReport) -> Self:
+        """The same with how its int8 model came about."""
+        return self.model_copy(update={"quantization": report})
+
+    def for_proxy(self, runtime: str) -> Self:
+        """The same, to be run by another runtime, which must keep to the graph as it is written."""
+        details = self.details.model_copy(update={"proxy": True})
+        return self.model_copy(update={"runtime": runtime, "details": details})
 
     def only_file(self, folder: Path, ending: str) -> Path:
         """The one model file with that ending.
@@ -128,53 +226,42 @@ class Manifest:
         Raises:
             UsageError: a file is missing, shorter or longer than recorded, or has another SHA-256; names it.
         """
-        for name, record in self.files.items():
+        for name, file in self.files.items():
             relative = PurePosixPath(name)
             if relative.is_absolute() or ".." in relative.parts:
-                raise UsageError(f"{folder / NAME} names a file outside its folder: {name}")
-            path = folder / relative
-            if not path.is_file():
-                raise UsageError(f"{path} is missing; copy the whole artifact folder, or export the run again")
-            size = path.stat().st_size
-            if size != record["bytes"]:
-                raise UsageError(
-                    f"{path} has {size} bytes, expected {record['bytes']}: cut short or replaced; "
-                    "copy it again, or export the run again"
-                )
-            if file_sha256(path) != record["sha256"]:
-                raise UsageError(
-                    f"{path} was changed since its export (SHA-256 differs from {NAME}); "
-                    "copy it again, or export the run again"
-                )
+                raise UsageError(f"{folder / self.FILE} names a file outside its folder: {name}")
+            _verify(folder / relative, file)
 
 
-def describe_files(folder: Path, names: list[str]) -> dict[str, dict[str, Any]]:
+def _verify(path: Path, recorded: ModelFile) -> None:
+    if not path.is_file():
+        raise UsageError(f"{path} is missing; copy the whole artifact folder, or export the run again")
+    size = path.stat().st_size
+    if size != recorded.size_bytes:
+        raise UsageError(
+            f"{path} has {size} bytes, expected {recorded.size_bytes}: truncated or replaced; "
+            "copy it again, or export the run again"
+        )
+    if file_sha256(path) != recorded.sha256:
+        raise UsageError(
+            f"{path} was changed since its export (its SHA-256 differs from {Manifest.FILE}); "
+            "copy it again, or export the run again"
+        )
+
+
+def describe_files(folder: Path, names: list[str]) -> dict[str, ModelFile]:
     """The ``files`` entry of a manifest for the named files of ``folder``."""
-    return {name: {"sha256": file_sha256(folder / name), "bytes": (folder / name).stat().st_size} for name in names}
+    described = {}
+    for name in names:
+        path = folder / name
+        described[name] = ModelFile(sha256=file_sha256(path), size_bytes=path.stat().st_size)
+    return described
 
 
 def is_artifact(folder: Path) -> bool:
     """Whether a folder holds a manifest of ours, of whatever version; other tools name files manifest.json too."""
     try:
-        values = json.loads((folder / NAME).read_text())
-    except (OSError, ValueError):
+        values = read_mapping(folder / Manifest.FILE, "")
+    except (OSError, UsageError):
         return False
-    return isinstance(values, dict) and {"format", "runtime", "files", "classes"} <= set(values)
-
-
-def _read(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        raise UsageError(
-            f"{path.parent} is not an artifact: it has no {NAME}; "
-            "expected a folder that `mlkdc export` wrote, such as RUN/export/onnx-fp32"
-        )
-    try:
-        values = json.loads(path.read_text())
-    except ValueError as error:
-        raise UsageError(f"{path} is not JSON ({error}); export the run again") from None
-    found = values.get("format") if isinstance(values, dict) else None
-    if found != FORMAT:
-        raise UsageError(
-            f"{path} has format {found!r}, this version of mlkdc reads {FORMAT}; export the run again with it"
-        )
-    return values
+    return {"format", "runtime", "files", "classes"} <= set(values)

@@ -1,0 +1,57 @@
+"""How figures are written for people. What is not known, or does not apply, is a dash."""
+
+DASH = "–"
+
+
+def number(value: float | None, digits: int = 2) -> str:
+    """A figure with fixed decimals and a comma between thousands; never a negative zero."""
+    if value is None:
+        return DASH
+    return f"{_no_negative_zero(value, digits):,.{digits}f}"
+
+
+def signed(value: float | None, digits: int = 2) -> str:
+    """A difference with its sign; zero has none."""
+    if value is None:
+        return DASH
+    rounded = _no_negative_zero(value, digits)
+    return f"{rounded:+.{digits}f}" if rounded else f"{rounded:.{digits}f}"
+
+
+def scientific(value: float | None) -> str:
+    """A numerical difference: two significant digits."""
+    return DASH if value is None else f"{value:.1e}"
+
+
+def scaled(value: float | None) -> str:
+    """A large count with four digits and k, M or G; a small one as it is."""
+    if value is None:
+        return DASH
+    for unit, name in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if value >= unit:
+            return f"{value / unit:#.4g}".rstrip(".") + f" {name}"
+    return f"{value:,.0f}"
+
+
+def megabytes(size_bytes: float | None, digits: int = 2) -> str:
+    """Bytes as megabytes of a million."""
+    return DASH if size_bytes is None else number(size_bytes / 1e6, digits)
+
+
+def ratio(value: float | None) -> str:
+    """How many times."""
+    return DASH if value is None else f"{value:.2f}x"
+
+
+def threads(count: int) -> str:
+    """A number of threads in words."""
+    return "1 thread" if count == 1 else f"{count} threads"
+
+
+def counted(count: int, noun: str) -> str:
+    """``1 image``, ``2 images``."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+def _no_negative_zero(value: float, digits: int) -> float:
+    return round(value, digits) + 0.0

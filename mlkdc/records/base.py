@@ -1,0 +1,103 @@
+"""What all records share: frozen, checked, and read from a file that says which format it has."""
+
+import json
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from mlkdc.errors import UsageError
+from mlkdc.resources import write_json
+
+SHOWN_FAULTS = 3
+
+
+class Record(BaseModel):
+    """A typed part of a file: it cannot be changed, and unknown or missing keys are faults."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class FileRecord(Record):
+    """The content of one JSON file; ``FILE`` is its name in the folder, ``FORMAT`` what this version writes."""
+
+    FILE: ClassVar[str]
+    FORMAT: ClassVar[int]
+    REMEDY: ClassVar[str]
+    """What a user does about a file that cannot be read."""
+
+    def save(self, folder: Path) -> Path:
+        """Write the file into ``folder``, whole or not at all, and return its path.
+
+        Raises:
+            MlkdcError: the disk is full or not writable.
+        """
+        path = folder / self.FILE
+        self.save_as(path)
+        return path
+
+    def save_as(self, path: Path) -> None:
+        """Write the file under another name. Raises as :meth:`save`."""
+        write_json(path, {"format": self.FORMAT, **self.model_dump(mode="json")})
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Read the file of that folder.
+
+        Raises:
+            UsageError: missing, not JSON, of a format this version cannot read, or with wrong keys or values; says
+                which and what to do.
+        """
+        return cls.load_from(folder / cls.FILE)
+
+    @classmethod
+    def load_from(cls, path: Path) -> Self:
+        """Read the file under another name. Raises as :meth:`load`."""
+        values = read_mapping(path, cls.REMEDY)
+        found = values.pop("format", None)
+        if found != cls.FORMAT:
+            upgraded = cls.upgraded(found, values)
+            if upgraded is None:
+                raise UsageError(
+                    f"{path} has format {found!r}, this version of mlkdc reads format {cls.FORMAT}; {cls.REMEDY}"
+                )
+            values = upgraded
+        try:
+            return cls(**values)
+        except ValidationError as error:
+            raise UsageError(f"{path}: {faults(error)}; {cls.REMEDY}") from None
+
+    @classmethod
+    def upgraded(cls, found: object, values: dict[str, Any]) -> dict[str, Any] | None:
+        """The values of an older format under today's keys; None where that format is not read any more."""
+        return None
+
+
+def read_mapping(path: Path, remedy: str) -> dict[str, Any]:
+    """A JSON object from a file; NaN and infinity, which are not JSON, are read as null.
+
+    Raises:
+        UsageError: missing, not UTF-8, not JSON, or not an object.
+    """
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"), parse_constant=lambda _: None)
+    except FileNotFoundError:
+        raise UsageError(f"{path} is missing; {remedy}") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} is not JSON ({error}); {remedy}") from None
+    if not isinstance(values, dict):
+        raise UsageError(f"{path}: expected a JSON object, got {type(values).__name__}; {remedy}")
+    return values
+
+
+def faults(error: ValidationError) -> str:
+    """The first few faults of a record in one clause, each with its dotted key."""
+    clauses = []
+    for item in error.errors()[:SHOWN_FAULTS]:
+        key = ".".join(str(part) for part in item["loc"]) or "the record"
+        message = item["msg"].removeprefix("Value error, ")
+        clauses.append(f"{key}: {message[:1].lower()}{message[1:]}")
+    more = error.error_count() - len(clauses)
+    if more > 0:
+        clauses.append(f"and {more} more")
+    return "; ".join(clauses)

@@ -1,0 +1,23 @@
+"""The machine on which something was trained, exported or timed."""
+
+from mlkdc.records.base import Record
+
+
+class Machine(Record):
+    """One computer, as its system describes it.
+
+    Args:
+        cpu: model name of the processor.
+        cores: that the process may use.
+        vnni: whether an x86 processor has int8 dot products; None for other processors and where it is not known.
+        memory_gib: of main memory; None where it is not known.
+        system: name, release and architecture of the operating system.
+        device: what the model ran on (``cpu``, ``cuda``).
+    """
+
+    cpu: str
+    cores: int
+    vnni: bool | None = None
+    memory_gib: float | None = None
+    system: str
+    device: str = "cpu"

@@ -1,0 +1,230 @@
+"""results.json and metrics.jsonl: what a trained model is worth, and how it got there."""
+
+import json
+from pathlib import Path
+from typing import Any, ClassVar
+
+from pydantic import ValidationError
+
+from mlkdc.errors import UsageError
+from mlkdc.records.base import FileRecord, Record, faults
+from mlkdc.records.machine import Machine
+
+METRICS_FILE = "metrics.jsonl"
+
+
+class ClassScore(Record):
+    """One class on the scored split.
+
+    Args:
+        ap_percent: average precision; None for a class without a positive image.
+        positives: images that have the label.
+        threshold: a label is given when its probability is at least this.
+    """
+
+    name: str
+    ap_percent: float | None
+    positives: int
+    threshold: float
+
+
+class Scores(Record):
+    """Accuracy on one split.
+
+    Args:
+        scored_on: the split.
+        thresholds_from: what the thresholds were tuned on: a split, or the manifest they come from.
+        thresholds: one per class, in the order of the outputs.
+        metrics: in percent by name: mAP, OF1, CF1, ... (:func:`mlkdc.metrics.evaluate`).
+        classes_without_positive: how many classes every mean over classes leaves out.
+        per_class: in the order of the outputs.
+    """
+
+    scored_on: str
+    thresholds_from: str
+    thresholds: tuple[float, ...]
+    metrics: dict[str, float]
+    classes_without_positive: int
+    per_class: tuple[ClassScore, ...]
+
+    @property
+    def map_percent(self) -> float:
+        """Mean average precision over the classes that have a positive image."""
+        return self.metrics["mAP"]
+
+
+class ModelSize(Record):
+    """Parameters and multiply-adds (of one image), whole and by part."""
+
+    params: int
+    params_backbone: int
+    params_head: int
+    macs: int
+    macs_backbone: int
+    macs_head: int
+
+
+class ModelFacts(ModelSize):
+    """A student: the names its recipe gives it, and its size.
+
+    Args:
+        model: name of the backbone.
+        width: channel multiplier.
+        head: kind of head.
+        image_size: input width and height in pixels.
+    """
+
+    model: str
+    width: float = 1.0
+    head: str
+    image_size: int
+
+
+class TeacherFacts(Record):
+    """Whom a student was taught by.
+
+    Args:
+        model: name of the backbone.
+        image_size: input width and height in pixels.
+        run: its run folder, or its weights file.
+        params, macs, metrics: of the teacher's own run; None for a weights file.
+    """
+
+    model: str
+    image_size: int
+    run: str
+    params: int | None = None
+    macs: int | None = None
+    metrics: dict[str, float] | None = None
+
+
+class DataFacts(Record):
+    """What a model was trained and scored on.
+
+    Args:
+        images: number of images by split.
+        classes: number of labels.
+        split_from: ``official``, or a sentence saying how the split was made.
+        skipped: paths of unreadable images that were left out on request.
+    """
+
+    name: str
+    path: str
+    layout: str
+    images: dict[str, int]
+    classes: int
+    split_from: str
+    skipped: tuple[str, ...] = ()
+
+
+class Results(Scores, FileRecord):
+    """results.json: a finished training.
+
+    Args:
+        name: of the recipe.
+        method: the distillation method.
+        recipe_hash: digest of the resolved recipe.
+        command: that began the training.
+        started: when, in ISO 8601.
+        training_seconds: spent in the epochs, stopped and resumed parts together.
+        versions: of Python and packages.
+        teacher: None where the method has none.
+    """
+
+    FILE: ClassVar[str] = "results.json"
+    FORMAT: ClassVar[int] = 2
+    REMEDY: ClassVar[str] = "delete it and write it again with `mlkdc distill --resume` on its run folder"
+
+    name: str
+    method: str
+    recipe_hash: str
+    command: str
+    seed: int
+    started: str
+    training_seconds: float
+    versions: dict[str, str]
+    machine: Machine
+    data: DataFacts
+    teacher: TeacherFacts | None
+    model: ModelFacts
+
+    @classmethod
+    def upgraded(cls, found: object, values: dict[str, Any]) -> dict[str, Any] | None:
+        """Format 1 had ``seconds`` and ``AP`` without units."""
+        if found != 1:
+            return None
+        classes = values.get("per_class")
+        if "seconds" in values:
+            values["training_seconds"] = values.pop("seconds")
+        if isinstance(classes, list):
+            values["per_class"] = [_renamed(item, "AP", "ap_percent") for item in classes]
+        return values
+
+
+class Epoch(Record):
+    """A line of metrics.jsonl.
+
+    Args:
+        epoch: from 1.
+        step: optimizer steps so far.
+        lr: learning rate at its end.
+        loss: mean over the epoch's steps of the weighted sum of terms.
+        terms: mean weighted value by term.
+        images_per_second: while training.
+        seconds: that it took, without validation.
+        val_map_percent: on the validation split; None where there is none.
+    """
+
+    FORMAT: ClassVar[int] = 2
+
+    epoch: int
+    step: int
+    lr: float
+    loss: float
+    terms: dict[str, float]
+    images_per_second: float
+    seconds: float
+    val_map_percent: float | None = None
+
+    def line(self) -> str:
+        """The line, with its end."""
+        return json.dumps({"format": self.FORMAT, **self.model_dump(mode="json")}) + "\n"
+
+
+def read_epochs(run: Path) -> list[Epoch]:
+    """One entry per epoch, in order. A killed run can leave a broken last line; a resumed one, an epoch twice.
+
+    Raises:
+        UsageError: a line in the middle is not JSON, or lacks keys; names the line.
+    """
+    path = run / METRICS_FILE
+    if not path.is_file():
+        return []
+    lines = path.read_text(encoding="utf-8").splitlines()
+    epochs: dict[int, Epoch] = {}
+    for number, line in enumerate(lines, start=1):
+        try:
+            epoch = _epoch(line)
+        except ValueError as error:
+            if number == len(lines) and isinstance(error, json.JSONDecodeError):
+                continue
+            fault = faults(error) if isinstance(error, ValidationError) else "not JSON"
+            raise UsageError(f"{path}, line {number}: {fault}; delete that line and try again") from None
+        epochs[epoch.epoch] = epoch
+    return [epochs[number] for number in sorted(epochs)]
+
+
+def _epoch(line: str) -> Epoch:
+    values = json.loads(line, parse_constant=lambda _: None)
+    if not isinstance(values, dict):
+        raise json.JSONDecodeError("expected an object", line, 0)
+    if values.pop("format", 1) == 1:  # before formats were numbered
+        values = _renamed(_renamed(values, "mAP", "val_map_percent"), "images_per_s", "images_per_second")
+    return Epoch(**values)
+
+
+def _renamed(values: dict[str, Any], old: str, new: str) -> dict[str, Any]:
+    """The mapping with one key renamed, if it is there."""
+    if old not in values:
+        return values
+    return {new if key == old else key: value for key, value in values.items()}

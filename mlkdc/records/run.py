@@ -1,0 +1,171 @@
+"""Run folders: where their files are, and how a later command finds one."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+from pathlib import Path
+
+import yaml
+
+from mlkdc.errors import UsageError
+from mlkdc.recipe import Recipe, make_recipe
+from mlkdc.records.bench import BenchFile
+from mlkdc.records.manifest import Manifest
+from mlkdc.records.results import Epoch, Results, read_epochs
+from mlkdc.resources import write_text
+
+RECIPE_FILE = "recipe.yaml"
+CLASSES_FILE = "classes.txt"
+COMMAND_FILE = "command.txt"
+LOG_FILE = "log.txt"
+WEIGHTS_FILE = "model.safetensors"
+CHECKPOINT_FILE = "checkpoint.pt"
+EXPORT_FOLDER = "export"
+#: Where new run folders are made, and looked for.
+RUNS = Path("runs")
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run folder and what is in it. Every part is read when it is first asked for."""
+
+    path: Path
+
+    @cached_property
+    def recipe(self) -> Recipe:
+        """The resolved recipe it was trained with."""
+        source = self.path / RECIPE_FILE
+        return make_recipe(yaml.safe_load(source.read_text(encoding="utf-8")), str(source))
+
+    @cached_property
+    def classes(self) -> tuple[str, ...]:
+        """Label names in the order of the model's outputs."""
+        return tuple((self.path / CLASSES_FILE).read_text(encoding="utf-8").splitlines())
+
+    @property
+    def command(self) -> str:
+        """The command that began it."""
+        return (self.path / COMMAND_FILE).read_text(encoding="utf-8").strip()
+
+    @property
+    def exists(self) -> bool:
+        """Whether the folder is a run folder at all, finished or not."""
+        return (self.path / RECIPE_FILE).is_file()
+
+    @property
+    def finished(self) -> bool:
+        """Whether training came to its end and was scored."""
+        return (self.path / Results.FILE).is_file() and self.weights.is_file()
+
+    @property
+    def weights(self) -> Path:
+        """The trained model's file."""
+        return self.path / WEIGHTS_FILE
+
+    @property
+    def checkpoint(self) -> Path:
+        """The file from which a stopped training is resumed."""
+        return self.path / CHECKPOINT_FILE
+
+    @property
+    def results(self) -> Results:
+        """What results.json holds."""
+        return Results.load(self.path)
+
+    @property
+    def epochs(self) -> list[Epoch]:
+        """What metrics.jsonl holds; empty where it is missing."""
+        return read_epochs(self.path)
+
+    @property
+    def bench(self) -> BenchFile | None:
+        """What bench.json holds; None where nothing was timed."""
+        return BenchFile.load(self.path) if (self.path / BenchFile.FILE).is_file() else None
+
+    def artifacts(self) -> list[Path]:
+        """The exported artifact folders, by name."""
+        return sorted(path.parent for path in (self.path / EXPORT_FOLDER).glob(f"*/{Manifest.FILE}"))
+
+    def newest_artifact(self) -> Path:
+        """The artifact that was written last, of those that passed their parity check; else of the unverified.
+
+        Raises:
+            UsageError: there is none.
+        """
+        by_status: dict[str, list[Path]] = {"ok": [], "unverified": [], "failed": []}
+        for folder in self.artifacts():
+            by_status[Manifest.load(folder).status].append(folder)
+        usable = by_status["ok"] or by_status["unverified"]
+        if not usable:
+            raise UsageError(
+                f"{self.path} has no exported model that passed its check; make one with "
+                f"`mlkdc export {self.path} --target onnx`"
+            )
+        return max(usable, key=lambda folder: (folder / Manifest.FILE).stat().st_mtime)
+
+    def log(self, text: str) -> None:
+        """Append one dated line to the run's log."""
+        with (self.path / LOG_FILE).open("a", encoding="utf-8") as log:
+            log.write(f"{datetime.now().isoformat(timespec='seconds')} {text}\n")
+
+    def start(self, recipe: Recipe, classes: tuple[str, ...], command: str) -> None:
+        """Make the folder and write what a later command needs to load the run again.
+
+        ``command`` is the one that began the run; a resuming one does not replace it.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        if not (self.path / COMMAND_FILE).is_file():
+            write_text(self.path / COMMAND_FILE, command + "\n")
+        write_text(self.path / CLASSES_FILE, "\n".join(classes) + "\n")
+        write_text(self.path / RECIPE_FILE, recipe.to_yaml())
+
+
+def load_run(path: Path | str) -> Run:
+    """A finished run.
+
+    Raises:
+        UsageError: not a run folder, or its training has not ended (says how to resume it).
+    """
+    run = Run(Path(path))
+    if not run.exists:
+        raise UsageError(f"{path} is not a run folder (no {RECIPE_FILE} in it); `mlkdc distill` makes one")
+    if not run.finished:
+        raise UsageError(f"the training in {path} has not ended; resume it with `mlkdc distill --resume {path}`")
+    return run
+
+
+def newest_run(root: Path = RUNS) -> Run:
+    """The finished run folder below ``root`` that was written to last; teachers are passed over.
+
+    Raises:
+        UsageError: there is none.
+    """
+    finished = []
+    for recipe in root.glob(f"*/{RECIPE_FILE}"):
+        run = Run(recipe.parent)
+        if run.finished and not run.path.name.startswith("teacher-"):
+            finished.append(run)
+    if not finished:
+        raise UsageError(f"no run folder given and none in {root}/; train one with `mlkdc distill --recipe quickstart`")
+    return max(finished, key=lambda run: max(item.stat().st_mtime for item in run.path.iterdir()))
+
+
+def new_run_folder(out: Path | None, name: str, root: Path = RUNS) -> Path:
+    """The folder for a new run: ``out``, which must be empty or absent, or a fresh numbered one below ``root``.
+
+    Raises:
+        UsageError: ``out`` holds something; the message gives both ways on.
+    """
+    if out is not None:
+        if out.exists() and (not out.is_dir() or any(out.iterdir())):
+            raise UsageError(
+                f"{out} is not empty; resume what it holds with `mlkdc distill --resume {out}`, "
+                "or start in another folder: `--out ANOTHER`"
+            )
+        return out
+    stem = name.replace("/", "-")
+    candidate, number = root / stem, 1
+    while candidate.exists():
+        number += 1
+        candidate = root / f"{stem}-{number}"
+    return candidate
