@@ -23,7 +23,8 @@ from losses_tools import (
 )
 from torch import Tensor
 
-from mlkdc.losses import METHODS, Batch, Outputs, make_objective
+from mlkdc.losses import Batch, Outputs, make_objective
+from mlkdc.methods import method_names
 from mlkdc.models import MultiLabelModel, build_model
 from mlkdc.progress import Progress
 from mlkdc.recipe import Recipe
@@ -192,7 +193,7 @@ def _row(name: str, steps: Steps, clock: Clock, plain: int) -> dict[str, Any]:
         "ratio": clock.against(name, "vanilla"),
         "ratio_without_teacher": clock.against(cached, "vanilla") if cached in clock.rows else None,
         "steps_in_an_epoch": len(steps.batches) / plain,
-        "cacheable": "stages" not in steps.trainer.objective.asked("teacher"),
+        "cacheable": "stages" not in steps.trainer.objective.fields("teacher"),
         "sources": sorted(steps.trainer.objective.sources),
         "source_share": {
             key.removeprefix(prefix): clock.against(key, name) for key in clock.rows if key.startswith(prefix)
@@ -208,7 +209,7 @@ def every_method(passes: int) -> dict[str, Any]:
     assert spec.teacher is not None
     torch.manual_seed(0)
     teacher = build_model(spec.teacher, len(data.classes), SIZE)
-    trainers = {name: Steps(name, data, teacher) for name in METHODS.names()}
+    trainers = {name: Steps(name, data, teacher) for name in method_names()}
     wide = Sizes(images=BATCH)
     extra = {
         "arithmetic": trainers["mskd"].arithmetic(ARITHMETIC),

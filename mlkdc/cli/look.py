@@ -59,13 +59,13 @@ def _targets() -> tuple[list[str], list[list[str]]]:
 
 
 def _methods() -> tuple[list[str], list[list[str]]]:
-    from mlkdc.losses import METHODS, make_objective
-    from mlkdc.recipe import Distill
+    from mlkdc.methods import load_method, method_names
 
     rows = []
-    for name, method in METHODS.items():
-        terms = " ".join(f"{term}={weight:g}" for term, weight in method.weights.items())
-        needs = " ".join(sorted(make_objective(Distill(method=name)).needs)) or "-"
+    for name in method_names():
+        method = load_method(name)
+        terms = " ".join(f"{term}={weight:g}" for term, weight in method.terms.items())
+        needs = "teacher" if method.teacher else "-"
         rows.append([name, needs, terms, method.paper, method.summary])
     return ["method", "needs", "terms", "paper", "what"], rows
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from mlkdc.losses import METHODS
+from mlkdc.methods import load_method
 from mlkdc.train.runs import Run
 
 #: What two runs must share to be compared: the student, the data and its views, and the budget.
@@ -63,8 +63,8 @@ def _is_plain(recipe: dict[str, Any]) -> bool:
 
 def _bce_scale(recipe: dict[str, Any]) -> float:
     """What one image's cross-entropy counts in the loss."""
-    method, spec = METHODS.get(recipe["distill"]["method"]), recipe["distill"]
-    weight: float = (spec.get("terms") or {}).get("bce", method.weights.get("bce", 1.0))
+    method, spec = load_method(recipe["distill"]["method"]), recipe["distill"]
+    weight: float = (spec.get("terms") or {}).get("bce", method.terms.get("bce", 1.0))
     averaged = (spec.get("form") or method.form) != "reference"
     return weight / recipe["train"]["batch_size"] if averaged else weight
 
