@@ -28,6 +28,7 @@ def ranked_table(metrics: Mapping[str, float]) -> Table:
     """The metrics without a threshold; a name that is not known here is shown too, without an explanation."""
     rows = []
     for name, percent in metrics.items():
+        # `OF1@tuned` and `OF1@n` are columns of the other table.
         if name.partition("@")[0] not in DECIDED:
             rows.append([name, number(percent), RANKED.get(name, "")])
     return Table(["metric", "%", "what it is"], rows, "lrl")
@@ -54,6 +55,7 @@ def teacher_table(results: Results) -> Table | None:
         ["model", student.model, teacher.model, ""],
         ["input, px", str(student.image_size), str(teacher.image_size), ""],
     ]
+    # A teacher given as a weights file was not scored; its column has dashes.
     teacher_metrics = teacher.metrics or {}
     for name in COMPARED:
         student_percent, teacher_percent = results.metrics.get(name), teacher_metrics.get(name)

@@ -61,6 +61,7 @@ def _parity_cells(manifest: Manifest) -> list[str]:
         return [DASH] * 6
     images, map_torch = number(comparison.images, 0), number(comparison.map_torch_percent)
     figures = comparison.figures
+    # NaN or infinity: what torch had is known all the same.
     if figures is None:
         return [images, DASH, DASH, map_torch, DASH, DASH]
     return [

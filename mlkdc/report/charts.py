@@ -41,6 +41,7 @@ def line_chart(series: Mapping[str, Sequence[Point]], *, x_label: str, y_label: 
     for name, points in series.items():
         lines[name] = []
         for x, y in points:
+            # Zero and less have no logarithm.
             if y > 0 or not log:
                 lines[name].append((x, y))
                 xs.append(x)
@@ -48,6 +49,7 @@ def line_chart(series: Mapping[str, Sequence[Point]], *, x_label: str, y_label: 
     if not xs:
         return Markup()
     first, last = min(xs), max(xs)
+    # One epoch: a scale needs a width.
     if first == last:
         first, last = first - 1, last + 1
     across = Scale(first, last, LEFT, WIDTH - RIGHT)
@@ -74,6 +76,7 @@ def scatter(marks: Sequence[Mark], *, x_label: str, y_label: str, least_span: fl
         return Markup()
     ys = [mark.y for mark in marks]
     middle, half = (min(ys) + max(ys)) / 2, max(least_span, (max(ys) - min(ys)) * 1.5) / 2
+    # Some room at the right, where the labels of the slowest points go.
     across = Scale(0.0, max(mark.x for mark in marks) * 1.12, LEFT, WIDTH - RIGHT)
     up = Scale(middle - half, middle + half, HEIGHT - BOTTOM, TOP)
     body = _grid(across, up, x_label, y_label)

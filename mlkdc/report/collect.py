@@ -25,6 +25,7 @@ def collect(run_folder: Path) -> Report:
         UsageError: no results.json or recipe.yaml, or one of the run's files cannot be read; says what to run.
     """
     run = _finished_run(run_folder)
+    # Commands in the report are to be pasted into a shell.
     quoted = shlex.quote(str(run_folder))
     results, bench = run.results, run.bench
     history = tuple(run.epochs)

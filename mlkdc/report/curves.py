@@ -50,6 +50,7 @@ def latency_chart(entries: Sequence[LatencyEntry]) -> Chart | None:
             counts.add(entry.threads)
     if not shown:
         return None
+    # In this order colors and legend agree.
     groups = sorted(counts)
     marks = []
     for entry, median_ms, map_percent in shown:

@@ -62,6 +62,7 @@ def _latency_card(report: Report) -> Card:
 
 def _latency_detail(best: LatencyEntry, stable: bool) -> str:
     detail = f"{best.name}, {threads(best.threads)}"
+    # The baseline is as fast as itself.
     if best.speedup and best.name != BASELINE:
         detail += f", {ratio(best.speedup, 1)} as fast as the baseline, {BASELINE}"
     if not stable:

@@ -23,6 +23,7 @@ def code(text: str) -> Markup:
     longest = max(map(len, re.findall("`+", text)), default=0)
     ticks = "`" * (longest + 1)
     words = " ".join(text.split())
+    # Next to the fence, a backtick of the text would count as part of it.
     if longest:
         words = f" {words} "
     return Markup(f"{ticks}{words}{ticks}")

@@ -68,6 +68,7 @@ def _on_artifact(name: str, manifest: Manifest, trained_hash: str) -> list[str]:
         sentences.append(
             f"{name} has int8 weights in their full range: it is for Arm, and for x86 processors that have VNNI."
         )
+    # The folder was trained again after the export.
     if manifest.recipe_hash != trained_hash:
         sentences.append(f"{name} was exported from another training than the one shown here; export it again.")
     return sentences
@@ -84,6 +85,7 @@ def _on_latency(bench: BenchFile, artifacts: Mapping[str, Manifest], quoted_run:
     if unstable:
         sentences.append(f"Unstable timings, not to be relied on: {_listed(unstable)}. Time again on a quiet machine.")
     for name, manifest in artifacts.items():
+        # A new export under an old name has the timings of a file that no longer exists.
         if name not in skipped_by_name:
             sentences.append(f"{name} has not been timed yet: run `mlkdc bench {quoted_run}`.")
         elif not skipped_by_name[name] and _moment(manifest.created) > _moment(bench.when):

@@ -52,6 +52,7 @@ def _html_table(table: Table) -> Markup:
 
 def _cell_class(text: str) -> str:
     """Figures that must not be relied on are set apart."""
+    # By text, so that one rule holds for every table.
     if FAILED in text or text.startswith("unstable"):
         return "bad"
     return ""

@@ -21,7 +21,7 @@ def split_table(data: DataFacts) -> Table:
 def history_table(history: Sequence[Epoch]) -> Table:
     """Training by epoch: at most ``MOST_EPOCHS`` of them, evenly spaced, the last one among them."""
     step = max(1, math.ceil(len(history) / MOST_EPOCHS))
-    # Counted from the end: the last epoch is the one whose weights are kept.
+    # Counted from the end: the last epoch's weights are the ones that were scored.
     shown = reversed(history[::-step])
     rows = []
     for epoch in shown:
@@ -56,6 +56,7 @@ def version_table(report: Report) -> Table:
     """Package versions at training, export and timing; a stage that recorded none has no column."""
     exported: dict[str, str] = {}
     for manifest in report.artifacts.values():
+        # Artifacts of one run are mostly made in one environment; where they differ, the last one is shown.
         exported.update(manifest.versions)
     stages = {"training": report.results.versions, "export": exported}
     if report.bench is not None:

@@ -83,6 +83,10 @@ def test_best_latency_is_of_an_artifact_that_passed(full):
     assert "onnx-fp32, 2 threads, 4.2x as fast as the baseline, torch eager" in full.text
 
 
+def test_the_size_is_of_the_artifact_with_the_best_latency(full):
+    assert "13.7MB" in full.text  # onnx-fp32; onnx-fp16 is smaller but slower
+
+
 def test_teacher_next_to_student(full):
     rows, values = full.table("", "student", "teacher"), results()
     student, teacher = values.metrics["mAP"], values.teacher.metrics["mAP"]
