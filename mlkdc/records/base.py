@@ -2,9 +2,10 @@
 
 import json
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
+from typing_extensions import Self
 
 from mlkdc.errors import UsageError
 from mlkdc.resources import write_json

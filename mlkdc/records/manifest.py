@@ -1,9 +1,10 @@
 """manifest.json: all that must be known to use an artifact folder, and proof that its files are whole."""
 
 from pathlib import Path, PurePosixPath
-from typing import ClassVar, Literal, Self
+from typing import ClassVar, Literal
 
 from pydantic import model_validator
+from typing_extensions import Self
 
 from mlkdc.errors import UsageError
 from mlkdc.records.base import FileRecord, Record, read_mapping

@@ -166,7 +166,7 @@ def test_torch_has_no_map_where_the_checks_used_different_images(tmp_path):
         ("results.json", None, "mlkdc distill --resume"),
         ("results.json", {"format": 3}, r"format 3.*reads format 2.*mlkdc distill --resume"),
         ("results.json", "not json", r"is not JSON.*mlkdc distill --resume"),
-        ("results.json", {"format": 2, "name": "x"}, r"scored_on: field required.*mlkdc distill --resume"),
+        ("results.json", {"format": 2, "name": "x"}, r"scored_on is missing.*mlkdc distill --resume"),
         ("results.json", [1], "expected a JSON object"),
         ("bench.json", {"format": 7}, r"format 7.*mlkdc bench"),
         ("recipe.yaml", None, "is not a run folder"),
