@@ -1,8 +1,8 @@
 """What a loss term is.
 
 In the formulas of the terms, i and j are images of a batch of b, k and l are labels; y_ik is 1 where image i has label
-k, else 0; s and t are the logits of student and teacher, p_S and p_T their sigmoids. KL is that of one label's Bernoulli
-distributions, BCE one label's binary cross-entropy, H the Huber (smooth-L1) loss with threshold 1.
+k, else 0; s and t are the logits of student and teacher, p_S and p_T their sigmoids. KL is the divergence of one
+label's Bernoulli distributions, BCE one label's binary cross-entropy, H the Huber (smooth-L1) loss with threshold 1.
 """
 
 from abc import ABC, abstractmethod

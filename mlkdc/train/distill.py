@@ -19,7 +19,7 @@ from mlkdc.train.plan import check_heads, check_names, checked_data, with_absolu
 from mlkdc.train.processes import agreed, is_main, several, wait
 from mlkdc.train.runs import CHECKPOINT, RESULTS, WEIGHTS, Run, log_line, new_run_folder, start_run
 from mlkdc.train.score import describe, provenance, score
-from mlkdc.train.sources import TeacherSource
+from mlkdc.train.sources import TeacherSource, repeats_images
 from mlkdc.train.teacher import attach_cache, load_teacher, teacher_folder, teacher_recipe
 from mlkdc.types import TaggedImages
 
@@ -140,7 +140,7 @@ def _teacher(job: Job) -> tuple[TeacherSource, dict[str, Any]]:
     source = spec.source or str(_fine_tuned(job))
     teacher, weights = load_teacher(source, spec, job.recipe, job.data)
     # It is kept in the order of whole batches: not by processes that see a share, nor where steps repeat images.
-    repeats = "last_batch" in make_objective(job.recipe.distill).sources
+    repeats = repeats_images(make_objective(job.recipe.distill).sources)
     if spec.cache and not several() and not repeats:
         attach_cache(teacher, weights, job.recipe, job.data)
     facts: dict[str, Any] = {"model": spec.model, "image_size": teacher.image_size, "run": source}

@@ -11,6 +11,7 @@ from mlkdc.models import check_name
 from mlkdc.progress import Progress
 from mlkdc.recipe import Recipe
 from mlkdc.train.runs import read_data
+from mlkdc.train.sources import check_sources
 from mlkdc.types import TaggedImages
 
 
@@ -38,11 +39,7 @@ def check_heads(recipe: Recipe) -> None:
     objective, teacher = make_objective(recipe.distill), recipe.teacher
     if objective.needs_teacher and teacher is None:
         raise UsageError(f"the method {recipe.distill.method!r} needs a teacher: `--teacher MODEL`, a run or a file")
-    if "samples" in objective.sources and not recipe.student.head.dropout:
-        raise UsageError(
-            f"{recipe.distill.method} compares draws of the head's dropout, which is 0: "
-            "`--set student.head.dropout=0.1`"
-        )
+    check_sources(objective.sources, recipe)
     kinds = {"student": recipe.student.head.kind, "teacher": teacher.head.kind if teacher else None}
     for name, kind in kinds.items():
         if f"{name}.embeddings" in objective.needs and kind == "linear":
