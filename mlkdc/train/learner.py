@@ -40,16 +40,18 @@ def outputs_of(
         outputs, features = Outputs(stages=stages), stages[-1]
     else:
         features = model.backbone(pixels)
+    # The order of these parts is that in which their gradients are added up: another one rounds them otherwise.
+    embeddings: Tensor | None = None
     if fields & {"logits", "embeddings"}:
         logits, embeddings = model.head(features)
         outputs = replace(outputs, logits=logits)
-        if "embeddings" in fields and embeddings is not None:
-            outputs = replace(outputs, embeddings=embeddings[targets.bool()])
-    if "pooled" in fields:
-        outputs = replace(outputs, pooled=features.mean((2, 3)))
     if "regions" in fields:
         assert boxes is not None
         outputs = replace(outputs, regions=_regions(model, features, boxes))
+    if "embeddings" in fields and embeddings is not None:
+        outputs = replace(outputs, embeddings=embeddings[targets.bool()])
+    if "pooled" in fields:
+        outputs = replace(outputs, pooled=features.mean((2, 3)))
     return outputs, features
 
 
