@@ -82,6 +82,15 @@ def test_mobilenet_takes_any_width(width):
         assert {name: tensor.shape for name, tensor in backbone.body.state_dict().items()} == shapes
 
 
+def test_mobilenets_residual_blocks_start_as_identities():
+    body = make_backbone("mobilenetv2", 0.35, 32).body.eval()
+    blocks = [block for block in body.modules() if getattr(block, "has_skip", False)]
+    assert len(blocks) == 10  # table 2 of the paper: the repeated blocks of the sequences of 2, 3, 4, 3 and 3
+    for block in blocks:
+        x = torch.randn(1, block.conv_pw.in_channels, 4, 4)
+        assert torch.equal(block(x), x)
+
+
 def test_width_of_a_model_without_a_multiplier():
     with pytest.raises(UsageError, match=r"width 0.5: repvgg_a0 has no channel multiplier"):
         make_backbone("repvgg_a0", 0.5, 64)

@@ -75,6 +75,20 @@ def test_a_crop_keeps_within_the_image_and_its_area() -> None:
     assert 0.55 < area.mean() < 0.75
 
 
+def test_a_flip_mirrors_the_same_crop() -> None:
+    image = images(1, 32).expand(100, -1, -1, -1)
+    results = []
+    for flip in (False, True):
+        views = Views(Augment(flip=flip, crop=0.3), 32, 100, 0)
+        views.set_epoch(0)
+        results.append(views(torch.arange(100), image))
+    plain, flipped = results
+    unchanged = (flipped - plain).abs().amax((1, 2, 3)) < 0.1
+    mirrored = (flipped - plain.flip(-1)).abs().amax((1, 2, 3)) < 0.1
+    assert (unchanged ^ mirrored).all()
+    assert 30 < mirrored.sum() < 70
+
+
 def test_resize_is_pillows() -> None:
     image = images(1, 50)
     ours = resize(image.float(), 20)[0].permute(1, 2, 0).numpy()
