@@ -1,7 +1,7 @@
 """Names of models, and a backbone for each: from timm, from torchvision, or one of our CIFAR networks."""
 
 from collections import OrderedDict
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import timm
 import torchvision.models as zoo
@@ -154,15 +154,16 @@ def _make_cifar(name: str) -> _Network:
 
 def _make_timm(source: str, image_size: int) -> _Network:
     cfg = get_pretrained_cfg(source) or PretrainedCfg()
-    arguments: dict[str, Any] = {"num_classes": 0, "global_pool": ""}
     # Convolutional networks take any size; those that do not (Swin, ViT) are built for this one.
     if cfg.fixed_input_size and image_size != cfg.input_size[-1]:
-        arguments["img_size"] = image_size
-    return _Network(timm.create_model(source, **arguments), cfg, source)
+        body = timm.create_model(source, num_classes=0, global_pool="", img_size=image_size)
+    else:
+        body = timm.create_model(source, num_classes=0, global_pool="")
+    return _Network(body, cfg, source)
 
 
 def _make_torchvision(source: str) -> _Network:
-    arguments: dict[str, Any] = {}
+    arguments: dict[str, bool] = {}
     if source == "googlenet":
         # No feature map needs the auxiliary classifiers. torchvision warns where init_weights is left open.
         arguments = {"aux_logits": False, "init_weights": False}

@@ -1,9 +1,9 @@
 """What training needs to know about a model: its memory layout and which of its parameters decay."""
 
-from typing import Any
-
-import torch
 from torch import nn
+
+#: What torch's optimizers take: ``params`` and ``weight_decay``.
+ParameterGroup = dict[str, list[nn.Parameter] | float]
 
 
 def prefers_channels_last(model: nn.Module) -> bool:
@@ -25,7 +25,7 @@ def _crashes_channels_last(convolution: nn.Conv2d) -> bool:
     return reads_rgb_pointwise and convolution.stride != (1, 1)
 
 
-def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+def parameter_groups(model: nn.Module, weight_decay: float) -> list[ParameterGroup]:
     """Optimizer groups, as torch's optimizers take them: weights, which decay, and all others, which do not.
 
     Those that do not are biases and the scales and shifts of normalization: every parameter of one dimension.
@@ -34,8 +34,8 @@ def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, An
         model: parameters that do not require a gradient are in no group.
         weight_decay: of the first group; the second has 0.
     """
-    decayed: list[torch.nn.Parameter] = []
-    undecayed: list[torch.nn.Parameter] = []
+    decayed: list[nn.Parameter] = []
+    undecayed: list[nn.Parameter] = []
     for parameter in model.parameters():
         if not parameter.requires_grad:
             continue
