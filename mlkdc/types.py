@@ -1,6 +1,6 @@
 """Plain records that several layers share. No torch here."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
@@ -81,17 +81,3 @@ class TaggedImages:
         for row, sample in enumerate(samples):
             matrix[row, list(sample.labels)] = 1
         return matrix
-
-
-@dataclass(frozen=True)
-class Preprocess:
-    """How an image file becomes a model's input: RGB, stretched to ``size`` x ``size``, then normalized.
-
-    ``mean`` and ``std`` are in units of 0..1 pixels. The models take 0..255 RGB and normalize inside, so that
-    nothing outside them needs these two; they are recorded so that a reader can see them.
-    """
-
-    size: int
-    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
-    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
-    resize: str = field(default="bilinear, antialiased, aspect ratio not kept")
