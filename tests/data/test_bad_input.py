@@ -94,7 +94,7 @@ def test_csv_troubles_that_are_told_and_not_fatal(tmp_path: Path):
         "repeated label: labels.csv row 2 (x)",
         "empty label: labels.csv row 3 (nothing between |)",
         "unknown label: labels.csv row 3 ('zz' is not in classes.txt)",
-        "empty image path: labels.csv row 4 (the row is left out)",
+        "empty image path: labels.csv row 4 (the row is skipped)",
     ]
     assert [sample.labels for sample in data.samples] == [(0, 2), (0, 1), (0,)]
 
@@ -145,7 +145,7 @@ def test_coco_broken_files(tmp_path: Path):
     file.write_text(file.read_text()[:-5])
     assert "instances_val2014.json: not well-formed JSON" in refused(tmp_path)
     file.write_text(json.dumps({"images": []}))
-    assert "lacking: annotations, categories" in refused(tmp_path)
+    assert "missing: annotations, categories" in refused(tmp_path)
     file.write_text(json.dumps({**good, "categories": good["categories"][:2]}))
     assert "its categories differ" in refused(tmp_path)
     file.write_text(json.dumps({**good, "annotations": [{"image_id": 21, "category_id": 3}]}))
@@ -189,4 +189,4 @@ def test_mirflickr_faults(tmp_path: Path):
     assert "baby.txt: no such file" in refused(root)
     baby.write_text("")
     (root / "mirflickr").rename(tmp_path / "elsewhere")
-    assert "no picture im1.jpg" in refused(root)
+    assert "no image im1.jpg" in refused(root)

@@ -124,7 +124,7 @@ def test_coco_category_order_boxes_and_unannotated_images(tmp_path: Path):
     }
     assert boxes(data, "COCO_train2014_000000000011.jpg")[0] == ("boat", 1.5, 2, 5.5, 7.5)
     (problem,) = data.problems
-    assert (problem.kind, problem.detail) == ("images without annotation", "1 of 2 are left out")
+    assert (problem.kind, problem.detail) == ("images without annotation", "1 of 2 are skipped")
 
 
 def test_coco_one_file_chooses_the_year(tmp_path: Path):

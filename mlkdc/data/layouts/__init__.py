@@ -1,6 +1,6 @@
-"""Readers of data sets, one file per layout on disk. Adding a layout is adding a file here."""
+"""Readers of data sets, one file per layout on disk. To add a layout, add a file here."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +14,7 @@ UNSPLIT = ""
 
 @dataclass(frozen=True)
 class Layout:
-    """How one kind of data set lies on disk.
+    """How one kind of data set is stored on disk.
 
     Args:
         summary: what the user must have, for messages: one line.
@@ -31,8 +31,8 @@ class Layout:
 LAYOUTS: Registry[Layout] = Registry("layout", __name__)
 
 
-def understood() -> str:
-    """The layouts that are understood, one line each."""
+def list_layouts() -> str:
+    """The layouts that can be read, one line each."""
     lines = [f"  {name}: {layout.summary}" for name, layout in LAYOUTS.items()]
     return "\n".join([*lines, "  digits: the word 'digits', for the embedded data set"])
 
@@ -54,3 +54,11 @@ def read_text(path: Path) -> str:
 def read_lines(path: Path) -> list[str]:
     """A text file's lines, stripped, without the empty ones. Raises as :func:`read_text`."""
     return [line.strip() for line in read_text(path).splitlines() if line.strip()]
+
+
+def first_existing(places: Iterable[Path]) -> Path | None:
+    """The first of these paths that exists."""
+    for place in places:
+        if place.exists():
+            return place
+    return None
