@@ -21,15 +21,15 @@ def data(path: str, layout: str | None, as_json: bool) -> None:
     found = open_data(path, layout=layout)
     problems, counts = inspect(found), summary(found)
     if as_json:
-        click.echo(json.dumps({**counts, "problems": [str(problem) for problem in problems]}, indent=2))
+        click.echo(
+            json.dumps({**counts.model_dump(mode="json"), "problems": [str(problem) for problem in problems]}, indent=2)
+        )
         return
     click.echo(f"{found.name}: {found.layout} at {found.root}; split: {found.split_from}")
-    images, per_image = counts["images"], counts["labels_per_image"]
-    click.echo("images: " + ", ".join(f"{split} {number}" for split, number in images.items()))
-    click.echo(
-        f"labels: {len(found.classes)}; per image {per_image['mean']:.2f} ({per_image['min']} to {per_image['max']})\n"
-    )
-    rows = [[name, *(str(counts["counts"][split][name]) for split in found.splits)] for name in found.classes]
+    per_image = counts.labels_per_image
+    click.echo("images: " + ", ".join(f"{split} {number}" for split, number in counts.images.items()))
+    click.echo(f"labels: {counts.classes}; per image {per_image.mean:.2f} ({per_image.min} to {per_image.max})\n")
+    rows = [[name, *(str(counts.counts[split][name]) for split in found.splits)] for name in found.classes]
     click.echo(table(["label", *found.splits], rows))
     click.echo(f"\n{len(problems)} problems" if problems else "\nno problems")
     for problem in problems:

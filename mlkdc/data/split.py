@@ -18,7 +18,7 @@ FRACTIONS = (0.7, 0.1, 0.2)
 """Of the images that go to train, val and test."""
 
 FEWEST = 20
-"""Fewer images than this give a val split of one or none."""
+"""Fewer images than this would give a val split of one image or none."""
 
 UNASSIGNED = -1
 
@@ -110,7 +110,9 @@ def _assign(targets: np.ndarray, fractions: np.ndarray, random: np.random.Random
 
 def _largest(candidates: np.ndarray, values: np.ndarray) -> np.ndarray:
     """Those of the candidates that have the largest value."""
-    return candidates[values[candidates] == values[candidates].max()]
+    of_candidates = values[candidates]
+    chosen: np.ndarray = candidates[of_candidates == of_candidates.max()]
+    return chosen
 
 
 def _draw(candidates: np.ndarray, random: np.random.RandomState) -> int:

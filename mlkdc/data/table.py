@@ -66,7 +66,7 @@ def _header(index: Path) -> list[str]:
 
 
 def _column(header: Sequence[str], name: str) -> int | None:
-    lowered = [cell.lower() for cell in header]
+    lowered = list(map(str.lower, header))
     if name not in lowered:
         return None
     return lowered.index(name)

@@ -9,6 +9,7 @@ from make_layouts import csv_folder, make_voc
 
 from mlkdc.data import open_data
 from mlkdc.data.check import check_readable, inspect, summary, unseen_labels
+from mlkdc.records.data import DataSummary
 from mlkdc.types import TaggedImages
 
 GOOD = "image,labels,split\na.png,x|y,train\nb.png,x,train\nc.png,y|x,val\nd.png,x|y,test\n"
@@ -110,13 +111,18 @@ def slow_counts(data: TaggedImages) -> dict[str, dict[str, int]]:
 def test_summary(folder: Path):
     (folder / "labels.csv").write_text(GOOD.replace("b.png,x,", "b.png,,"))
     data = open_data(str(folder))
-    told = summary(data)
-    assert json.loads(json.dumps(told)) == told
-    assert told["images"] == {"train": 2, "val": 1, "test": 1}
-    assert told["counts"] == slow_counts(data)
-    assert told["labels_per_image"] == {"mean": 1.5, "min": 0, "max": 2}
-    assert (told["name"], told["layout"], told["classes"], told["boxes"]) == ("photos", "csv", 2, 0)
+    record = summary(data)
+    assert DataSummary(**json.loads(record.model_dump_json())) == record
+    assert record.images == {"train": 2, "val": 1, "test": 1}
+    assert record.counts == slow_counts(data)
+    assert record.labels_per_image.model_dump() == {"mean": 1.5, "min": 0, "max": 2}
+    assert (record.name, record.layout, record.classes, record.boxes) == ("photos", "csv", 2, 0)
+
+
+def test_keys_of_the_summary_as_json(folder: Path):
+    keys = ["name", "path", "layout", "split_from", "classes", "images", "labels_per_image", "boxes", "counts"]
+    assert list(summary(open_data(str(folder))).model_dump(mode="json")) == keys
 
 
 def test_summary_counts_boxes(tmp_path: Path):
-    assert summary(open_data(str(make_voc(tmp_path))))["boxes"] == 5
+    assert summary(open_data(str(make_voc(tmp_path)))).boxes == 5

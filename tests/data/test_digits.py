@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from mlkdc.data import digits, fingerprint, open_data
+from mlkdc.data import digits, fingerprint, open_data, scenes
 from mlkdc.data.check import inspect
 from mlkdc.errors import MlkdcError, UsageError
 from mlkdc.types import SPLITS, TaggedImages
@@ -54,7 +54,7 @@ def test_no_handwritten_digit_is_in_two_splits(data: TaggedImages):
 
 
 def test_partition_uses_every_handwritten_digit_once():
-    parts = digits.partition(0)
+    parts = scenes.partition(0)
     everything = np.concatenate([part for split in SPLITS for part in parts[split]])
     assert sorted(everything) == list(range(1797))
     targets = load_digits().target
@@ -126,7 +126,7 @@ def test_second_call_does_no_work(empty_cache: Path, monkeypatch: pytest.MonkeyP
 
 def test_other_constants_are_another_data_set(empty_cache: Path):
     first = digits.make_digits(20, 0)
-    second = digits.make_digits(20, 0, digits.Difficulty(pixels=64, largest=30))
+    second = digits.make_digits(20, 0, scenes.Difficulty(pixels=64, largest=30))
     assert first != second
     assert Image.open(second / "images/00000.png").size == (64, 64)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from mlkdc.errors import UsageError
 from mlkdc.registry import Registry
-from mlkdc.types import TaggedImages
+from mlkdc.types import Box, TaggedImages
 
 UNSPLIT = ""
 """The ``split`` of samples whose source has no official split; :func:`mlkdc.data.open_data` then makes one."""
@@ -56,9 +56,6 @@ def read_lines(path: Path) -> list[str]:
     return [line.strip() for line in read_text(path).splitlines() if line.strip()]
 
 
-def first_existing(places: Iterable[Path]) -> Path | None:
-    """The first of these paths that exists."""
-    for place in places:
-        if place.exists():
-            return place
-    return None
+def labels_of(boxes: Iterable[Box]) -> tuple[int, ...]:
+    """The labels that occur among the boxes, sorted."""
+    return tuple(sorted({box.label for box in boxes}))

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mlkdc.data.layouts import LAYOUTS, Layout, read_text
+from mlkdc.data.layouts import LAYOUTS, Layout, labels_of, read_text
 from mlkdc.errors import UsageError
 from mlkdc.types import SPLITS, Box, Problem, Sample, TaggedImages
 
@@ -120,11 +120,14 @@ def _samples(file: Path, instances: _Instances, split: str, problems: list[Probl
     """The annotated images of one split; what is skipped or unknown is added to ``problems``."""
     for category, count in instances.unknown_categories:
         problems.append(Problem("unknown label", str(file), f"category id {category}, {count} annotations"))
-    numbers = {image.number for image in instances.images}
+    annotated, numbers = [], set()
+    for image in instances.images:
+        numbers.add(image.number)
+        if image.number in instances.boxes:
+            annotated.append(image)
     unknown_images = instances.boxes.keys() - numbers
     if unknown_images:
         problems.append(Problem("annotation of an unknown image", str(file), f"{len(unknown_images)} image ids"))
-    annotated = [image for image in instances.images if image.number in instances.boxes]
     images = len(instances.images)
     if len(annotated) < images:
         skipped = f"{images - len(annotated)} of {images} are skipped"
@@ -135,8 +138,7 @@ def _samples(file: Path, instances: _Instances, split: str, problems: list[Probl
     samples = []
     for image in annotated:
         boxes = tuple(instances.boxes[image.number])
-        labels = tuple(sorted({box.label for box in boxes}))
-        samples.append(Sample(folder / image.file, labels, split, boxes))
+        samples.append(Sample(folder / image.file, labels_of(boxes), split, boxes))
     return samples
 
 
@@ -145,8 +147,10 @@ def read(path: Path) -> TaggedImages:
     years = _files(path)
     files, *other_years = years.values()
     if other_years:
-        names = [str(file) for splits in years.values() for file in splits.values()]
-        shown = ", ".join(names)
+        every_file: list[Path] = []
+        for splits in years.values():
+            every_file += splits.values()
+        shown = ", ".join(map(str, every_file))
         raise UsageError(f"{path} holds several years of COCO; point --data at one file of the year you mean: {shown}")
     problems: list[Problem] = []
     samples: list[Sample] = []

@@ -71,7 +71,11 @@ def _similar(classes: Sequence[str]) -> list[Problem]:
     spellings = defaultdict(list)
     for name in classes:
         spellings["".join(name.lower().replace("_", " ").split())].append(name)
-    return [Problem("similar labels", " / ".join(names)) for names in spellings.values() if len(names) > 1]
+    problems = []
+    for names in spellings.values():
+        if len(names) > 1:
+            problems.append(Problem("similar labels", " / ".join(names)))
+    return problems
 
 
 def read(path: Path) -> TaggedImages:

@@ -7,20 +7,22 @@ from pathlib import Path
 
 import numpy as np
 
-from mlkdc.data.layouts import LAYOUTS, Layout, first_existing, read_lines, read_text
+from mlkdc.data.layouts import LAYOUTS, Layout, read_lines, read_text
 from mlkdc.errors import UsageError
 from mlkdc.types import Sample, TaggedImages
 
 _LISTS = ("ImageList", "")
-_CONCEPTS = ("Concepts81.txt", "ConceptsList/Concepts81.txt", "ImageList/Concepts81.txt")
+_CONCEPTS = ("", "ConceptsList", "ImageList")
 _TRUTHS = ("Groundtruth/TrainTestLabels", "TrainTestLabels", "Groundtruth")
 _IMAGES = ("Flickr", "images", "Images", "")
 
 
 def _locate(root: Path, places: tuple[str, ...], name: str) -> Path:
     """The path of ``name`` in the first of the places below ``root`` that has it; in the first of all if none has."""
-    candidates = [root / place / name for place in places]
-    return first_existing(candidates) or candidates[0]
+    for place in places:
+        if (root / place / name).exists():
+            return root / place / name
+    return root / places[0] / name
 
 
 def _column(file: Path, length: int) -> np.ndarray:
@@ -50,7 +52,7 @@ def _samples(root: Path, classes: list[str], part: str) -> list[Sample]:
 
 def read(path: Path) -> TaggedImages:
     """The official train and test parts; there is no val."""
-    concepts = first_existing(path / place for place in _CONCEPTS) or path / _CONCEPTS[0]
+    concepts = _locate(path, _CONCEPTS, "Concepts81.txt")
     classes = read_lines(concepts)
     if not classes:
         raise UsageError(f"{concepts}: expected one concept per line, got none")

@@ -8,7 +8,7 @@ a (class, image) pair of which all objects are difficult; its figures are not co
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
-from mlkdc.data.layouts import LAYOUTS, Layout, read_lines
+from mlkdc.data.layouts import LAYOUTS, Layout, labels_of, read_lines
 from mlkdc.errors import UsageError
 from mlkdc.types import SPLITS, Box, Problem, Sample, TaggedImages
 
@@ -16,7 +16,7 @@ CLASSES = (
     "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow",
     "diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor",
 )  # fmt: skip
-_NUMBER = {name: at for at, name in enumerate(CLASSES)}
+_NUMBER = {name: label for label, name in enumerate(CLASSES)}
 
 
 def _years(path: Path) -> list[Path]:
@@ -77,8 +77,7 @@ def _samples(folder: Path, split: str, problems: list[Problem]) -> list[Sample]:
     samples = []
     for name, file in annotated:
         boxes = _objects(file, problems)
-        labels = tuple(sorted({box.label for box in boxes}))
-        samples.append(Sample(folder / "JPEGImages" / f"{name}.jpg", labels, split, boxes))
+        samples.append(Sample(folder / "JPEGImages" / f"{name}.jpg", labels_of(boxes), split, boxes))
     return samples
 
 
