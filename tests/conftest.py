@@ -13,13 +13,13 @@ COLORS = {"red": 0, "green": 1, "blue": 2}
 
 
 @pytest.fixture(autouse=True)
-def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test writes to the user's cache or sees another test's."""
+def separate_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test writes to the user's cache or sees that of another test."""
     monkeypatch.setenv("MLKDC_CACHE", str(tmp_path / "cache"))
 
 
 def write_photos(folder: Path, count: int = 48, size: int = 40) -> Path:
-    """Noise pictures whose channels are bright where the labels red, green, blue say so, with a labels.csv."""
+    """Noise images whose channels are bright where the labels red, green, blue say so, with a labels.csv."""
     random = np.random.default_rng(0)
     (folder / "images").mkdir(parents=True)
     lines = ["image,labels,split"]
@@ -32,14 +32,14 @@ def write_photos(folder: Path, count: int = 48, size: int = 40) -> Path:
         Image.fromarray(pixels.astype(np.uint8)).save(folder / name)
         split = ("train", "train", "train", "val", "test")[number % 5]
         lines.append(f"{name},{'|'.join(labels)},{split}")
-    (folder / "labels.csv").write_text("\n".join(lines) + "\n")
-    (folder / "classes.txt").write_text("\n".join(COLORS) + "\n")
+    (folder / "labels.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    (folder / "classes.txt").write_text("\n".join(COLORS) + "\n", encoding="utf-8")
     return folder
 
 
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
-    """A folder of 48 tagged pictures: 3 labels, splits train, val and test."""
+    """A folder of 48 tagged images: 3 labels, splits train, val and test."""
     return write_photos(tmp_path / "photos")
 
 

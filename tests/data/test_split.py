@@ -20,11 +20,11 @@ def unsplit(images: int, classes: int, seed: int = 0) -> TaggedImages:
 
 def test_every_label_is_spread_in_proportion():
     data = stratified(unsplit(1000, 15), seed=3)
-    whole = sum(data.targets(split).sum(0, dtype=int) for split in SPLITS)
+    total = sum(data.targets(split).sum(0, dtype=int) for split in SPLITS)
     for split, fraction in zip(SPLITS, FRACTIONS, strict=True):
         assert len(data.split(split)) == pytest.approx(fraction * 1000, abs=25)
         counts = data.targets(split).sum(0, dtype=int)
-        assert np.abs(counts - fraction * whole).max() <= 2
+        assert np.abs(counts - fraction * total).max() <= 2
         empty = sum(not sample.labels for sample in data.split(split))
         assert empty == pytest.approx(fraction * sum(not sample.labels for sample in data.samples), abs=2)
 
@@ -33,8 +33,8 @@ def test_a_rare_label_goes_to_train():
     data = unsplit(100, 3)
     samples = (Sample(Path("rare.png"), (3,), ""), *data.samples)
     for seed in range(5):
-        whole = stratified(TaggedImages("x", Path("x"), "csv", ("a", "b", "c", "rare"), samples), seed)
-        assert whole.samples[0].split == "train"
+        split = stratified(TaggedImages("x", Path("x"), "csv", ("a", "b", "c", "rare"), samples), seed)
+        assert split.samples[0].split == "train"
 
 
 def test_same_seed_same_split_and_order_kept():
