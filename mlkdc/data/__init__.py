@@ -29,7 +29,7 @@ def open_data(
 
     Raises:
         UsageError: nothing there, no reader or more than one fits, the files contradict their layout, or the embedded
-            data must be made and scikit-learn is missing.
+            data must be drawn and scikit-learn is missing.
 
     Example:
         >>> import tempfile

@@ -32,7 +32,7 @@ def make_digits(images: int, seed: int, level: Difficulty = DIFFICULTY) -> Path:
         level: how hard.
 
     Raises:
-        UsageError: they must be made, and scikit-learn is missing.
+        UsageError: they must be drawn, and scikit-learn is missing.
         MlkdcError: the cache is not writable or the disk is full.
     """
     cache_folder = cache_dir("digits")

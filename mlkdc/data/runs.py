@@ -19,7 +19,7 @@ def read_data(recipe: Recipe) -> TaggedImages:
 
 
 def run_data(run: Run, path: str | None = None) -> TaggedImages:
-    """A run's own data without the images that were skipped, or other data whose labels must be the same.
+    """The data of a run without the images that were skipped, or other data whose labels must be the same.
 
     Raises:
         UsageError: the data is missing, or its labels are not the model's.

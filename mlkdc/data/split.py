@@ -116,7 +116,8 @@ def _largest(candidates: np.ndarray, values: np.ndarray) -> np.ndarray:
 
 
 def _draw(candidates: np.ndarray, random: np.random.RandomState) -> int:
-    """One of them; chance decides only where there are several, so that the random numbers last as in the library."""
+    """One of the candidates, by chance where there are several."""
+    # Most often there is one, and choice() is slow. It would draw no random number for it.
     if len(candidates) == 1:
         return int(candidates[0])
     return int(random.choice(candidates))

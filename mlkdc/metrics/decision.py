@@ -8,10 +8,10 @@ from mlkdc.metrics.curve import precision_recall
 from mlkdc.metrics.inputs import checked
 
 
-def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
-    """``part / whole``, and 0 where ``whole`` is 0."""
+def _ratio(part: np.ndarray, total: np.ndarray) -> np.ndarray:
+    """``part / total``, and 0 where ``total`` is 0."""
     quotient = np.zeros(np.shape(part))
-    np.divide(part, whole, out=quotient, where=whole > 0)
+    np.divide(part, total, out=quotient, where=total > 0)
     return quotient
 
 

@@ -62,8 +62,17 @@ def test_a_name_is_registered_once() -> None:
         registry.register("green")("#0f0")
 
 
-def test_a_failing_import_fails_again_with_the_same_cause(package: Path) -> None:
-    write(package, "red", BROKEN)
+FAIL = "raise RuntimeError('red paint is out')\n"
+FAILING = {
+    "after registering": BROKEN,
+    "before registering": FAIL,
+    "after asking for the names": "from {package} import COLORS\nCOLORS.names()\n" + FAIL,
+}
+
+
+@pytest.mark.parametrize("text", FAILING.values(), ids=FAILING)
+def test_a_failing_import_fails_again_with_the_same_cause(text: str, package: Path) -> None:
+    write(package, "red", text)
     for _ in range(3):
         with pytest.raises(RuntimeError, match="red paint is out"):
             colors(package).names()
@@ -87,6 +96,7 @@ def test_a_module_that_the_failing_one_imported_is_not_lost(package: Path) -> No
         colors(package).names()
     write(package, "blue", GREEN.replace("green", "blue"))
     assert colors(package).names() == ["blue", "green"]
+    assert "green" in colors(package)
 
 
 def test_two_registries_of_one_package_fail_alike(package: Path) -> None:
@@ -98,6 +108,14 @@ def test_two_registries_of_one_package_fail_alike(package: Path) -> None:
     write(package, "red", shade + BROKEN.replace("raise", "#"))
     assert colors(package).names() == ["green", "red"]
     assert imported(package).SHADES.names() == ["dark"]
+
+
+def test_a_registry_that_was_loaded_on_the_way_is_loaded_again(package: Path) -> None:
+    shade = "from {package} import SHADES\nSHADES.names()\nSHADES.register('dark')(0.2)\n"
+    write(package, "red", shade + BROKEN)
+    for registry in (colors(package), imported(package).SHADES):
+        with pytest.raises(RuntimeError, match="red paint is out"):
+            registry.names()
 
 
 def test_a_module_may_ask_for_the_names_while_they_are_loaded(package: Path) -> None:

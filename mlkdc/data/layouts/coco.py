@@ -1,6 +1,6 @@
 """MS-COCO instances JSON (Lin et al., 2014).
 
-Images without any annotation are skipped and counted in a problem, as in the published multi-label figures:
+Images without any annotation are skipped and counted in a problem, as in the published multi-label results:
 82,081 of 82,783 train2014 and 40,137 of 40,504 val2014 images. Crowd annotations count.
 """
 

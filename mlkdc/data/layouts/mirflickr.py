@@ -1,7 +1,7 @@
 """MIRFLICKR-25k (Huiskes and Lew, 2008): 24 "potential" labels, annotations version 080.
 
 The 14 stricter ``*_r1`` ("relevant") lists are not used: they repeat 14 of the 24 labels, and the published
-distillation figures are on the 24. There is no official split.
+distillation results are on the 24. There is no official split.
 """
 
 import re

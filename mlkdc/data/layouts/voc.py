@@ -2,7 +2,7 @@
 
 Labels come from the objects of Annotations/*.xml. An object marked "difficult" counts: the thing is in the image,
 and the released code of the multi-label distillation papers (L2D) reads it so. The challenge's evaluation instead skips
-a (class, image) pair of which all objects are difficult; its figures are not comparable to the last digit.
+a (class, image) pair of which all objects are difficult; its results are not comparable to the last digit.
 """
 
 import xml.etree.ElementTree as ET
