@@ -107,6 +107,7 @@ def fingerprint(data: TaggedImages) -> str:
         size_bytes = None
         if sample.image.is_file():
             size_bytes = sample.image.stat().st_size
+        # With / on every system.
         relative = Path(os.path.relpath(sample.image, base)).as_posix()
         rows.append((relative, size_bytes, sample.labels, sample.split))
     return digest([data.classes, rows])

@@ -42,6 +42,7 @@ def check_readable(samples: Iterable[Sample], threads: int | None = None) -> lis
     """
     images = dict.fromkeys(sample.image for sample in samples)
     problems = []
+    # Threads are enough: Pillow decodes without holding the interpreter's lock.
     with ThreadPoolExecutor(threads or os.cpu_count()) as pool:
         for problem in pool.map(_unreadable, images):
             if problem is not None:

@@ -40,6 +40,7 @@ def make_digits(images: int, seed: int, level: Difficulty = DIFFICULTY) -> Path:
     if folder.is_dir():
         return folder
     logging.getLogger(__name__).info("making the embedded data set in %s", folder)
+    # Renamed only when complete: an interrupted process leaves no half data set under the final name.
     unfinished = Path(tempfile.mkdtemp(prefix=".making-", dir=cache_folder))
     try:
         _write(unfinished, images, seed, level)
@@ -70,6 +71,7 @@ def _write(folder: Path, images: int, seed: int, level: Difficulty) -> None:
             labels = sorted({digit.label for digit in scene.digits})
             rows.append(f"{name},{'|'.join(labels)},{scene.split}")
             digits[name] = [asdict(digit) for digit in scene.digits]
+        # An error while saving, a full disk for instance, is raised here.
         for future in saved:
             future.result()
     _write_text(folder / BOXES_FILE, json.dumps(digits))

@@ -39,6 +39,7 @@ def stratified(data: TaggedImages, seed: int) -> TaggedImages:
     train_fraction, val_fraction, test_fraction = FRACTIONS
     targets = _targets(data.samples, len(data.classes))
     rest, test = stratified_cut(targets, test_fraction, seed)
+    # Train and val share what test leaves, so val is a larger fraction of that.
     _, val_of_rest = stratified_cut(targets[rest], val_fraction / (train_fraction + val_fraction), seed)
     names = np.full(len(targets), SPLITS[0], dtype=object)
     names[rest[val_of_rest]] = SPLITS[1]

@@ -60,6 +60,7 @@ def stripped(cells: Sequence[str]) -> list[str]:
 
 
 def _header(index: Path) -> list[str]:
+    # Detection must not fail on a table that is not UTF-8; reading its rows says so.
     with index.open(encoding="utf-8-sig", errors="replace", newline="") as stream:
         reader = csv.reader(stream, delimiter=DELIMITERS[index.suffix.lower()])
         return stripped(next(reader, []))

@@ -107,6 +107,7 @@ def tune_thresholds(targets: np.ndarray, probabilities: np.ndarray) -> np.ndarra
         ValueError, MlkdcError: as :func:`mlkdc.metrics.inputs.checked`.
     """
     truth, scores = checked(targets, probabilities)
+    # Without a positive no threshold has an F1: such a class keeps the usual one.
     thresholds = np.full(truth.shape[1], 0.5)
     for label in np.flatnonzero(truth.any(axis=0)):
         thresholds[label] = _best_threshold(truth[:, label], scores[:, label])

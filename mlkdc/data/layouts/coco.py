@@ -91,6 +91,7 @@ def _parse(content: dict[str, Any]) -> _Instances:
     unknown: Counter[int] = Counter()
     for item in content["annotations"]:
         category = item["category_id"]
+        # Such an annotation is reported and otherwise ignored, whatever else is in it.
         if category not in categories:
             unknown[category] += 1
             continue

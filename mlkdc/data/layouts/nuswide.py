@@ -37,6 +37,7 @@ def _column(file: Path, length: int) -> np.ndarray:
 def _samples(root: Path, classes: list[str], part: str) -> list[Sample]:
     """One of the parts ``Train`` and ``Test``."""
     listed = _locate(root, _LISTS, f"{part}Imagelist.txt")
+    # The official lists were written on Windows.
     names = [line.replace("\\", "/") for line in read_lines(listed)]
     if not names:
         raise UsageError(f"{listed}: lists no image")
