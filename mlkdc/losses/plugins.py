@@ -6,16 +6,28 @@ from mlkdc.losses.term import TERMS, Term
 from mlkdc.methods import GROUP, Method, method_names, register_method
 
 
-def _add(name: str, term: type[Term], words: str) -> None:
-    """Register the class as a term, and as a method that adds it to the cross-entropy, under the entry's name."""
-    if name in TERMS or name in method_names():
-        raise UsageError(f"{words} has the name of an existing term or method; change it")
-    TERMS.register(name)(term)
-    summary = (term.__doc__ or "").strip().splitlines()[0].rstrip(".")
-    teacher = any(need.startswith("teacher.") for need in term.needs)
-    terms = {"bce": 1.0, name: term.weight}
-    register_method(Method(name=name, paper=term.paper, summary=summary, terms=terms, teacher=teacher))
+def _terms() -> dict[str, type[Term]]:
+    """The classes by the entries' names, all of them checked."""
+    terms: dict[str, type[Term]] = {}
+    for name, term, words in entry_classes(GROUP, Term):  # type: ignore[type-abstract]
+        if name in terms or name in TERMS or name in method_names():
+            raise UsageError(f"{words} has the name of an existing term or method; change it")
+        terms[name] = term
+    return terms
 
 
-for _entry in entry_classes(GROUP, Term):  # type: ignore[type-abstract]
-    _add(*_entry)
+def _method(name: str, term: type[Term]) -> Method:
+    """The method that adds the term to the cross-entropy."""
+    return Method(
+        name=name,
+        paper=term.paper,
+        summary=(term.__doc__ or "").strip().splitlines()[0].rstrip("."),
+        terms={"bce": 1.0, name: term.weight},
+        teacher=any(need.startswith("teacher.") for need in term.needs),
+    )
+
+
+# First all checks, then all registrations: after a fault nothing is left behind, and the next try reports it again.
+for _name, _term in _terms().items():
+    TERMS.register(_name)(_term)
+    register_method(_method(_name, _term))

@@ -136,3 +136,18 @@ def test_a_broken_package_is_named_in_one_sentence(site: Path, code: str, said: 
     assert "package my-package: the entry point 'soft-margin' of mlkdc.methods" in done.stderr
     assert said in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_fault_is_reported_again_by_the_next_use(site: Path) -> None:
+    declare(site, {"mlkdc.methods": ["a-mean = my_package.average:MeanTeacher", "rkd = my_package.average:MeanTeacher"]})
+    code = """
+from mlkdc.methods import method_names
+for _ in range(2):
+    try:
+        method_names()
+    except Exception as error:
+        print(error)
+"""
+    first, second = python(site, code).stdout.splitlines()
+    assert first == second
+    assert "entry point 'rkd'" in first
