@@ -80,7 +80,6 @@ def _read(path: Path) -> Method:
         raise UsageError(f"{path}: {key}: {first['msg']}") from None
 
 
-@cache
 def _load_plugins() -> None:
     """Let other packages register their methods.
 

@@ -139,7 +139,8 @@ def test_a_broken_package_is_named_in_one_sentence(site: Path, code: str, said: 
 
 
 def test_a_fault_is_reported_again_by_the_next_use(site: Path) -> None:
-    declare(site, {"mlkdc.methods": ["a-mean = my_package.average:MeanTeacher", "rkd = my_package.average:MeanTeacher"]})
+    target = "my_package.average:MeanTeacher"
+    declare(site, {"mlkdc.methods": [f"a-mean = {target}", f"rkd = {target}"]})
     code = """
 from mlkdc.methods import method_names
 for _ in range(2):

@@ -13,7 +13,8 @@ from torch import nn
 from torchvision.transforms.v2.functional import resized_crop
 
 from mlkdc.errors import Interrupted, UsageError
-from mlkdc.losses import TERMS, Batch, Objective, Term, make_objective
+from mlkdc.losses import TERMS, Batch, Objective, Outputs, Term, make_objective
+from mlkdc.losses.batch import SOURCE_FIELDS
 from mlkdc.methods import method_names
 from mlkdc.models import build_model
 from mlkdc.recipe import Distill, Model, Recipe
@@ -22,7 +23,7 @@ from mlkdc.train.input.patches import Patches, cut
 from mlkdc.train.learner import Learner, batch_statistics_only
 from mlkdc.train.loop import Trainer
 from mlkdc.train.runs import read_data
-from mlkdc.train.sources import TeacherSource
+from mlkdc.train.sources import SOURCES, Source, SourceContext, Step, TeacherSource
 from mlkdc.train.sources.history import LastBatch
 from mlkdc.train.sources.previous import Previous
 
@@ -248,6 +249,66 @@ def test_a_run_that_repeats_images_neither_reads_nor_leaves_a_cache_of_its_teach
     distill(tiny(distill={"method": "dlb", "terms": {"mld": 10}}), out=tmp_path / "again")
     first, second = (load_run(tmp_path / name).model().state_dict() for name in ("dlb", "again"))
     assert all(torch.equal(first[key], second[key]) for key in first)
+
+
+def test_every_source_that_has_a_field_of_a_batch_is_registered() -> None:
+    assert set(SOURCES.names()) == set(SOURCE_FIELDS) - {"student"}
+
+
+class Demanding(Source):
+    """Looks at larger views, crops and second views, and repeats nothing."""
+
+    image_size = 64
+    boxes = second_views = True
+
+    @classmethod
+    def make(cls, context: SourceContext) -> "Demanding":
+        assert context.fields == {"pooled"}
+        assert (context.images, context.classes) == (28, 3)
+        return cls()
+
+    @classmethod
+    def check(cls, recipe: Recipe) -> None:
+        if recipe.seed:
+            raise UsageError("set seed=0")
+
+    def outputs(self, step: Step) -> Outputs:
+        assert step.views.shape[1:] == (3, 64, 64)
+        assert step.pixels.shape[1:] == (3, 32, 32)
+        assert step.twins is not None
+        assert step.twins.shape == step.pixels.shape
+        assert step.boxes is not None
+        return Outputs(pooled=step.boxes.mean((1, 2)))
+
+
+class Compares(Term):
+    """With the source above."""
+
+    needs = frozenset({"demanding.pooled"})
+
+    def compute(self, batch: Batch) -> torch.Tensor:
+        pooled = batch.others["demanding"].pooled
+        assert pooled is not None
+        return (pooled * batch.student.logits.mean(1)).sum()
+
+
+def test_a_source_gets_what_its_class_declares(tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(SOURCES._items, "demanding", Demanding)
+    monkeypatch.setitem(TERMS._items, "compares", Compares)
+    recipe = tiny(distill={"method": "vanilla", "terms": {"compares": 1}}, teacher=None)
+    batch = one_step(ready(recipe, tmp_path / "run"))
+    assert batch.outputs()["demanding"].present().keys() == {"pooled"}
+    assert "twin" not in batch.outputs()  # second views are drawn for it, the student does not look at them
+    recipe.seed = 1
+    with pytest.raises(UsageError, match="set seed=0"):
+        distill(recipe, out=tmp_path / "other")
+
+
+def test_a_source_that_nobody_brings_is_named(tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(TERMS._items, "compares", Compares)
+    with pytest.raises(UsageError, match="unknown source 'demanding'"):
+        distill(tiny(distill={"method": "vanilla", "terms": {"compares": 1}}), out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_halves_of_an_odd_batch_are_refused(tiny: Tiny, tmp_path: Path) -> None:
