@@ -105,6 +105,7 @@ class Learner(nn.Module):
 
     @torch.no_grad()
     def _sampled(self, features: Tensor) -> Outputs:
+        # Only the head has dropout that is drawn: the backbone's pass is shared.
         draws = [self.model.head(features).logits for _ in range(SAMPLES)]
         return Outputs(torch.stack(draws, dim=1))
 
