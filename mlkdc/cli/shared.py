@@ -12,7 +12,7 @@ from mlkdc.errors import UsageError
 
 if TYPE_CHECKING:
     from mlkdc.progress import Progress
-    from mlkdc.train.runs import Run
+    from mlkdc.records.run import Run
 
 recipe_option = click.option("--recipe", "recipe_name", metavar="NAME|FILE", help="A shipped recipe or a YAML file.")
 data_option = click.option("--data", "data_path", metavar="PATH", help="Your images; see `mlkdc data`.")
@@ -27,7 +27,7 @@ def command_line() -> str:
 
 def pick_run(folder: Path | None) -> "Run":
     """The run folder given, or the newest finished one, saying which."""
-    from mlkdc.train.runs import load_run, newest_run
+    from mlkdc.records.run import load_run, newest_run
 
     if folder is not None:
         return load_run(folder)

@@ -80,9 +80,9 @@ def distill(**given: Any) -> None:
         return
     results = run.results
     names = ["mAP", "OF1", "CF1", "OF1@tuned", "CF1@tuned"]
-    figures = [f"{results['metrics'][name]:.2f}" for name in names]
-    model = f"{results['model']['model']} ({results['method']})"
-    click.echo(table([f"on {results['scored_on']}", *names], [[model, *figures]]))
+    figures = [f"{results.metrics[name]:.2f}" for name in names]
+    model = f"{results.model.model} ({results.method})"
+    click.echo(table([f"on {results.scored_on}", *names], [[model, *figures]]))
     if said := verdict(run):
         click.echo(f"\n{said}")
     click.echo(f"\nrun: {run.path}\nnext: mlkdc export {run.path} --target onnx\n      mlkdc report {run.path}")

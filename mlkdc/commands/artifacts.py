@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 
 from mlkdc.data import open_data
+from mlkdc.data.runs import check_labels, scored_split
 from mlkdc.errors import UsageError
 from mlkdc.images import SUFFIXES
+from mlkdc.records.run import Run, load_run
 from mlkdc.runtime import Manifest, open_artifact, predict_files
-from mlkdc.train import Run, load_run
-from mlkdc.train.runs import check_labels
-from mlkdc.train.score import scored_split, summarize
+from mlkdc.train.score import summarize
 
 
 def artifacts(run: Run) -> list[Path]:

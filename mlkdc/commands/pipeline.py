@@ -5,20 +5,20 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from mlkdc.bench import BASELINE, Row, artifact_rows, bench
 from mlkdc.commands.artifacts import artifact_lines, artifacts
 from mlkdc.errors import RecipeError, UsageError
 from mlkdc.exporting import export_run
+from mlkdc.progress import Progress
 from mlkdc.recipe import Bench, Recipe
 from mlkdc.records.manifest import Manifest
+from mlkdc.records.run import Run, load_run
 from mlkdc.report import write_report
 from mlkdc.resources import write_json
 from mlkdc.runtime.targets import load_target, split_name
-from mlkdc.train import Progress, Run, distill, load_run
+from mlkdc.train import distill
 from mlkdc.train.plan import check_names
-from mlkdc.train.score import score
+from mlkdc.train.score import evaluate_run as evaluate_run
 
 
 def check_recipe(recipe: Recipe) -> None:
@@ -170,12 +170,3 @@ def _latency(row: dict[str, Any] | None) -> list[str]:
         return ["-", "-", "-"]
     speedup = "-" if row["speedup"] is None else f"{row['speedup']:.2f}x"
     return [f"{row['size_bytes'] / 1e6:.1f}", f"{row['median_ms']:.2f}", speedup]
-
-
-def evaluate_run(run: Run, data_path: str | None) -> dict[str, Any]:
-    """Score a run on its own data, or on other data with the same labels (its tuned thresholds kept)."""
-    data = run.data(data_path)
-    own = np.array(run.results["thresholds"])
-    trained = run.recipe.data.train_splits if data_path is None else []
-    scores = score(run.model(), data, run.recipe.data.image_size, trained, own)
-    return {**scores, "thresholds_from": run.results["thresholds_from"]}

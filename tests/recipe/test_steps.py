@@ -15,8 +15,8 @@ from mlkdc.commands.reproduce import load_table, table_names
 from mlkdc.commands.reproduce.train import _cells
 from mlkdc.losses import make_objective
 from mlkdc.models import MultiLabelModel, build_model
+from mlkdc.progress import Progress
 from mlkdc.recipe import Model, Recipe, load_recipe, shipped_recipes
-from mlkdc.train import Progress
 from mlkdc.train.loop import Trainer
 from mlkdc.train.sources import TeacherSource
 from mlkdc.types import Sample, TaggedImages

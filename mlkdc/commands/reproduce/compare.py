@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from mlkdc.commands.reproduce.tables import Table
-from mlkdc.train import Run
+from mlkdc.records.run import Run
 
 TEACHER = "teacher"
 

@@ -11,9 +11,11 @@ from mlkdc.commands.reproduce.tables import Table, load_table
 from mlkdc.data import EMBEDDED
 from mlkdc.data.layouts import LAYOUTS
 from mlkdc.errors import Interrupted, RecipeError, UsageError, nearest
+from mlkdc.progress import Progress
 from mlkdc.recipe import Recipe, load_recipe
+from mlkdc.records.run import Run
 from mlkdc.resources import write_atomic, write_json
-from mlkdc.train import Progress, Run, distill
+from mlkdc.train import distill
 from mlkdc.train.plan import check_heads, check_names, with_absolute_paths
 
 # Where a shipped recipe's data.path begins with this, it is a name and no path.
@@ -119,8 +121,7 @@ def _check(table: Table, cells: list[Cell]) -> None:
         if cell.recipe.data.path.startswith(NOWHERE):
             raise UsageError(f"{table.name} is on {_choices(names)}; give its folder: --data PATH")
         try:
-            check_names(cell.recipe)
-            check_heads(cell.recipe)
+            check_heads(cell.recipe, check_names(cell.recipe))
         except RecipeError as error:
             faults += error.faults
         if cell.begun and not cell.same:
