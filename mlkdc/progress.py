@@ -13,7 +13,7 @@ class Progress:
         """A bar begins: ``steps`` in all, ``done`` of them already (a resumed run)."""
 
     def step(self, figures: Mapping[str, float]) -> None:
-        """One step done. ``figures``: loss terms by name, ``lr``, ``images_per_s``."""
+        """One step done. ``figures``: loss terms by name, ``lr``, ``images_per_second``."""
 
     def end(self) -> None:
         """The bar is done."""

@@ -19,7 +19,7 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def write_photos(folder: Path, count: int = 48, size: int = 40) -> Path:
-    """Noise pictures whose channels are bright where the labels red, green, blue say so, with a labels.csv."""
+    """Noise images whose channels are bright where the labels red, green, blue say so, with a labels.csv."""
     random = np.random.default_rng(0)
     (folder / "images").mkdir(parents=True)
     lines = ["image,labels,split"]
@@ -39,8 +39,28 @@ def write_photos(folder: Path, count: int = 48, size: int = 40) -> Path:
 
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
-    """A folder of 48 tagged pictures: 3 labels, splits train, val and test."""
+    """A folder of 48 tagged images: 3 labels, splits train, val and test."""
     return write_photos(tmp_path / "photos")
+
+
+@pytest.fixture(scope="session")
+def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """``HOME/runs/photos``: a finished tiny run with ``export/onnx-fp32`` and ``bench.json``, on ``HOME/photos``.
+
+    Tests that write into it work on a copy.
+    """
+    from mlkdc.commands.bench import bench_paths
+    from mlkdc.exporting import export
+    from mlkdc.train import distill
+
+    home = tmp_path_factory.mktemp("home")
+    photos = write_photos(home / "photos")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLKDC_CACHE", str(home / "cache"))
+        run = distill(tiny_recipe(photos), out=home / "runs" / "photos", command="mlkdc distill --recipe tiny")
+        export(run, "onnx")
+        bench_paths([run.path], runs=200, passes=1, threads=[1])
+    return run.path
 
 
 TINY_HEAD = {"kind": "compact", "dim": 16, "ffn": 16, "heads": 2}

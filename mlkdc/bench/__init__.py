@@ -1,6 +1,7 @@
 """Latency of artifacts, each measured in processes of its own. No torch here."""
 
-from mlkdc.bench.rows import BASELINE, Row, artifact_row, artifact_rows
-from mlkdc.bench.table import bench
+from mlkdc.bench.rows import Row, artifact_rows
+from mlkdc.bench.schedule import bench
+from mlkdc.records.bench import BASELINE
 
-__all__ = ["BASELINE", "Row", "artifact_row", "artifact_rows", "bench"]
+__all__ = ["BASELINE", "Row", "artifact_rows", "bench"]

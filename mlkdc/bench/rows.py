@@ -1,14 +1,11 @@
-"""What is timed: a name and the command of a worker process."""
+"""What is timed: a name and the arguments of a worker process."""
 
-import sys
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
-from mlkdc.runtime import Manifest
-
-BASELINE = "torch eager"
+from mlkdc.records.manifest import Manifest
 
 
 @dataclass(frozen=True)
@@ -17,39 +14,30 @@ class Row:
 
     Args:
         name: shown; the row called ``torch eager`` is what speedups refer to.
-        command: argv of a worker that accepts ``--runs N --threads N`` and whose last line on stdout is the
-            JSON of :func:`mlkdc.runtime.timing.measure`.
+        arguments: of the device's Python, for a worker that accepts ``--runs N --threads N`` and whose last line on
+            stdout is a :class:`mlkdc.records.bench.Timing` in JSON.
         size_bytes: of the model files; None where that means nothing.
     """
 
     name: str
-    command: list[str]
+    arguments: tuple[str, ...]
     size_bytes: int | None = None
 
 
-def artifact_row(folder: Path) -> Row:
-    """The row of an exported artifact, named as its folder.
-
-    Raises:
-        UsageError: the folder holds no readable manifest.
-    """
-    folder = Path(folder).resolve()
-    command = [sys.executable, "-m", "mlkdc.runtime.worker", "time", str(folder)]
-    return Row(folder.name, command, Manifest.load(folder).size_bytes)
-
-
 def artifact_rows(folders: Sequence[Path]) -> list[Row]:
-    """The rows of several artifacts; those of equal folder name (``onnx-fp32`` of two runs) get their run's
-    name in front.
+    """The rows of artifacts, named after their folders; equal names get their run's in front.
 
     Raises:
-        UsageError: as :func:`artifact_row`.
+        UsageError: a folder holds no readable manifest.
     """
-    rows = [artifact_row(folder) for folder in folders]
-    times = Counter(row.name for row in rows)
-    # RUN/export/onnx-fp32: the run is two levels up
-    runs = [Path(folder).resolve().parent.parent.name for folder in folders]
-    return [
-        replace(row, name=f"{run}/{row.name}") if times[row.name] > 1 else row
-        for row, run in zip(rows, runs, strict=True)
-    ]
+    paths = [Path(folder).resolve() for folder in folders]
+    times = Counter(path.name for path in paths)
+    rows = []
+    for path in paths:
+        name = path.name
+        if times[name] > 1:
+            run = path.parent.parent  # of RUN/export/onnx-fp32
+            name = f"{run.name}/{name}"
+        arguments = ("-m", "mlkdc.runtime.worker", "time", str(path))
+        rows.append(Row(name, arguments, Manifest.load(path).size_bytes))
+    return rows

@@ -49,9 +49,7 @@ def check_labels(data: TaggedImages, classes: Sequence[str], what: str) -> None:
             more = ", ..." if len(names) > SHOWN_LABELS else ""
             differences.append(f"{len(names)} {where} ({', '.join(names[:SHOWN_LABELS])}{more})")
     if not differences:
-        raise UsageError(
-            f"{what} and {data.root} have the same labels in another order; add a classes.txt to the data"
-        )
+        raise UsageError(f"{what} and {data.root} have the same labels in another order; add a classes.txt to the data")
     raise UsageError(
         f"{what} knows {len(expected)} labels, {data.root} has {len(found)}: {'; '.join(differences)}. "
         "Use data with the same labels, or train on this data"

@@ -94,9 +94,16 @@ def faults(error: ValidationError) -> str:
     """The first few faults of a record in one clause, each with its dotted key."""
     clauses = []
     for item in error.errors()[:SHOWN_FAULTS]:
-        key = ".".join(str(part) for part in item["loc"]) or "the record"
-        message = item["msg"].removeprefix("Value error, ")
-        clauses.append(f"{key}: {message[:1].lower()}{message[1:]}")
+        key = ".".join(str(part) for part in item["loc"])
+        kind, message = item["type"], item["msg"].removeprefix("Value error, ")
+        if kind == "missing":
+            clauses.append(f"{key} is missing")
+        elif kind == "extra_forbidden":
+            clauses.append(f"unknown key {key}")
+        elif not key:  # a check of several fields together
+            clauses.append(message)
+        else:
+            clauses.append(f"{key}: {message[:1].lower()}{message[1:]}, got {item['input']!r}")
     more = error.error_count() - len(clauses)
     if more > 0:
         clauses.append(f"and {more} more")

@@ -94,7 +94,8 @@ class BenchFile(FileRecord):
 
 
 def _row_of_format_1(row: dict[str, Any]) -> dict[str, Any]:
-    kept = {key: row[key] for key in ("name", "threads", "size_bytes", "speedup", "skipped") if key in row}
+    names = ("name", "threads", "size_bytes", "speedup", "skipped")
+    kept: dict[str, Any] = {key: row[key] for key in names if key in row}
     if row.get("skipped"):
         return kept
     return {**kept, "timing": {key: row[key] for key in RowTiming.model_fields if key in row}}

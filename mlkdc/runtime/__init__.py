@@ -1,6 +1,8 @@
-"""Running exported artifacts, without torch and training code, so that it works wherever they ship to."""
+"""Running exported artifacts, without torch and training code, so that it works wherever they ship to.
 
-from mlkdc.records.manifest import Manifest
-from mlkdc.runtime.session import Session, open_artifact, predict_files
+``mlkdc.runtime.predict`` is apart: it decodes images, for which a device that only runs arrays needs no Pillow.
+"""
 
-__all__ = ["Manifest", "Session", "open_artifact", "predict_files"]
+from mlkdc.runtime.session import Session, open_artifact
+
+__all__ = ["Session", "open_artifact"]

@@ -1,14 +1,18 @@
 """What a runtime must do, and the list of runtimes."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from mlkdc.errors import UsageError
-from mlkdc.records.manifest import Manifest
+from mlkdc.records.manifest import InputSpec, Manifest, OutputSpec
 from mlkdc.registry import Registry
+
+#: Name, dtype and shape of a graph's input or output; "any" stands for a size that is not fixed.
+Signature = tuple[str, str, list[Any]]
 
 
 class Backend(ABC):
@@ -17,7 +21,7 @@ class Backend(ABC):
     Args:
         folder: the artifact, already verified.
         manifest: of that folder.
-        threads: for one inference; None = the runtime's own choice.
+        threads: for one inference; None = the runtime's default.
 
     Raises:
         UsageError: the runtime's package is missing (says what to install) or cannot read the file.
@@ -35,26 +39,42 @@ class Backend(ABC):
         """Why this machine can never run it (``needs an NVIDIA GPU``), or None. Imports nothing heavy."""
         return None
 
-    def close(self) -> None:  # noqa: B027 - most runtimes free their model when the last reference goes
+    def close(self) -> None:  # noqa: B027 - most runtimes free their model when the last reference is dropped
         """Free what the runtime holds."""
 
 
-def check_signature(path: Path, manifest: Manifest, inputs: list[Any], outputs: list[Any]) -> None:
+def signature(spec: InputSpec | OutputSpec, batch: object = 1) -> Signature:
+    """Name, dtype and shape that the manifest records, with ``batch`` as the first size."""
+    return spec.name, spec.dtype, [batch, *spec.shape[1:]]
+
+
+def check_signature(path: Path, manifest: Manifest, inputs: Sequence[Signature], outputs: Sequence[Signature]) -> None:
     """Refuse a file that takes or gives something else than the manifest says, before it is run.
 
     Args:
         path: of the file, for the message.
         manifest: what it should take and give.
-        inputs, outputs: found in the file: ``(name, dtype, shape)`` each, with "any" for a size that is not fixed.
+        inputs, outputs: as the file describes them.
 
     Raises:
         UsageError: they differ.
     """
-    batch = "any" if manifest.dynamic_batch else 1
-    for role, found, record in (("input", inputs, manifest.input), ("output", outputs, manifest.output)):
-        expected = (record["name"], record["dtype"], [batch, *record["shape"][1:]])
-        if found != [expected]:
-            raise UsageError(f"{path}: the manifest says {role} {expected}, the file has {found}; export the run again")
+    batch: object = 1
+    if manifest.dynamic_batch:
+        batch = "any"
+    for role, actual, spec in (("input", inputs, manifest.input), ("output", outputs, manifest.output)):
+        expected = signature(spec, batch)
+        if list(actual) != [expected]:
+            raise UsageError(
+                f"{path}: the manifest says {role} {expected}, the file has {list(actual)}; export the run again"
+            )
+
+
+def import_error(runtime: str, error: ImportError, extra: str) -> UsageError:
+    """The sentence for a runtime whose package cannot be imported; ``extra`` is the pip extra that brings it."""
+    return UsageError(
+        f"this artifact needs {runtime}, which cannot be imported ({error}); run: pip install 'mlkdc[{extra}]'"
+    )
 
 
 RUNTIMES: Registry[type[Backend]] = Registry("runtime", "mlkdc.runtime.backends")

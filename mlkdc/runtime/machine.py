@@ -1,56 +1,68 @@
-"""What a measurement was made on."""
+"""What a measurement was made on, as the operating system describes it."""
 
 import os
 import platform
 from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+
+from mlkdc.records.machine import Machine
 
 CPUINFO = Path("/proc/cpuinfo")
+VNNI_FLAGS = frozenset({"avx_vnni", "avx512_vnni"})
 
 
-def machine() -> dict[str, Any]:
-    """cpu (model name), cores (that this process may use), vnni, memory_gib (None if not told), system, device."""
-    return {
-        "cpu": _cpu_name(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
-        "vnni": vnni(),
-        "memory_gib": _memory_gib(),
-        "system": f"{platform.system()} {platform.release()} {platform.machine()}",
-        "device": "cpu",
-    }
+def machine(device: str = "cpu") -> Machine:
+    """This computer; ``device`` is what the model runs on."""
+    return Machine(
+        cpu=_cpuinfo("model name") or platform.processor() or platform.machine(),
+        cores=usable_cores(),
+        vnni=vnni(),
+        memory_gib=_memory_gib(),
+        system=f"{platform.system()} {platform.release()} {platform.machine()}",
+        device=device,
+    )
+
+
+def usable_cores() -> int:
+    """How many cores this process may use, at least 1."""
+    # Only Linux has affinities; a container's are often fewer than the machine's cores.
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def vnni() -> bool | None:
-    """Whether an x86 processor adds up products of bytes in 32 bits, at once; without it in 16, which overflow.
+    """Whether an x86 processor adds products of bytes in 32 bits in one instruction; others use 16, which overflow.
 
-    None for other processors, and where the system does not tell: only Linux does, in /proc/cpuinfo.
+    None for other processors, and on systems other than Linux, which alone lists the flags (/proc/cpuinfo).
     """
-    flags = _told("flags").split()  # an Arm processor has "Features"
-    return not {"avx_vnni", "avx512_vnni"}.isdisjoint(flags) if flags else None
+    flags = _cpuinfo("flags").split()  # an Arm processor has "Features" instead
+    if not flags:
+        return None
+    return not VNNI_FLAGS.isdisjoint(flags)
 
 
 def versions(packages: Iterable[str]) -> dict[str, str]:
     """The versions of Python and of those packages that are installed; none of them is imported."""
-    found = {"python": platform.python_version()}
+    installed = {"python": platform.python_version()}
     for package in packages:
         try:
-            found[package] = version(package)
+            installed[package] = version(package)
         except PackageNotFoundError:
             continue
-    return found
+    return installed
 
 
-def _cpu_name() -> str:
-    return _told("model name") or platform.processor() or platform.machine()
-
-
-def _told(wanted: str) -> str:
-    """What Linux says of the first processor; empty on other systems and where it does not say."""
-    lines = CPUINFO.read_text().splitlines() if CPUINFO.is_file() else []
-    told = (line.partition(":") for line in lines)
-    return next((value.strip() for key, _, value in told if key.strip() == wanted), "")
+def _cpuinfo(key: str) -> str:
+    """What Linux says of the first processor; empty on other systems and where the key is missing."""
+    if not CPUINFO.is_file():
+        return ""
+    for line in CPUINFO.read_text(encoding="utf-8", errors="replace").splitlines():
+        name, _, value = line.partition(":")
+        if name.strip() == key:
+            return value.strip()
+    return ""
 
 
 def _memory_gib() -> float | None:

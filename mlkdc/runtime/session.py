@@ -1,16 +1,16 @@
 """Opening an artifact and predicting with it."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from typing_extensions import Self
 
 from mlkdc.errors import MlkdcError, UsageError
-from mlkdc.images import load_square
 from mlkdc.records.manifest import Manifest
 from mlkdc.runtime.base import RUNTIMES, Backend
 from mlkdc.runtime.machine import vnni
 
+#: Images at once, for artifacts that take more than one.
 BATCH = 32
 
 
@@ -44,35 +44,38 @@ class Session:
             MlkdcError: the runtime gave another shape than ``[n, q]``.
         """
         pixels = self._converted(images)
-        step = BATCH if self.manifest.dynamic_batch else 1
+        step = 1
+        if self.manifest.dynamic_batch:
+            step = BATCH
         classes = len(self.manifest.classes)
-        result = np.empty((len(pixels), classes), dtype=np.float32)
+        probabilities = np.empty((len(pixels), classes), dtype=np.float32)
         for start in range(0, len(pixels), step):
             batch = pixels[start : start + step]
-            given = self.run(batch)
-            if given.shape != (len(batch), classes):
-                expected = (len(batch), classes)
-                raise MlkdcError(f"{self.manifest.runtime} gave an output of shape {given.shape}, not {expected}")
-            result[start : start + step] = given
-        return result
+            output = self.run(batch)
+            expected = (len(batch), classes)
+            if output.shape != expected:
+                raise MlkdcError(f"{self.manifest.runtime} gave an output of shape {output.shape}, not {expected}")
+            probabilities[start : start + step] = output
+        return probabilities
 
     def _converted(self, images: np.ndarray) -> np.ndarray:
+        """The images in the artifact's layout and dtype."""
         expected = (3, self.manifest.image_size, self.manifest.image_size)
         if images.ndim != 4 or images.shape[1:] != expected:
             raise UsageError(f"expected images of shape [n, {', '.join(map(str, expected))}], got {images.shape}")
         if images.dtype != np.uint8 and not np.issubdtype(images.dtype, np.floating):
             raise UsageError(f"expected uint8 or floating-point pixels in 0..255, got {images.dtype}")
-        dtype = np.dtype(self.manifest.input["dtype"])
+        dtype = np.dtype(self.manifest.input.dtype)
         if dtype == np.uint8 and images.dtype != np.uint8:
             whole = (images >= 0) & (images <= 255) & (images == np.floor(images))
             if not whole.all():
                 raise UsageError("this artifact takes uint8 pixels: expected whole numbers in 0..255; round them")
-        if self.manifest.input["layout"] == "NHWC":
+        if self.manifest.input.layout == "NHWC":
             images = images.transpose(0, 2, 3, 1)
         return np.ascontiguousarray(images, dtype=dtype)
 
     def random_input(self, seed: int = 0) -> np.ndarray:
-        """One picture of uniform noise in 0..255 in the artifact's layout, the same for every artifact of this size."""
+        """One image of uniform noise in 0..255 in the artifact's layout, the same for every artifact of this size."""
         size = self.manifest.image_size
         noise = np.random.default_rng(seed).integers(0, 256, (1, 3, size, size), dtype=np.uint8)
         return self._converted(noise)
@@ -81,7 +84,7 @@ class Session:
         """Free the runtime's model; the session cannot be used afterwards."""
         self._backend.close()
 
-    def __enter__(self) -> "Session":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -93,37 +96,32 @@ def open_artifact(folder: Path | str, *, threads: int | None = None, allow_faile
 
     Args:
         folder: holds manifest.json and the model files.
-        threads: for one inference; None = the runtime's own choice.
+        threads: for one inference; None = the runtime's default.
         allow_failed: open it although its export failed (to compare it, or to look into it).
 
     Raises:
         UsageError: not an artifact, a file missing or changed (names it), a failed export, an unknown
             runtime, or the runtime's package is missing.
+
+    Example:
+        >>> from mlkdc import open_artifact
+        >>> open_artifact("nowhere")
+        Traceback (most recent call last):
+            ...
+        mlkdc.errors.UsageError: nowhere is not an artifact: it has no manifest.json; ...
     """
     folder = Path(folder)
     manifest = Manifest.load(folder)
     if manifest.status == "failed" and not allow_failed:
-        reason = (manifest.parity or {}).get("reason") or "no reason was recorded"
+        reason = manifest.parity.reason or "no reason was recorded"
         raise UsageError(f"{folder} is a failed export ({reason}) and is not used without --allow-failed")
     if threads is not None and threads < 1:
         raise UsageError(f"expected at least 1 thread, got {threads}")
-    if manifest.details.get("reduce_range") is False and vnni() is False:
+    if manifest.details.reduce_range is False and vnni() is False:
         raise UsageError(
-            f"{folder} has int8 weights in the whole range, whose sums overflow on this processor (it has no VNNI); "
+            f"{folder} has int8 weights in the full range, whose sums overflow on this processor (it has no VNNI); "
             "export again with --reduce-range"
         )
     manifest.verify(folder)
-    return Session(manifest, RUNTIMES.get(manifest.runtime)(folder, manifest, threads))
-
-
-def predict_files(session: Session, paths: Sequence[Path]) -> np.ndarray:
-    """Probabilities of picture files, decoded and resized as in training: ``float32[len(paths), q]``.
-
-    Raises:
-        UsageError: a picture is missing, unreadable or truncated; names it.
-    """
-    result = np.empty((len(paths), len(session.manifest.classes)), dtype=np.float32)
-    for start in range(0, len(paths), BATCH):
-        squares = [load_square(path, session.manifest.image_size) for path in paths[start : start + BATCH]]
-        result[start : start + BATCH] = session.predict(np.stack(squares).transpose(0, 3, 1, 2))
-    return result
+    backend = RUNTIMES.get(manifest.runtime)
+    return Session(manifest, backend(folder, manifest, threads))

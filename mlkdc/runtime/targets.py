@@ -1,55 +1,49 @@
-"""Export targets: one YAML file each among the shipped files in ``export``."""
+"""What can be shipped: one YAML file per target among the shipped files in ``export``."""
 
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from mlkdc.errors import UsageError, nearest
+from mlkdc.records.base import Record, faults
+from mlkdc.records.manifest import Dtype, TensorLayout
+from mlkdc.records.parity import Tolerance
 from mlkdc.resources import shipped
 from mlkdc.runtime import cuda
 from mlkdc.runtime.machine import vnni
 
 
-class Tolerance(BaseModel):
-    """How far an artifact's answers may be from the torch model's."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    probability: float = Field(ge=0, le=1, description="largest difference of a probability")
-    label_flips: float = Field(ge=0, le=100, description="percent of the decisions (images x labels)")
-    map: float = Field(ge=0, le=100, description="fall of mAP, in percent points")
-    class_ap: float = Field(ge=0, le=100, description="fall of the worst class's AP, in percent points")
-
-
-class Target(BaseModel):
+class Target(Record):
     """What to ship, and how equal it must be."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str
     description: str
     format: str = Field(description="name of the exporter")
     runtime: str = Field(description="name of the runtime that loads it")
-    extra: str = Field(description="the pip extra that brings what it needs")
-    packages: list[str] = Field(min_length=1, description="what must be installed; a|b: one of the two")
-    gpu_packages: list[str] = Field([], description="those of them that do nothing without an NVIDIA GPU")
+    extra: str = Field(description="the pip extra that brings what an export needs")
+    packages: tuple[str, ...] = Field(min_length=1, description="what an export needs; a|b: one of the two")
+    runtime_packages: tuple[str, ...] = Field(min_length=1, description="what running an artifact needs; a|b as above")
+    gpu_packages: tuple[str, ...] = Field((), description="those of them that do nothing without an NVIDIA GPU")
     opset: int | None = Field(None, description="of formats that have one")
-    layout: Literal["NCHW", "NHWC"] = Field("NCHW", description="of the input, as the runtime's users expect it")
-    dynamic: bool = Field(False, description="whether a batch of any size can be asked for")
-    dtypes: list[Literal["float32", "uint8"]] = Field(
-        ["float32", "uint8"], min_length=1, description="what the pixels can be given as"
-    )
+    layout: TensorLayout = Field("NCHW", description="of the input, as the runtime's users expect it")
+    dynamic: bool = Field(False, description="whether any batch size can be exported")
+    dtypes: tuple[Dtype, ...] = Field(("float32", "uint8"), min_length=1, description="of the pixels")
     reduce_range: bool = Field(
         False, description="whether int8 weights take half of their range, for x86 processors without VNNI"
     )
     proxy: str | None = Field(
         None, description="the runtime that is compared where its own cannot run; it loads a file of the same artifact"
     )
-    unverified: str = Field("", description="what mlkdc's authors could not run, told by the manifest")
+    unverified: str = Field("", description="what mlkdc's authors could not run, recorded in the manifest")
     precisions: dict[str, Tolerance] = Field(min_length=1, description="the first is the default")
+
+    @property
+    def default_precision(self) -> str:
+        """The first one."""
+        return next(iter(self.precisions))
 
     def tolerance(self, precision: str) -> Tolerance:
         """The tolerance of one precision.
@@ -58,45 +52,71 @@ class Target(BaseModel):
             UsageError: the target has no such precision; the message gives those it has.
         """
         if precision not in self.precisions:
-            known = nearest(precision, self.precisions)
-            raise UsageError(f"target {self.name} has no precision {precision!r}; {known}")
+            valid = nearest(precision, self.precisions)
+            raise UsageError(f"target {self.name} has no precision {precision!r}; {valid}")
         return self.precisions[precision]
 
-    def missing(self) -> list[str]:
-        """The packages that must be installed and are not."""
-        return [names.split("|")[0] for names in self.packages if not any(map(self._usable, names.split("|")))]
+    def missing(self, use: Literal["export", "run"] = "export") -> list[str]:
+        """The packages that are needed to export, or to run an artifact, and are not installed."""
+        absent = []
+        for alternatives in self._needed(use):
+            names = alternatives.split("|")
+            if not any(self._usable(name) for name in names):
+                absent.append(names[0])
+        return absent
 
-    def modules(self) -> list[str]:
+    def modules(self, use: Literal["export", "run"] = "export") -> list[str]:
         """What is imported of its packages, once none is missing."""
-        chosen = [next(filter(self._usable, names.split("|"))) for names in self.packages]
-        return [package.replace("-", "_") for package in chosen]
+        modules = []
+        for alternatives in self._needed(use):
+            package = next(filter(self._usable, alternatives.split("|")))
+            modules.append(_module(package))
+        return modules
+
+    def _needed(self, use: Literal["export", "run"]) -> tuple[str, ...]:
+        if use == "run":
+            return self.runtime_packages
+        return self.packages
 
     def _usable(self, package: str) -> bool:
-        installed = find_spec(package.replace("-", "_")) is not None
-        return installed and (package not in self.gpu_packages or cuda.available())
+        if find_spec(_module(package)) is None:
+            return False
+        return package not in self.gpu_packages or cuda.available()
 
     def check_installed(self) -> None:
-        """Raise UsageError, with the line that installs them, where packages are missing."""
+        """Raise UsageError, with the line that installs them, where packages for an export are missing."""
         if missing := self.missing():
             raise UsageError(f"target {self.name} needs {', '.join(missing)}, not installed; run: {self.install}")
 
     def check_range(self, precision: str, reduced: bool) -> None:
-        """Raise UsageError where int8 weights would take a range that this processor cannot add up."""
+        """Raise UsageError where int8 weights would take a range whose sums this processor overflows."""
         if precision == "int8" and self.reduce_range and not reduced and vnni() is False:
             raise UsageError(
-                f"target {self.name}: int8 weights in the whole range cannot be compared on this processor, which has "
+                f"target {self.name}: int8 weights in the full range cannot be compared on this processor, which has "
                 "no VNNI: their sums overflow; export with --reduce-range (export.reduce_range: true), or on another"
             )
 
     @property
     def install(self) -> str:
-        """The command that installs what the target needs."""
+        """The command that installs what an export needs."""
         return f"pip install 'mlkdc[{self.extra}]'"
+
+    @property
+    def install_runtime(self) -> str:
+        """The command that installs what running an artifact needs."""
+        return f"pip install 'mlkdc[{self.extra}-runtime]'"
 
     @property
     def distributions(self) -> list[str]:
         """All packages by name, alternatives included."""
-        return [name for names in self.packages for name in names.split("|")]
+        names: dict[str, None] = {}
+        for alternatives in (*self.packages, *self.runtime_packages):
+            names.update(dict.fromkeys(alternatives.split("|")))
+        return list(names)
+
+
+def _module(package: str) -> str:
+    return package.replace("-", "_")
 
 
 def _files() -> dict[str, Path]:
@@ -109,32 +129,32 @@ def target_names() -> list[str]:
 
 
 def split_name(name: str) -> tuple[str, str]:
-    """Target and precision of ``openvino-int8``; the target's first precision of ``openvino``.
+    """Target and precision of ``openvino-int8``; the target's default precision of ``openvino``.
 
     Raises:
         UsageError: no such target or precision.
     """
+    targets = target_names()
     head, _, tail = name.rpartition("-")
-    if name not in _files() and head in _files():
+    if name not in targets and head in targets:
         load_target(head).tolerance(tail)
         return head, tail
-    return name, next(iter(load_target(name).precisions))
+    return name, load_target(name).default_precision
 
 
 def load_target(name: str) -> Target:
     """A shipped target by name.
 
     Raises:
-        UsageError: no such target (gives the nearest names), or its file is wrong (tells every fault).
+        UsageError: no such target (gives the nearest names), or its file is wrong (names the faults).
     """
     files = _files()
     if name not in files:
         raise UsageError(f"unknown target {name!r}; {nearest(name, files)} (`mlkdc ls targets` lists them)")
     try:
-        target = Target.model_validate(yaml.safe_load(files[name].read_text()))
+        target = Target(**yaml.safe_load(files[name].read_text(encoding="utf-8")))
     except ValidationError as error:
-        faults = [f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors()]
-        raise UsageError(f"{files[name]}: {'; '.join(faults)}") from None
+        raise UsageError(f"{files[name]}: {faults(error)}") from None
     if target.name != name:
         raise UsageError(f"{files[name]}: expected name: {name}, got {target.name}")
     return target

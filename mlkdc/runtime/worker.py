@@ -1,19 +1,19 @@
 """``python -m mlkdc.runtime.worker``: predict with or time one artifact in a process of its own.
 
     predict ARTIFACT IMAGES.npy OUT.npy [--threads N]    uint8 or float32 [n, 3, s, s] -> float32 [n, q]
-    time ARTIFACT [--runs N] [--threads N]               one JSON line: what timing.measure returns
+    time ARTIFACT [--runs N] [--threads N]               one JSON line: a Timing record
 
 A fault is one line on stderr and exit code 2 (wrong input) or 1 (the job failed).
 """
 
 import argparse
-import json
 import sys
 from pathlib import Path
 
 import numpy as np
 
 from mlkdc.errors import MlkdcError, UsageError
+from mlkdc.records.bench import Timing
 from mlkdc.resources import write_atomic
 from mlkdc.runtime.session import open_artifact
 from mlkdc.runtime.timing import measure
@@ -52,20 +52,21 @@ def _predict(artifact: Path, images: Path, out: Path, threads: int | None) -> No
     write_atomic(out, save)
 
 
-def _time(artifact: Path, runs: int, threads: int | None) -> str:
+def _time(artifact: Path, runs: int, threads: int | None) -> Timing:
     with open_artifact(artifact, threads=threads) as session:
         image = session.random_input()
-        return json.dumps({**measure(lambda: session.run(image), runs=runs), "threads": threads})
+        return measure(lambda: session.run(image), runs=runs)
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command; the exit code."""
-    given = _parser().parse_args(argv)
+    options = _parser().parse_args(argv)
     try:
-        if given.command == "predict":
-            _predict(given.artifact, given.images, given.out, given.threads)
+        if options.command == "predict":
+            _predict(options.artifact, options.images, options.out, options.threads)
         else:
-            sys.stdout.write(_time(given.artifact, given.runs, given.threads) + "\n")
+            timing = _time(options.artifact, options.runs, options.threads)
+            sys.stdout.write(timing.model_dump_json() + "\n")
     except MlkdcError as error:
         sys.stderr.write(f"{' '.join(str(error).split())}\n")
         return error.exit_code

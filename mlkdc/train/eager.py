@@ -29,8 +29,7 @@ def time_run(path: Path, runs: int) -> Timing:
     size = run.recipe.data.image_size
     image = torch.randint(0, 256, (1, 3, size, size), generator=torch.Generator().manual_seed(0)).float()
     with torch.inference_mode():
-        # MERGE: `return measure(...)` once it returns a Timing.
-        return Timing.model_validate(measure(lambda: model(image).sigmoid(), runs=runs))
+        return measure(lambda: model(image).sigmoid(), runs=runs)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,8 @@
-"""What results.json records about a training next to its scores: the model, the data, the machine."""
+"""What results.json records about a training next to its scores: the model and the data."""
 
 from mlkdc.models import MultiLabelModel, count
 from mlkdc.recipe import Recipe
-from mlkdc.records.machine import Machine
 from mlkdc.records.results import DataFacts, ModelFacts, ModelSize
-from mlkdc.runtime.machine import machine
 from mlkdc.types import TaggedImages
 
 #: The packages whose versions are recorded.
@@ -14,7 +12,7 @@ PACKAGES = ("mlkdc", "torch", "torchvision", "timm", "accelerate", "numpy", "sci
 def model_facts(recipe: Recipe, model: MultiLabelModel) -> ModelFacts:
     """The names that the recipe gives its student, and the size of ``model``, which was built from it."""
     spec, image_size = recipe.student, recipe.data.image_size
-    # MERGE: `count(...)` alone once it returns a ModelSize.
+    # MERGE: mlkdc.models.model_size returns this record.
     size = ModelSize.model_validate(count(model, image_size))
     return ModelFacts(
         model=spec.model, width=spec.width, head=spec.head.kind, image_size=image_size, **size.model_dump()
@@ -32,9 +30,3 @@ def data_facts(data: TaggedImages, skipped: tuple[str, ...]) -> DataFacts:
         split_from=data.split_from,
         skipped=skipped,
     )
-
-
-def machine_facts(device: str) -> Machine:
-    """This machine, and the device that the model was trained on."""
-    # MERGE: `machine().model_copy(...)` once it returns a Machine.
-    return Machine.model_validate(machine()).model_copy(update={"device": device})

@@ -11,10 +11,10 @@ from mlkdc.progress import Progress
 from mlkdc.recipe import Model
 from mlkdc.records.results import Results, TeacherFacts
 from mlkdc.records.run import Run
-from mlkdc.runtime.machine import versions
+from mlkdc.runtime.machine import machine, versions
 from mlkdc.train.allocator import keep_memory
 from mlkdc.train.checkpoint import save_weights
-from mlkdc.train.facts import PACKAGES, data_facts, machine_facts, model_facts
+from mlkdc.train.facts import PACKAGES, data_facts, model_facts
 from mlkdc.train.loop import Trainer
 from mlkdc.train.plan import Plan
 from mlkdc.train.processes import is_main, wait
@@ -119,7 +119,7 @@ def _finish(job: Job, teacher: TeacherFacts | None, started: str, trainer: Train
         started=started,
         training_seconds=trainer.seconds,
         versions=versions(PACKAGES),
-        machine=machine_facts(str(trainer.accelerator.device)),
+        machine=machine(str(trainer.accelerator.device)),
         data=data_facts(plan.data, plan.skipped),
         teacher=teacher,
         model=model_facts(recipe, model),

@@ -8,8 +8,7 @@ from safetensors import safe_open
 from mlkdc.data import fingerprint
 from mlkdc.errors import UsageError
 from mlkdc.losses import make_objective
-from mlkdc.models import build_model, check_name, load_state
-from mlkdc.models.weights import read_state
+from mlkdc.models import build_model, check_name, load_state, read_state
 from mlkdc.recipe import Distill, Model, Recipe, Teacher
 from mlkdc.records.results import TeacherFacts
 from mlkdc.records.run import load_run

@@ -7,9 +7,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
-
-from mlkdc.records.manifest import describe_files
-from mlkdc.runtime import Manifest
+from samples import make_manifest
 
 SIZE = 8
 
@@ -51,28 +49,7 @@ def make_artifact(tmp_path) -> Callable[..., Path]:
         folder = tmp_path / "photos" / "export" / "onnx-fp32"
         folder.mkdir(parents=True, exist_ok=True)
         write_model(folder / "model.onnx", dtype, dynamic)
-        settings = {
-            "name": "photos",
-            "target": "onnx",
-            "runtime": "onnxruntime",
-            "precision": "fp32",
-            "files": describe_files(folder, ["model.onnx"]),
-            "classes": ["red", "green", "blue"],
-            "thresholds": [0.5, 0.5, 0.5],
-            "preprocess": {"size": SIZE, "color": "RGB", "range": "0..255"},
-            "input": {"name": "image", "shape": [1, 3, SIZE, SIZE], "layout": "NCHW", "dtype": dtype},
-            "output": {"name": "probabilities", "shape": [1, 3], "dtype": "float32"},
-            "dynamic_batch": dynamic,
-            "recipe_hash": "0" * 12,
-            "versions": {},
-            "created": "2026-01-01T00:00:00+00:00",
-            "merge": {},
-            "parity": {"passed": True, "reason": None},
-            "details": {},
-            "quantization": None,
-            "status": "ok",
-        }
-        Manifest(**{**settings, **values}).save(folder)
+        make_manifest(folder, ["model.onnx"], size=SIZE, dtype=dtype, dynamic_batch=dynamic, **values).save(folder)
         return folder
 
     return make

@@ -8,9 +8,11 @@ import pytest
 from PIL import Image
 
 from mlkdc.errors import MlkdcError, UsageError
-from mlkdc.records.manifest import describe_files
-from mlkdc.runtime import Manifest, open_artifact, predict_files
+from mlkdc.records.manifest import Manifest, RuntimeDetails, describe_files
+from mlkdc.records.parity import Parity
+from mlkdc.runtime import open_artifact
 from mlkdc.runtime.base import RUNTIMES, Backend
+from mlkdc.runtime.predict import predict_files
 
 
 @pytest.mark.parametrize("dynamic", [False, True])
@@ -58,13 +60,13 @@ def test_predict_files_reads_rgb_in_order(make_artifact, expected, tmp_path):
     pixels = np.array(colors, dtype=np.uint8)[:, :, None, None] * np.ones((1, 1, 8, 8), dtype=np.uint8)
     found = predict_files(open_artifact(make_artifact()), paths)
     np.testing.assert_allclose(found, expected(pixels), atol=1e-6)
-    paths[1].write_bytes(b"not a picture")
+    paths[1].write_bytes(b"not an image")
     with pytest.raises(UsageError, match=r"1\.png: not an image"):
         predict_files(open_artifact(make_artifact()), paths)
 
 
 def test_manifest_survives_the_round_trip(make_artifact):
-    folder = make_artifact(thresholds=[0.1, 0.2, 0.3])
+    folder = make_artifact(thresholds=(0.1, 0.2, 0.3))
     manifest = Manifest.load(folder)
     before = (folder / "manifest.json").read_text()
     manifest.save(folder)
@@ -74,15 +76,17 @@ def test_manifest_survives_the_round_trip(make_artifact):
     assert manifest.image_size == 8
 
 
-def test_weights_in_the_whole_range_are_refused_where_their_sums_overflow(make_artifact, images, monkeypatch):
-    whole = make_artifact(precision="int8", details={"reduce_range": False})
+def test_weights_in_the_full_range_are_refused_where_their_sums_overflow(make_artifact, images, monkeypatch):
+    whole = make_artifact(precision="int8", details=RuntimeDetails(reduce_range=False))
     for vnni in (True, None):
         monkeypatch.setattr("mlkdc.runtime.session.vnni", lambda vnni=vnni: vnni)
         assert open_artifact(whole).predict(images).shape == (7, 3)
     monkeypatch.setattr("mlkdc.runtime.session.vnni", lambda: False)
     with pytest.raises(UsageError, match=r"overflow on this processor .*; export again with --reduce-range"):
         open_artifact(whole)
-    assert open_artifact(make_artifact(precision="int8", details={"reduce_range": True})).predict(images).size
+    assert (
+        open_artifact(make_artifact(precision="int8", details=RuntimeDetails(reduce_range=True))).predict(images).size
+    )
 
 
 def test_changed_truncated_and_missing_files_are_named(make_artifact):
@@ -92,7 +96,7 @@ def test_changed_truncated_and_missing_files_are_named(make_artifact):
     with pytest.raises(UsageError, match=r"model\.onnx was changed since its export"):
         open_artifact(path.parent)
     path.write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(UsageError, match=r"model\.onnx has \d+ bytes, expected \d+: cut short"):
+    with pytest.raises(UsageError, match=r"model\.onnx has \d+ bytes, expected \d+: truncated"):
         open_artifact(path.parent)
     path.unlink()
     with pytest.raises(UsageError, match=r"model\.onnx is missing"):
@@ -100,7 +104,7 @@ def test_changed_truncated_and_missing_files_are_named(make_artifact):
 
 
 def test_failed_export_is_refused_unless_asked_for(make_artifact, images):
-    folder = make_artifact(status="failed", parity={"reason": "mAP differs by 3.1"})
+    folder = make_artifact(status="failed", parity=Parity(passed=False, reason="mAP differs by 3.1"))
     with pytest.raises(UsageError, match=r"failed export \(mAP differs by 3.1\)"):
         open_artifact(folder)
     assert open_artifact(folder, allow_failed=True).predict(images).shape == (7, 3)
@@ -109,14 +113,14 @@ def test_failed_export_is_refused_unless_asked_for(make_artifact, images):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"format": 2}, "has format 2, this version of mlkdc reads 1"),
+        ({"format": 1}, "has format 1, this version of mlkdc reads format 2; export the run again"),
         ({"classes": ["red"]}, "1 classes, 3 thresholds and 3 outputs"),
-        ({"color": 1}, "unknown color"),
+        ({"color": 1}, "unknown key color"),
         ({"runtime": "onnxruntim"}, "did you mean onnxruntime"),
-        ({"files": {"../model.onnx": {"sha256": "", "bytes": 0}}}, "outside its folder"),
-        ({"files": {"model.onnx": {}}}, "'model.onnx' lacks one of bytes, sha256"),
+        ({"files": {"../model.onnx": {"sha256": "", "size_bytes": 0}}}, "outside its folder"),
+        ({"files": {"model.onnx": {}}}, "files.model.onnx.sha256 is missing; files.model.onnx.size_bytes is missing"),
         ({"files": {}}, r"expected one \.onnx file"),
-        ({"input": {"name": "image"}}, "'input' lacks one of dtype, layout, name, shape"),
+        ({"input": {"name": "image"}}, "input.shape is missing; input.layout is missing"),
         (
             {"input": {"name": "image", "shape": [1, 3, 9, 9], "layout": "NCHW", "dtype": "float32"}},
             "the manifest says input",
@@ -125,36 +129,39 @@ def test_failed_export_is_refused_unless_asked_for(make_artifact, images):
         ({"dynamic_batch": True}, "'any', 3, 8, 8.*the file has.*1, 3, 8, 8"),
     ],
 )
-def test_manifest_faults_are_told(make_artifact, change, message):
+def test_manifest_faults_are_named(make_artifact, change, message):
     path = make_artifact() / "manifest.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
     with pytest.raises(UsageError, match=message):
         open_artifact(path.parent)
 
 
-def test_what_is_no_artifact_is_told(make_artifact, tmp_path):
+def test_what_is_no_artifact_is_refused(make_artifact, tmp_path):
     with pytest.raises(UsageError, match=r"is not an artifact: it has no manifest\.json"):
         open_artifact(tmp_path / "nowhere")
     path = make_artifact() / "manifest.json"
     values = json.loads(path.read_text())
     del values["classes"], values["merge"]
     path.write_text(json.dumps(values))
-    with pytest.raises(UsageError, match="lacks classes, merge"):
+    with pytest.raises(UsageError, match="classes is missing; merge is missing"):
         open_artifact(path.parent)
     path.write_text("{")
     with pytest.raises(UsageError, match="is not JSON"):
         open_artifact(path.parent)
     path.write_text("[]")
-    with pytest.raises(UsageError, match="format None"):
+    with pytest.raises(UsageError, match="expected a JSON object, got list"):
         open_artifact(path.parent)
+
+
+def rewrite(folder, **values):
+    """Save the manifest with other values."""
+    Manifest.load(folder).model_copy(update=values).save(folder)
 
 
 def test_damaged_model_with_a_matching_checksum_is_a_clear_error(make_artifact):
     folder = make_artifact()
     (folder / "model.onnx").write_bytes(b"no protobuf at all")
-    manifest = Manifest.load(folder)
-    manifest.files = describe_files(folder, ["model.onnx"])
-    manifest.save(folder)
+    rewrite(folder, files=describe_files(folder, ["model.onnx"]))
     with pytest.raises(UsageError, match=r"ONNX Runtime cannot load .*model\.onnx"):
         open_artifact(folder)
 
@@ -162,7 +169,7 @@ def test_damaged_model_with_a_matching_checksum_is_a_clear_error(make_artifact):
 def test_missing_runtime_package_says_what_to_install(make_artifact, monkeypatch):
     folder = make_artifact()
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    with pytest.raises(UsageError, match=r"pip install 'mlkdc\[onnx\]'"):
+    with pytest.raises(UsageError, match=r"pip install 'mlkdc\[onnx-runtime\]'"):
         open_artifact(folder)
 
 

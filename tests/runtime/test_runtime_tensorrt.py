@@ -15,12 +15,12 @@ import numpy as np
 import pytest
 
 from mlkdc.errors import MlkdcError, UsageError
-from mlkdc.records.manifest import describe_files
-from mlkdc.runtime import Manifest, cuda, open_artifact
+from mlkdc.records.manifest import Engine, Manifest, RuntimeDetails, describe_files
+from mlkdc.runtime import cuda, open_artifact
 from mlkdc.runtime.backends import tensorrt
 
 VERSION = "1.7.1.116"
-DETAILS = {"library": "tensorrt_rtx", "version": VERSION, "compute_capability": "8.0+"}
+ENGINE = {"library": "tensorrt_rtx", "version": VERSION, "compute_capability": "8.0+", "gpu": None, "batch": (1, 8, 32)}
 
 
 @pytest.fixture(scope="session")
@@ -119,12 +119,12 @@ def library(monkeypatch, expected):
 def make_engine(make_artifact):
     """An artifact whose engine is the given text."""
 
-    def make(text="float32:1", details=DETAILS, **values):
+    def make(text="float32:1", engine=ENGINE, **values):
+        details = RuntimeDetails(engine=engine and Engine(**engine))
         folder = make_artifact(target="tensorrt", runtime="tensorrt", details=details, **values)
         (folder / "model.engine").write_text(text)
-        manifest = Manifest.load(folder)
-        manifest.files = describe_files(folder, ["model.engine", "model.onnx"])
-        manifest.save(folder)
+        files = describe_files(folder, ["model.engine", "model.onnx"])
+        Manifest.load(folder).model_copy(update={"files": files}).save(folder)
         return folder
 
     return make
@@ -148,7 +148,7 @@ def test_a_machine_without_a_gpu_says_so(make_engine, monkeypatch, fake_driver):
 
 @pytest.mark.parametrize("dtype", ["float32", "uint8"])
 @pytest.mark.parametrize("largest", [1, 32])
-def test_pictures_go_to_the_engine_and_answers_come_back(make_engine, library, gpu, images, expected, dtype, largest):
+def test_images_go_to_the_engine_and_answers_come_back(make_engine, library, gpu, images, expected, dtype, largest):
     folder = make_engine(f"{dtype}:{largest}", dtype=dtype, dynamic=largest > 1)
     assert cuda.gpu() == ("Fake 4000", (8, 9))
     before = gpu.live_allocations()
@@ -166,22 +166,25 @@ def test_pictures_go_to_the_engine_and_answers_come_back(make_engine, library, g
     [
         ({"compute_capability": "8.7"}, r"capability 8\.7, this one \(Fake 4000\) has 8\.9; build it on this machine"),
         ({"compute_capability": "12.0+"}, r"capability 12\.0\+, this one"),
-        ({"version": "1.6.0.1"}, r"built with TensorRT-RTX 1\.6\.0\.1, here is 1\.7\.1\.116; build it on this machine"),
+        (
+            {"version": "1.6.0.1"},
+            r"built with TensorRT-RTX 1\.6\.0\.1, 1\.7\.1\.116 is installed here; build it on this machine",
+        ),
         ({"library": "tensorrt"}, r"needs TensorRT, which cannot be imported .* pip install 'mlkdc\[tensorrt\]'"),
         ({"library": "tensorboard"}, "does not say what its engine was built with"),
-        ({"version": None}, "does not say what its engine was built with"),
+        (None, "does not say what its engine was built with"),
     ],
 )
 def test_an_engine_of_another_gpu_or_version_is_not_even_read(make_engine, library, gpu, monkeypatch, details, message):
     monkeypatch.setitem(sys.modules, "tensorrt", None)
     with pytest.raises(UsageError, match=message):
-        open_artifact(make_engine(details=DETAILS | details))
+        open_artifact(make_engine(engine=details and ENGINE | details))
     assert not library.read
 
 
 @pytest.mark.parametrize("capability", ["8.9", "8.0+", "8.9+"])
 def test_an_engine_of_this_gpu_is_read(make_engine, library, gpu, capability):
-    open_artifact(make_engine(details=DETAILS | {"compute_capability": capability})).close()
+    open_artifact(make_engine(engine=ENGINE | {"compute_capability": capability})).close()
     assert library.read == [b"float32:1"]
 
 
@@ -190,10 +193,10 @@ def test_a_later_gpu_has_a_larger_number(make_engine, library, gpu, monkeypatch)
     monkeypatch.setenv("FAKE_CUDA_MINOR", "0")
     open_artifact(make_engine()).close()
     with pytest.raises(UsageError, match=r"has 12\.0"):
-        open_artifact(make_engine(details=DETAILS | {"compute_capability": "8.9"}))
+        open_artifact(make_engine(engine=ENGINE | {"compute_capability": "8.9"}))
 
 
-def test_a_damaged_engine_is_told_in_the_librarys_words(make_engine, library, gpu):
+def test_a_damaged_engine_is_reported_in_the_librarys_words(make_engine, library, gpu):
     before = gpu.live_allocations()
     with pytest.raises(UsageError, match=r"1\.116 cannot read .*model\.engine: magic tag does not match; build it"):
         open_artifact(make_engine("no engine"))

@@ -33,7 +33,6 @@ def test_time_in_its_own_process_prints_one_json_line(make_artifact):
     assert done.stdout.count("\n") == 1
     result = json.loads(done.stdout)
     assert result["runs"] == 200
-    assert result["threads"] == 1
     assert 0 < result["min_ms"] <= result["median_ms"] <= result["p90_ms"] <= result["p99_ms"]
     assert isinstance(result["stable"], bool)
 
@@ -57,10 +56,10 @@ def test_predict_refuses_what_is_no_array(make_artifact, tmp_path, capsys):
 
 def test_bench_and_runtime_load_no_training_code():
     code = (
-        "import sys, mlkdc.bench, mlkdc.runtime, mlkdc.runtime.worker\n"
+        "import sys, mlkdc.bench, mlkdc.devices, mlkdc.runtime, mlkdc.runtime.worker\n"
         "from mlkdc.runtime.base import RUNTIMES\n"
         "RUNTIMES.names()\n"
-        "heavy = {'torch', 'torchvision', 'timm', 'accelerate', 'sklearn', 'onnx', 'onnxruntime'}\n"
+        "heavy = {'torch', 'torchvision', 'timm', 'accelerate', 'sklearn', 'onnx', 'onnxruntime', 'PIL'}\n"
         "print(sorted(heavy & set(sys.modules)))\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
@@ -83,16 +82,26 @@ def test_a_processor_tells_whether_it_has_vnni(told, expected, tmp_path, monkeyp
     if told is not None:
         path.write_text(told)
     monkeypatch.setattr("mlkdc.runtime.machine.CPUINFO", path)
-    assert machine()["vnni"] is expected
+    assert machine().vnni is expected
+
+
+def test_systems_without_affinities_memory_or_cpuinfo(tmp_path, monkeypatch):
+    """Windows and macOS."""
+    monkeypatch.delattr(os, "sched_getaffinity")
+    monkeypatch.delattr(os, "sysconf")
+    monkeypatch.setattr("mlkdc.runtime.machine.CPUINFO", tmp_path / "none")
+    monkeypatch.setattr(os, "cpu_count", lambda: None)
+    computer = machine()
+    assert (computer.cores, computer.memory_gib, computer.vnni) == (1, None, None)
 
 
 def test_machine_and_versions():
-    found = machine()
-    assert set(found) == {"cpu", "cores", "vnni", "memory_gib", "system", "device"}
-    assert found["cpu"]
-    assert 1 <= found["cores"] <= (os.cpu_count() or 1)
-    assert found["memory_gib"] > 0
-    json.dumps(found)
+    computer = machine("cuda")
+    assert computer.cpu
+    assert 1 <= computer.cores <= (os.cpu_count() or 1)
+    assert computer.memory_gib > 0
+    assert computer.device == "cuda"
+    assert set(json.loads(computer.model_dump_json())) == {"cpu", "cores", "vnni", "memory_gib", "system", "device"}
     known = versions(["numpy", "no-such-package-anywhere"])
     assert known["numpy"] == np.__version__
     assert known["python"] == sys.version.split()[0]

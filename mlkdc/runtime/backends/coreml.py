@@ -9,7 +9,8 @@ import numpy as np
 
 from mlkdc.errors import UsageError
 from mlkdc.records.manifest import Manifest
-from mlkdc.runtime.base import RUNTIMES, Backend
+from mlkdc.runtime.base import RUNTIMES, Backend, Signature, import_error
+from mlkdc.runtime.base import signature as recorded
 
 SUFFIX = ".mlpackage"
 
@@ -23,33 +24,36 @@ class CoreMl(Backend):
             raise UsageError(f"{folder} {why}, this is {platform.system()}; there, or on iOS, it runs")
         path = folder / _package(folder, manifest)
         self._model = _load(path)
-        self._input, self._output = manifest.input["name"], manifest.output["name"]
-        expected = [
-            (record["name"], record["dtype"], list(record["shape"])) for record in (manifest.input, manifest.output)
-        ]
-        found = signature(self._model.get_spec())
-        if found != expected:
-            raise UsageError(f"{path}: the manifest says {expected}, the model has {found}; export the run again")
+        self._input, self._output = manifest.input.name, manifest.output.name
+        expected = [recorded(manifest.input), recorded(manifest.output)]
+        actual = signature(self._model.get_spec())
+        if actual != expected:
+            raise UsageError(f"{path}: the manifest says {expected}, the model has {actual}; export the run again")
 
     @staticmethod
     def cannot_run() -> str | None:
-        return None if platform.system() == "Darwin" else "needs macOS"
+        if platform.system() == "Darwin":
+            return None
+        return "needs macOS"
 
     def run(self, batch: np.ndarray) -> np.ndarray:
-        return self._model.predict({self._input: batch})[self._output]
+        outputs: dict[str, np.ndarray] = self._model.predict({self._input: batch})
+        return outputs[self._output]
 
     def close(self) -> None:
         del self._model
 
 
-def signature(spec: Any) -> list[tuple[str, str, list[int]]]:
+def signature(spec: Any) -> list[Signature]:
     """(name, dtype, shape) of the inputs and then the outputs of a ``Model`` message."""
-    found = []
+    signatures: list[Signature] = []
     for value in (*spec.description.input, *spec.description.output):
         array = value.type.multiArrayType
-        kind = array.ArrayDataType.Name(array.dataType).lower() if value.type.HasField("multiArrayType") else "no array"
-        found.append((value.name, kind, list(array.shape)))
-    return found
+        kind = "no array"
+        if value.type.HasField("multiArrayType"):
+            kind = array.ArrayDataType.Name(array.dataType).lower()
+        signatures.append((value.name, kind, list(array.shape)))
+    return signatures
 
 
 def _package(folder: Path, manifest: Manifest) -> str:
@@ -64,12 +68,10 @@ def _load(path: Path) -> Any:
     try:
         import coremltools
     except ImportError as error:
-        raise UsageError(
-            f"this artifact needs coremltools, which cannot be imported ({error}); run: pip install 'mlkdc[coreml]'"
-        ) from None
+        raise import_error("coremltools", error, "coreml-runtime") from None
     try:
         with warnings.catch_warnings():
-            # A model that cannot be compiled is a warning when it is loaded, and an error when it is asked.
+            # A model that cannot be compiled is only a warning when it is loaded, and an error when it is run.
             warnings.simplefilter("error", RuntimeWarning)
             return coremltools.models.MLModel(str(path))
     except Exception as error:  # its exception types share no base class but this one

@@ -8,7 +8,7 @@ import numpy as np
 
 from mlkdc.errors import UsageError
 from mlkdc.records.manifest import Manifest
-from mlkdc.runtime.base import RUNTIMES, Backend, check_signature
+from mlkdc.runtime.base import RUNTIMES, Backend, Signature, check_signature, import_error
 from mlkdc.runtime.quiet import quiet
 
 METHOD = "forward"
@@ -18,11 +18,11 @@ METHOD = "forward"
 class ExecuTorch(Backend):
     """A loaded method of a program.
 
-    ExecuTorch has one thread pool in a process, and a loaded method holds on to it: other threads than now can be
-    asked for only while nothing else is loaded.
+    ExecuTorch has one thread pool in a process, and a loaded method holds on to it: the number of threads can be
+    changed only while nothing else is loaded.
 
     Raises:
-        UsageError: also where the asked number of threads cannot be had.
+        UsageError: also where the requested number of threads cannot be set.
     """
 
     _open: ClassVar[WeakSet["ExecuTorch"]] = WeakSet()
@@ -35,15 +35,16 @@ class ExecuTorch(Backend):
         self._program, self._method = _load(path)
         self._open.add(self)
         meta = self._method.metadata
-        # A program names neither.
-        inputs = [_describe(manifest.input["name"], meta.input_tensor_meta(i)) for i in range(meta.num_inputs())]
-        outputs = [_describe(manifest.output["name"], meta.output_tensor_meta(i)) for i in range(meta.num_outputs())]
+        # A program names neither inputs nor outputs: the manifest's names are taken.
+        inputs = [_describe(manifest.input.name, meta.input_tensor_meta(i)) for i in range(meta.num_inputs())]
+        outputs = [_describe(manifest.output.name, meta.output_tensor_meta(i)) for i in range(meta.num_outputs())]
         check_signature(path, manifest, inputs, outputs)
 
     def run(self, batch: np.ndarray) -> np.ndarray:
         import torch
 
-        return self._method.execute([torch.from_numpy(batch)])[0].numpy()
+        output: np.ndarray = self._method.execute([torch.from_numpy(batch)])[0].numpy()
+        return output
 
     def close(self) -> None:
         self._open.discard(self)
@@ -70,9 +71,7 @@ def _bindings() -> Any:
         with quiet():
             from executorch.extension.pybindings import portable_lib
     except ImportError as error:
-        raise UsageError(
-            f"this artifact needs ExecuTorch, which cannot be imported ({error}); run: pip install 'mlkdc[executorch]'"
-        ) from None
+        raise import_error("ExecuTorch", error, "executorch-runtime") from None
     return portable_lib
 
 
@@ -92,7 +91,7 @@ def _load(path: Path) -> tuple[Any, Any]:
         ) from error
 
 
-def _describe(name: str, tensor: Any) -> tuple[str, str, list[int]]:
+def _describe(name: str, tensor: Any) -> Signature:
     return name, _DTYPES.get(tensor.dtype(), "another type"), list(tensor.sizes())
 
 

@@ -7,13 +7,13 @@ import numpy as np
 
 from mlkdc.errors import UsageError
 from mlkdc.records.manifest import Manifest
-from mlkdc.runtime.base import RUNTIMES, Backend, check_signature
+from mlkdc.runtime.base import RUNTIMES, Backend, Signature, check_signature, import_error
 from mlkdc.runtime.quiet import quiet
 
 
 @RUNTIMES.register("litert")
 class LiteRt(Backend):
-    """An ``Interpreter`` with its default delegate, XNNPACK, with as many threads as asked; one if not asked."""
+    """An ``Interpreter`` with its default delegate, XNNPACK, with the requested number of threads, else one."""
 
     def __init__(self, folder: Path, manifest: Manifest, threads: int | None) -> None:
         path = manifest.only_file(folder, ".tflite")
@@ -21,13 +21,14 @@ class LiteRt(Backend):
         runner = self._interpreter.get_signature_runner()
         inputs, outputs = runner.get_input_details(), runner.get_output_details()
         check_signature(path, manifest, _described(inputs), _described(outputs))
-        self._input = inputs[manifest.input["name"]]["index"]
-        self._output = outputs[manifest.output["name"]]["index"]
+        self._input = inputs[manifest.input.name]["index"]
+        self._output = outputs[manifest.output.name]["index"]
 
     def run(self, batch: np.ndarray) -> np.ndarray:
         self._interpreter.set_tensor(self._input, batch)
         self._interpreter.invoke()
-        return self._interpreter.get_tensor(self._output)
+        output: np.ndarray = self._interpreter.get_tensor(self._output)
+        return output
 
     def close(self) -> None:
         del self._interpreter
@@ -37,9 +38,7 @@ def _load(path: Path, threads: int | None) -> Any:
     try:
         from ai_edge_litert.interpreter import Interpreter
     except ImportError as error:
-        raise UsageError(
-            f"this artifact needs LiteRT, which cannot be imported ({error}); run: pip install 'mlkdc[litert]'"
-        ) from None
+        raise import_error("LiteRT", error, "litert-runtime") from None
     try:
         with quiet():
             interpreter = Interpreter(model_path=str(path), num_threads=threads)
@@ -49,5 +48,5 @@ def _load(path: Path, threads: int | None) -> Any:
     return interpreter
 
 
-def _described(details: dict[str, Any]) -> list[tuple[str, str, list[int]]]:
-    return [(name, each["dtype"].__name__, each["shape"].tolist()) for name, each in details.items()]
+def _described(details: dict[str, Any]) -> list[Signature]:
+    return [(name, tensor["dtype"].__name__, tensor["shape"].tolist()) for name, tensor in details.items()]

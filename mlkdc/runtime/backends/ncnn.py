@@ -7,10 +7,10 @@ import numpy as np
 
 from mlkdc.errors import MlkdcError, UsageError
 from mlkdc.records.manifest import Manifest
-from mlkdc.runtime.base import RUNTIMES, Backend
+from mlkdc.runtime.base import RUNTIMES, Backend, import_error
 
-# ncnn's own defaults store weights and what flows between layers in half precision, and compute in it, wherever the
-# CPU can. bfloat16 has 8 bits: answers are off by several hundredths.
+# By default ncnn stores weights and activations in half precision, and computes in it, wherever the CPU can. bfloat16
+# has 8 bits: answers are off by several hundredths.
 _FLOAT = {"use_fp16_arithmetic": False, "use_bf16_packed": False, "use_bf16_storage": False}
 #: Fields of ``ncnn::Option``, by precision; to be set before a net is loaded.
 OPTIONS = {
@@ -21,31 +21,31 @@ OPTIONS = {
 
 @RUNTIMES.register("ncnn")
 class Ncnn(Backend):
-    """A ``Net`` of a .param and a .bin file, for one picture at a time: ncnn has no batch dimension.
+    """A ``Net`` of a .param and a .bin file, for one image at a time: ncnn has no batch dimension.
 
-    All else is as ncnn has it. At 224 px without the packed layout MobileNetV2 took 1.3 and RepVGG-A0 1.1 times as
-    long, RepVGG-A0 without Winograd 1.5 and without SGEMM 1.35 times; pools of memory gained nothing.
+    All other options are ncnn's defaults: without the packed layout, Winograd or SGEMM it was slower.
     """
 
     def __init__(self, folder: Path, manifest: Manifest, threads: int | None) -> None:
-        param, weights = (manifest.only_file(folder, ending) for ending in (".param", ".bin"))
+        param, weights = manifest.only_file(folder, ".param"), manifest.only_file(folder, ".bin")
         self._ncnn, self._net = _load(param, weights, manifest.precision, threads)
-        self._input, self._output = manifest.input["name"], manifest.output["name"]
+        self._input, self._output = manifest.input.name, manifest.output.name
         _check_signature(param, self._net, manifest)
-        found = list(self.run(np.zeros(manifest.input["shape"], np.float32)).shape)
-        if found != manifest.output["shape"]:
+        # A net does not say what it gives; one run does.
+        shape = self.run(np.zeros(manifest.input.shape, np.float32)).shape
+        if shape != manifest.output.shape:
             raise UsageError(
-                f"{param}: the manifest says output of shape {manifest.output['shape']}, the net gives {found}; "
-                "export the run again"
+                f"{param}: the manifest says output of shape {list(manifest.output.shape)}, the net gives "
+                f"{list(shape)}; export the run again"
             )
 
     def run(self, batch: np.ndarray) -> np.ndarray:
         extractor = self._net.create_extractor()
-        # A copy: ncnn wants each channel at an aligned address, and to own what it may compute in place.
+        # A copy: ncnn needs each channel at an aligned address, and memory of its own to compute in place.
         extractor.input(self._input, self._ncnn.Mat(batch[0]).clone())
         code, probabilities = extractor.extract(self._output)
         if code:
-            raise MlkdcError(f"ncnn could not compute {self._output!r} (code {code}); is there too little memory?")
+            raise MlkdcError(f"ncnn could not compute {self._output!r} (code {code}); is there enough memory?")
         return np.array(probabilities)[None]
 
     def close(self) -> None:
@@ -53,13 +53,11 @@ class Ncnn(Backend):
 
 
 def _load(param: Path, weights: Path, precision: str, threads: int | None) -> tuple[Any, Any]:
-    """The module and a net; what ncnn has against a file it says on stderr itself."""
+    """The module and a net. What is wrong with a file ncnn prints on stderr itself."""
     try:
         import ncnn
     except ImportError as error:
-        raise UsageError(
-            f"this artifact needs ncnn, which cannot be imported ({error}); run: pip install 'mlkdc[ncnn]'"
-        ) from None
+        raise import_error("ncnn", error, "ncnn-runtime") from None
     if precision not in OPTIONS:
         raise UsageError(f"{param}: ncnn artifacts are {' or '.join(OPTIONS)}, got {precision!r}; export the run again")
     net = ncnn.Net()
@@ -70,21 +68,30 @@ def _load(param: Path, weights: Path, precision: str, threads: int | None) -> tu
     if net.load_param(str(param)):
         raise UsageError(f"ncnn {ncnn.__version__} cannot load {param}: not a net of layers it has; export again")
     if net.load_model(str(weights)):
-        raise UsageError(f"ncnn cannot load {weights}: cut short, or of another net than {param.name}; export again")
+        raise UsageError(f"ncnn cannot load {weights}: truncated, or of another net than {param.name}; export again")
     return ncnn, net
 
 
 def _check_signature(path: Path, net: Any, manifest: Manifest) -> None:
     """A net that takes or gives something else than the manifest says is refused before it is run."""
-    names = manifest.input["name"], manifest.output["name"]
-    expected = ([names[0]], [names[1]], manifest.input["shape"], "float32", False)
-    found = (net.input_names(), net.output_names(), _input_shape(path), manifest.input["dtype"], manifest.dynamic_batch)
-    if found != expected:
-        raise UsageError(f"{path}: expected {expected}, got {found}; export the run again")
+    expected = [manifest.input.name], [manifest.output.name], list(manifest.input.shape), "float32", False
+    actual = (
+        list(net.input_names()),
+        list(net.output_names()),
+        _input_shape(path),
+        manifest.input.dtype,
+        manifest.dynamic_batch,
+    )
+    if actual != expected:
+        raise UsageError(f"{path}: expected {expected}, got {actual}; export the run again")
 
 
 def _input_shape(path: Path) -> list[int]:
-    """``[1, 3, h, w]`` as it stands in the input's parameters (0: width, 1: height, 2: channels); ncnn ignores them."""
-    line = next((line for line in path.read_text().splitlines() if line.startswith("Input")), "")
-    sizes = dict(pair.split("=") for pair in line.split() if "=" in pair)
-    return [1, *(int(sizes.get(key, 0)) for key in "210")]
+    """``[1, 3, h, w]`` as the input's parameters have it (0: width, 1: height, 2: channels); ncnn ignores them."""
+    sizes = {"0": 0, "1": 0, "2": 0}
+    for line in path.read_text(encoding="utf-8").splitlines():
+        if line.startswith("Input"):
+            pairs = [part.split("=") for part in line.split() if "=" in part]
+            sizes.update({key: int(value) for key, value in pairs})
+            break
+    return [1, sizes["2"], sizes["1"], sizes["0"]]

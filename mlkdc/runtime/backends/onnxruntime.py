@@ -7,27 +7,30 @@ import numpy as np
 
 from mlkdc.errors import MlkdcError, UsageError
 from mlkdc.records.manifest import Manifest
-from mlkdc.runtime.base import RUNTIMES, Backend, check_signature
+from mlkdc.runtime.base import RUNTIMES, Backend, Signature, check_signature, import_error
 
 PROVIDER = "CPUExecutionProvider"
+DTYPES = {"tensor(float)": "float32", "tensor(uint8)": "uint8"}
 
 
 @RUNTIMES.register("onnxruntime")
 class OnnxRuntime(Backend):
-    """An ``InferenceSession`` with one thread pool of the asked size (operators run one after another)."""
+    """An ``InferenceSession`` with one thread pool of the requested size (operators run one after another)."""
 
     def __init__(self, folder: Path, manifest: Manifest, threads: int | None) -> None:
         path = manifest.only_file(folder, ".onnx")
-        self._session = _load(path, threads, literal=manifest.details.get("proxy", False))
-        self._input, self._output = manifest.input["name"], manifest.output["name"]
+        self._session = _load(path, threads, literal=manifest.details.proxy)
+        self._input, self._output = manifest.input.name, manifest.output.name
         used = self._session.get_providers()
         if used[:1] != [PROVIDER]:
             raise MlkdcError(f"asked ONNX Runtime for {PROVIDER}, got {used}; reinstall onnxruntime")
-        inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
-        check_signature(path, manifest, [_describe(each) for each in inputs], [_describe(each) for each in outputs])
+        inputs = [_describe(node) for node in self._session.get_inputs()]
+        outputs = [_describe(node) for node in self._session.get_outputs()]
+        check_signature(path, manifest, inputs, outputs)
 
     def run(self, batch: np.ndarray) -> np.ndarray:
-        return self._session.run([self._output], {self._input: batch})[0]
+        outputs: list[np.ndarray] = self._session.run([self._output], {self._input: batch})
+        return outputs[0]
 
     def close(self) -> None:
         del self._session
@@ -37,9 +40,7 @@ def _load(path: Path, threads: int | None, literal: bool) -> Any:
     try:
         import onnxruntime
     except ImportError as error:
-        raise UsageError(
-            f"this artifact needs ONNX Runtime, which cannot be imported ({error}); run: pip install 'mlkdc[onnx]'"
-        ) from None
+        raise import_error("ONNX Runtime", error, "onnx-runtime") from None
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads or 0
     options.inter_op_num_threads = 1
@@ -54,7 +55,9 @@ def _load(path: Path, threads: int | None, literal: bool) -> Any:
         raise UsageError(f"ONNX Runtime cannot load {path}: {error}") from error
 
 
-def _describe(node: Any) -> tuple[str, str, list[int | str]]:
-    """Name, type and shape, with "any" for a size that is not fixed."""
-    shape = [size if isinstance(size, int) else "any" for size in node.shape]
-    return node.name, {"tensor(float)": "float32", "tensor(uint8)": "uint8"}.get(node.type, node.type), shape
+def _describe(node: Any) -> Signature:
+    shape: list[object] = []
+    for size in node.shape:
+        # A size that is not fixed has a name instead of a number.
+        shape.append(size if isinstance(size, int) else "any")
+    return node.name, DTYPES.get(node.type, node.type), shape

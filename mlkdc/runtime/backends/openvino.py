@@ -8,7 +8,7 @@ import numpy as np
 
 from mlkdc.errors import UsageError
 from mlkdc.records.manifest import Manifest
-from mlkdc.runtime.base import RUNTIMES, Backend, check_signature
+from mlkdc.runtime.base import RUNTIMES, Backend, Signature, check_signature, import_error
 
 DEVICE = "CPU"
 
@@ -17,7 +17,7 @@ DEVICE = "CPU"
 class OpenVino(Backend):
     """A compiled model and its one ``InferRequest``, which answers one call after another.
 
-    Whatever is not quantized is computed in float32: on processors with bfloat16 or half-precision units OpenVINO
+    What is not quantized is computed in float32: on processors with bfloat16 or half-precision units OpenVINO
     would use those, and the answers were not compared there.
     """
 
@@ -26,8 +26,9 @@ class OpenVino(Backend):
         self._openvino = load_openvino()
         core = self._openvino.Core()
         model = _read(core, path)
-        inputs = [_describe(port, manifest.input["name"]) for port in model.inputs]
-        check_signature(path, manifest, inputs, [_describe(port, manifest.output["name"]) for port in model.outputs])
+        inputs = [_describe(port, manifest.input.name) for port in model.inputs]
+        outputs = [_describe(port, manifest.output.name) for port in model.outputs]
+        check_signature(path, manifest, inputs, outputs)
         options: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
         if threads:
             options["INFERENCE_NUM_THREADS"] = threads
@@ -42,7 +43,8 @@ class OpenVino(Backend):
         # infer() does. What comes out belongs to the request and is overwritten by the next call: hence the copy.
         self._request.set_input_tensor(self._openvino.Tensor(batch, shared_memory=True))
         self._request.infer()
-        return self._request.get_output_tensor().data.copy()
+        output: np.ndarray = self._request.get_output_tensor().data.copy()
+        return output
 
     def close(self) -> None:
         del self._request, self._compiled
@@ -51,8 +53,8 @@ class OpenVino(Backend):
 def load_openvino() -> Any:
     """The ``openvino`` package.
 
-    Its import, each conversion and NNCF report themselves to their makers over the network, unless the package that
-    does so is missing: here it is, for this process.
+    Its import, each conversion and NNCF send reports to their makers over the network, unless the package that does
+    so is missing: it is made to be missing, for this process.
 
     Raises:
         UsageError: it is not installed (says what to install).
@@ -61,16 +63,16 @@ def load_openvino() -> Any:
     try:
         import openvino
     except ImportError as error:
-        raise UsageError(
-            f"this artifact needs OpenVINO, which cannot be imported ({error}); run: pip install 'mlkdc[openvino]'"
-        ) from None
+        raise import_error("OpenVINO", error, "openvino-runtime") from None
     return openvino
 
 
 def reason(error: BaseException) -> str:
-    """What OpenVINO says is wrong: the last line, after those that tell where in its source."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1] if lines else type(error).__name__
+    """What OpenVINO says is wrong: the last line, after those that name places in its source."""
+    lines = str(error).strip().splitlines()
+    if not lines:
+        return type(error).__name__
+    return lines[-1].strip()
 
 
 def _read(core: Any, path: Path) -> Any:
@@ -80,8 +82,13 @@ def _read(core: Any, path: Path) -> Any:
         raise UsageError(f"OpenVINO cannot load {path}: {reason(error)}") from error
 
 
-def _describe(port: Any, name: str) -> tuple[str, str, list[int | str]]:
-    """Name, type and shape, with "any" for a size that is not fixed; of several names the one that is asked for."""
+def _describe(port: Any, expected: str) -> Signature:
+    """Name, type and shape; of several names the expected one."""
+    shape: list[object] = []
+    for size in port.get_partial_shape():
+        shape.append(size.get_length() if size.is_static else "any")
     names = port.get_names()
-    shape = [size.get_length() if size.is_static else "any" for size in port.get_partial_shape()]
-    return name if name in names else ", ".join(sorted(names)), str(port.get_element_type().to_dtype()), shape
+    name = expected
+    if expected not in names:
+        name = ", ".join(sorted(names))
+    return name, str(port.get_element_type().to_dtype()), shape

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from mlkdc.errors import MlkdcError, UsageError
-from mlkdc.records.manifest import Manifest
+from mlkdc.records.manifest import Engine, InputSpec, Manifest, OutputSpec
 from mlkdc.runtime import cuda
-from mlkdc.runtime.base import RUNTIMES, Backend
+from mlkdc.runtime.base import RUNTIMES, Backend, signature
 
 ENGINE = "model.engine"
 # By package; both have the same interface.
@@ -22,14 +22,14 @@ _REBUILD = "build it on this machine: mlkdc export RUN --target tensorrt"
 class TensorRt(Backend):
     """One execution context with a stream and buffers of its own. There are no ``threads`` to set on a GPU.
 
-    An engine is machine code: before it is read, the library, its version and the GPU are compared with those that
-    the manifest says it was built for.
+    An engine is machine code: before it is read, the library, its version and the GPU are compared with those it was
+    built for, as the manifest records them.
     """
 
     def __init__(self, folder: Path, manifest: Manifest, threads: int | None) -> None:
         if why := self.cannot_run():
             raise UsageError(f"{folder / ENGINE} {why} with its driver, and this machine has none")
-        trt = _matching_library(folder / ENGINE, manifest.details)
+        trt = _matching_library(folder / ENGINE, manifest.details.engine)
         self._manifest, self._gpu = manifest, cuda.Gpu()
         try:
             self._engine = _read(trt, folder / ENGINE)
@@ -38,32 +38,34 @@ class TensorRt(Backend):
             if self._context is None:
                 raise MlkdcError(f"{title(trt)} cannot run {folder / ENGINE}: {log(trt).errors()}")
             self._most = _largest_batch(self._engine, manifest)
-            self._addresses = {record["name"]: self._allocate(record) for record in (manifest.input, manifest.output)}
+            self._addresses = {spec.name: self._allocate(spec) for spec in (manifest.input, manifest.output)}
         except MlkdcError:
             self._gpu.close()
             raise
 
     @staticmethod
     def cannot_run() -> str | None:
-        return None if cuda.available() else "needs an NVIDIA GPU"
+        if cuda.available():
+            return None
+        return "needs an NVIDIA GPU"
 
-    def _allocate(self, record: dict[str, Any]) -> int:
-        size = self._most * int(np.prod(record["shape"][1:])) * np.dtype(record["dtype"]).itemsize
+    def _allocate(self, spec: InputSpec | OutputSpec) -> int:
+        size = self._most * int(np.prod(spec.shape[1:])) * np.dtype(spec.dtype).itemsize
         address = self._gpu.allocate(size)
-        self._context.set_tensor_address(record["name"], address)
+        self._context.set_tensor_address(spec.name, address)
         return address
 
     def run(self, batch: np.ndarray) -> np.ndarray:
         if len(batch) > self._most:
             raise UsageError(f"this engine takes up to {self._most} images at once, got {len(batch)}")
-        given, asked = self._manifest.input["name"], self._manifest.output
+        name, output = self._manifest.input.name, self._manifest.output
         batch = np.ascontiguousarray(batch)
-        result = np.empty((len(batch), *asked["shape"][1:]), dtype=asked["dtype"])
+        result = np.empty((len(batch), *output.shape[1:]), dtype=output.dtype)
         self._gpu.use()
-        self._gpu.upload(batch, self._addresses[given])
-        if not (self._context.set_input_shape(given, batch.shape) and self._context.execute_async_v3(self._gpu.stream)):
+        self._gpu.upload(batch, self._addresses[name])
+        if not (self._context.set_input_shape(name, batch.shape) and self._context.execute_async_v3(self._gpu.stream)):
             raise MlkdcError("the engine refused to run; export the run again")
-        self._gpu.download(self._addresses[asked["name"]], result)
+        self._gpu.download(self._addresses[output.name], result)
         self._gpu.wait()
         return result
 
@@ -90,7 +92,7 @@ def load_library(package: str) -> Any:
 def log(trt: Any) -> Any:
     """The process's one logger of a library: it keeps the first that it was given."""
 
-    class Log(trt.ILogger):
+    class Log(trt.ILogger):  # type: ignore[misc]  # the package has no types
         """Keeps errors, which the library reports in no other way, and drops the rest."""
 
         def __init__(self) -> None:
@@ -114,22 +116,27 @@ def title(trt: Any) -> str:
     return f"{LIBRARIES[trt.__name__]} {trt.__version__}"
 
 
-def _matching_library(path: Path, details: dict[str, Any]) -> Any:
+def _matching_library(path: Path, built: Engine | None) -> Any:
     """The library that built the engine, in the same version, on a GPU that it was built for."""
-    package, version, built = (details.get(key) for key in ("library", "version", "compute_capability"))
-    if package not in LIBRARIES or not version or not built:
+    if built is None or built.library not in LIBRARIES:
         raise UsageError(f"the manifest of {path} does not say what its engine was built with; export the run again")
     name, capability = cuda.gpu()
-    # 8.0+: that and any later one.
-    low, high = _numbers(built.rstrip("+")), (99,) if built.endswith("+") else _numbers(built)
-    if not low <= capability <= high:
-        found = ".".join(map(str, capability))
+    lowest = _numbers(built.compute_capability.rstrip("+"))
+    highest = lowest
+    if built.compute_capability.endswith("+"):  # 8.0+: that and any later one
+        highest = (99,)
+    if not lowest <= capability <= highest:
+        actual = ".".join(map(str, capability))
         raise UsageError(
-            f"{path} was built for GPUs of compute capability {built}, this one ({name}) has {found}; {_REBUILD}"
+            f"{path} was built for GPUs of compute capability {built.compute_capability}, this one ({name}) has "
+            f"{actual}; {_REBUILD}"
         )
-    trt = load_library(package)
-    if trt.__version__ != version:
-        raise UsageError(f"{path} was built with {LIBRARIES[package]} {version}, here is {trt.__version__}; {_REBUILD}")
+    trt = load_library(built.library)
+    if trt.__version__ != built.version:
+        raise UsageError(
+            f"{path} was built with {LIBRARIES[built.library]} {built.version}, {trt.__version__} is installed here; "
+            f"{_REBUILD}"
+        )
     return trt
 
 
@@ -138,7 +145,7 @@ def _numbers(version: str) -> tuple[int, ...]:
 
 
 def _read(trt: Any, path: Path) -> Any:
-    log(trt).errors()  # those of before are not this engine's
+    log(trt).errors()  # errors from before are not this engine's
     engine = trt.Runtime(log(trt)).deserialize_cuda_engine(path.read_bytes())
     if engine is None:
         raise UsageError(f"{title(trt)} cannot read {path}: {log(trt).errors()}; {_REBUILD}")
@@ -148,21 +155,23 @@ def _read(trt: Any, path: Path) -> Any:
 def _largest_batch(engine: Any, manifest: Manifest) -> int:
     if not manifest.dynamic_batch:
         return 1
-    *_, largest = engine.get_tensor_profile_shape(manifest.input["name"], 0)
+    *_, largest = engine.get_tensor_profile_shape(manifest.input.name, 0)
     return int(largest[0])
 
 
 def _check_signature(trt: Any, path: Path, engine: Any, manifest: Manifest) -> None:
     """An engine that takes or gives something else than the manifest says is refused before it is run."""
-    found = []
-    for name in (engine.get_tensor_name(index) for index in range(engine.num_io_tensors)):
-        role = "input" if engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT else "output"
+    actual = []
+    for index in range(engine.num_io_tensors):
+        name = engine.get_tensor_name(index)
+        role = "output"
+        if engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT:
+            role = "input"
         dtype = np.dtype(trt.nptype(engine.get_tensor_dtype(name))).name
-        found.append((role, name, dtype, list(engine.get_tensor_shape(name))))
-    batch = -1 if manifest.dynamic_batch else 1
-    expected = [
-        (role, record["name"], record["dtype"], [batch, *record["shape"][1:]])
-        for role, record in (("input", manifest.input), ("output", manifest.output))
-    ]
-    if sorted(found) != sorted(expected):
-        raise UsageError(f"{path}: the manifest says {expected}, the engine has {found}; export the run again")
+        actual.append((role, name, dtype, list(engine.get_tensor_shape(name))))
+    batch = 1
+    if manifest.dynamic_batch:
+        batch = -1  # TensorRT's word for a size that is not fixed
+    expected = [("input", *signature(manifest.input, batch)), ("output", *signature(manifest.output, batch))]
+    if sorted(actual) != sorted(expected):
+        raise UsageError(f"{path}: the manifest says {expected}, the engine has {actual}; export the run again")

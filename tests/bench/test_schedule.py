@@ -2,16 +2,16 @@
 
 import json
 import os
-import sys
 import time
 
 import pytest
+from samples import make_manifest
 
-from mlkdc.bench import BASELINE, Row, artifact_row, artifact_rows, bench
-from mlkdc.bench import table as table_module
+from mlkdc.bench import BASELINE, Row, artifact_rows, bench, schedule
+from mlkdc.devices import LocalDevice
 from mlkdc.errors import UsageError
-from mlkdc.records.manifest import describe_files
-from mlkdc.runtime import Manifest
+from mlkdc.records.bench import BenchFile, LatencyRow
+from mlkdc.records.parity import Parity
 
 WORKER = """
 import json, os, sys
@@ -35,51 +35,53 @@ def fake(tmp_path):
     script.write_text(WORKER)
 
     def make(name: str, medians: list[float], stable: str = "stable") -> Row:
-        return Row(name, [sys.executable, str(script), name, str(log), json.dumps(medians), stable], 1234)
+        return Row(name, (str(script), name, str(log), json.dumps(medians), stable), 1234)
 
     make.log = log
     return make
 
 
-def by_name(result: dict) -> dict:
-    return {(line["name"], line["threads"]): line for line in result["rows"]}
+def by_name(result: BenchFile) -> dict[tuple[str, int], LatencyRow]:
+    return {(row.name, row.threads): row for row in result.rows}
 
 
 def test_rows_take_turns_within_each_pass(fake):
-    told = []
+    said = []
     rows = [fake("a", [1, 1]), fake("b", [1, 1])]
-    bench(rows, runs=250, passes=2, threads=[1, 2], progress=told.append)
+    bench(rows, runs=250, passes=2, threads=[1, 2], progress=said.append)
     order = [line.split("|") for line in fake.log.read_text().splitlines()]
     one_pass = [["a", "1"], ["b", "1"], ["a", "2"], ["b", "2"]]
     assert [line[:2] for line in order] == one_pass * 2
     assert {line[2] for line in order} == {"250"}
     assert all(line[3] == line[1] for line in order), "OMP_NUM_THREADS follows the thread count"
-    assert told[0] == "pass 1/2, 1 thread: a"
-    assert told[-1] == "pass 2/2, 2 threads: b"
+    assert said[0] == "pass 1/2, 1 thread: a"
+    assert said[-1] == "pass 2/2, 2 threads: b"
 
 
 def test_figures_are_medians_over_passes_and_speedups_are_at_equal_threads(fake):
     rows = [fake(BASELINE, [20, 20, 21]), fake("onnx-fp32", [5.0, 5.2, 4.9])]
     lines = by_name(bench(rows, runs=200, passes=3, threads=[1, 2]))
     line = lines["onnx-fp32", 1]
-    assert (line["median_ms"], line["p90_ms"], line["p99_ms"]) == (5.0, 10.0, 15.0)
-    assert line["min_ms"] == pytest.approx(4.9 / 2)
-    assert (line["runs"], line["passes"], line["size_bytes"], line["skipped"]) == (200, 3, 1234, None)
-    assert line["stable"]
-    assert line["speedup"] == pytest.approx(20 / 5.0)
-    assert lines["onnx-fp32", 2]["speedup"] == pytest.approx(10 / 2.5)
-    assert lines[BASELINE, 2]["speedup"] == 1
+    timing = line.timing
+    assert timing is not None
+    assert (timing.median_ms, timing.p90_ms, timing.p99_ms) == (5.0, 10.0, 15.0)
+    assert timing.min_ms == pytest.approx(4.9 / 2)
+    assert (timing.runs, timing.passes, line.size_bytes, line.skipped) == (200, 3, 1234, None)
+    assert timing.stable
+    assert line.speedup == pytest.approx(20 / 5.0)
+    assert lines["onnx-fp32", 2].speedup == pytest.approx(10 / 2.5)
+    assert lines[BASELINE, 2].speedup == 1
 
 
 def test_unstable_when_a_worker_says_so_or_the_passes_disagree(fake):
     rows = [fake("says", [1, 1], "unstable"), fake("apart", [1.0, 1.2]), fake("fine", [1.0, 1.05])]
     lines = by_name(bench(rows, runs=200, passes=2, threads=[1]))
-    assert [lines[name, 1]["stable"] for name in ("says", "apart", "fine")] == [False, False, True]
-    assert lines["fine", 1]["speedup"] is None, "no baseline among the rows"
+    assert [lines[name, 1].timing.stable for name in ("says", "apart", "fine")] == [False, False, True]
+    assert lines["fine", 1].speedup is None, "no baseline among the rows"
 
 
 def failing(code: str) -> Row:
-    return Row("broken", [sys.executable, "-c", code])
+    return Row("broken", ("-c", code))
 
 
 @pytest.mark.parametrize(
@@ -91,33 +93,36 @@ def failing(code: str) -> Row:
         (failing("print('hello')"), "the worker printed no result: 'hello'"),
         (failing("print(0)"), "the worker printed no result: '0'"),
         (failing("pass"), "the worker printed no result: ''"),
-        (Row("broken", ["/no/such/program"]), "could not start /no/such/program: No such file or directory"),
     ],
 )
 def test_a_row_that_cannot_run_says_why_and_has_no_figures(fake, row, reason):
     lines = by_name(bench([row, fake("fine", [1, 1])], runs=200, passes=2, threads=[1]))
     line = lines["broken", 1]
-    assert line["skipped"] == reason
-    for name in ("median_ms", "p90_ms", "p99_ms", "min_ms", "runs", "speedup"):
-        assert line[name] is None, name
-    assert not line["stable"]
-    assert lines["fine", 1]["passes"] == 2, "the other rows go on"
+    assert line.skipped == reason
+    assert line.timing is None
+    assert line.speedup is None
+    assert lines["fine", 1].timing.passes == 2, "the other rows go on"
+
+
+def test_a_device_whose_python_cannot_be_started(fake):
+    result = bench([fake("a", [1])], runs=200, passes=1, threads=[1], device=LocalDevice("/no/such/program"))
+    assert result.rows[0].skipped == "could not start /no/such/program: No such file or directory"
 
 
 def test_failure_in_a_later_pass_skips_the_row_and_a_skipped_baseline_gives_no_speedup(fake):
     rows = [fake(BASELINE, [1]), fake("fine", [1, 1])]
     lines = by_name(bench(rows, runs=200, passes=2, threads=[1]))
-    assert "IndexError" in lines[BASELINE, 1]["skipped"]
-    assert lines[BASELINE, 1]["median_ms"] is None
-    assert lines["fine", 1]["speedup"] is None
+    assert "IndexError" in lines[BASELINE, 1].skipped
+    assert lines[BASELINE, 1].timing is None
+    assert lines["fine", 1].speedup is None
 
 
 def test_a_worker_that_hangs_is_stopped(monkeypatch):
-    monkeypatch.setattr(table_module, "TIMEOUT_SECONDS", 0.5)
+    monkeypatch.setattr(schedule, "TIMEOUT_SECONDS", 0.5)
     start = time.monotonic()
     result = bench([failing("import time; time.sleep(60)")], runs=200, passes=3, threads=[1])
-    assert result["rows"][0]["skipped"] == "took longer than 0.5 s"
-    assert time.monotonic() - start < 20
+    assert result.rows[0].skipped == "took longer than 0.5 s"
+    assert time.monotonic() - start < 60, "the worker would sleep for a minute, three times"
 
 
 @pytest.mark.parametrize("wrong", [{"runs": 199}, {"passes": 0}, {"threads": []}, {"threads": [0]}])
@@ -145,45 +150,26 @@ def write_artifact(folder, **values) -> None:
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
     save(model, str(folder / "model.onnx"))
-    settings = {
-        "name": "photos",
-        "target": "onnx",
-        "runtime": "onnxruntime",
-        "precision": "fp32",
-        "files": describe_files(folder, ["model.onnx"]),
-        "classes": list("abc"),
-        "thresholds": [0.5] * 3,
-        "preprocess": {"size": 8},
-        "input": {"name": "image", "shape": [1, 3, 8, 8], "layout": "NCHW", "dtype": "float32"},
-        "output": {"name": "probabilities", "shape": [1, 3], "dtype": "float32"},
-        "dynamic_batch": False,
-        "recipe_hash": "",
-        "versions": {},
-        "created": "",
-        "merge": {},
-        "parity": {"reason": None},
-        "details": {},
-        "quantization": None,
-        "status": "ok",
-    }
-    Manifest(**{**settings, **values}).save(folder)
+    make_manifest(folder, ["model.onnx"], **values).save(folder)
 
 
 def test_real_artifacts_are_timed_and_failed_ones_skipped(tmp_path):
     good, bad = tmp_path / "photos/export/onnx-fp32", tmp_path / "photos/export/onnx-int8"
     write_artifact(good)
-    write_artifact(bad, status="failed", parity={"reason": "mAP differs by 9"})
+    write_artifact(bad, status="failed", parity=Parity(passed=False, reason="mAP differs by 9"))
     rows = artifact_rows([good, bad])
     assert [row.name for row in rows] == ["onnx-fp32", "onnx-int8"]
     assert rows[0].size_bytes == (good / "model.onnx").stat().st_size
     result = bench(rows, runs=200, passes=1, threads=[1], image_size=8, command="mlkdc bench photos")
-    fine, failed = result["rows"]
-    assert 0 < fine["min_ms"] <= fine["median_ms"] <= fine["p99_ms"]
-    assert "failed export (mAP differs by 9)" in failed["skipped"]
-    assert (result["format"], result["image_size"], result["command"]) == (1, 8, "mlkdc bench photos")
-    assert result["machine"]["cores"] <= (os.cpu_count() or 1)
-    assert "numpy" in result["versions"]
-    json.dumps(result, allow_nan=False)
+    fine, failed = result.rows
+    assert 0 < fine.timing.min_ms <= fine.timing.median_ms <= fine.timing.p99_ms
+    assert "failed export (mAP differs by 9)" in failed.skipped
+    assert result.machine.cores <= (os.cpu_count() or 1)
+    saved = json.loads(result.save(tmp_path).read_text())
+    assert (saved["format"], saved["image_size"], saved["command"]) == (2, 8, "mlkdc bench photos")
+    assert saved["rows"][0]["timing"]["median_ms"] == fine.timing.median_ms
+    assert "numpy" in saved["versions"]
+    assert BenchFile.load(tmp_path) == result
 
 
 def test_artifacts_of_equal_name_get_their_run_in_front(tmp_path):
@@ -192,4 +178,4 @@ def test_artifacts_of_equal_name_get_their_run_in_front(tmp_path):
         write_artifact(folder)
     assert [row.name for row in artifact_rows(folders)] == ["teacher/onnx-fp32", "student/onnx-fp32"]
     with pytest.raises(UsageError, match="is not an artifact"):
-        artifact_row(tmp_path)
+        artifact_rows([tmp_path])

@@ -1,0 +1,41 @@
+"""Records with plausible values, for tests that need a valid one and look at something else."""
+
+from pathlib import Path
+from typing import Any
+
+from mlkdc.records.manifest import InputSpec, Manifest, MergeReport, OutputSpec, Preprocess, RuntimeDetails
+from mlkdc.records.manifest import describe_files as describe
+from mlkdc.records.parity import Parity
+from mlkdc.records.results import ModelSize
+
+SIZE = ModelSize(params=30, params_backbone=20, params_head=10, macs=300, macs_backbone=200, macs_head=100)
+MERGED = MergeReport(
+    branches=0, conv_bn=0, normalization=False, head=False, before=SIZE, after=SIZE, max_logit_difference=0.0
+)
+CLASSES = ("red", "green", "blue")
+
+
+def make_manifest(folder: Path, files: list[str], *, size: int = 8, **changes: Any) -> Manifest:
+    """The manifest of an ONNX artifact with three classes, whose files lie in ``folder``; it is not saved."""
+    dtype = changes.pop("dtype", "float32")
+    values: dict[str, Any] = {
+        "name": "photos",
+        "target": "onnx",
+        "runtime": "onnxruntime",
+        "precision": "fp32",
+        "files": describe(folder, files),
+        "classes": CLASSES,
+        "thresholds": (0.5, 0.5, 0.5),
+        "preprocess": Preprocess(size=size),
+        "input": InputSpec(name="image", shape=(1, 3, size, size), layout="NCHW", dtype=dtype),
+        "output": OutputSpec(name="probabilities", shape=(1, 3)),
+        "dynamic_batch": False,
+        "recipe_hash": "0" * 12,
+        "versions": {},
+        "created": "2026-01-01T00:00:00+00:00",
+        "merge": MERGED,
+        "details": RuntimeDetails(),
+        "parity": Parity(passed=True),
+        "status": "ok",
+    }
+    return Manifest(**{**values, **changes})
