@@ -166,7 +166,7 @@ class Trainer:
             for name, value in terms.items():
                 totals[name] = totals.get(name, 0.0) + value
             rate = (step + 1) * len(index) * self.accelerator.num_processes / (time.perf_counter() - began)
-            figures = {**terms, "lr": float(self.schedule.get_last_lr()[0]), "images_per_s": rate}
+            figures = {**terms, "lr": float(self.schedule.get_last_lr()[0]), "images_per_second": rate}
             self.progress.step(figures)
         for source in self.sources.values():
             try:

@@ -60,7 +60,7 @@ def test_run_holds_all_that_is_needed_and_scores_what_it_says(tiny: Tiny, tmp_pa
     assert [line["epoch"] for line in lines] == [1, 2]
     assert set(lines[0]["terms"]) == {"bce", "mld", "cd", "id"}
     assert lines[0]["loss"] == pytest.approx(sum(lines[0]["terms"].values()))
-    assert {"bce", "lr", "images_per_s"} <= set(heard.steps[0])
+    assert {"bce", "lr", "images_per_second"} <= set(heard.steps[0])
     # A run is loaded from its folder alone and gives the figures it recorded, recomputed here by hand.
     again = load_run(run.path)
     model, data = load_model(again), run_data(again)
