@@ -36,7 +36,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     """
     try:
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
+    except Exception as error:  # a damaged file makes torch.load raise nearly anything
         raise UsageError(
             f"{path} cannot be read as a checkpoint ({type(error).__name__}); train again without --resume"
         ) from error

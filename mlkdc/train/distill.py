@@ -48,6 +48,7 @@ def distill(
     if recipe is None:
         raise UsageError("nothing to train: give a recipe, or a run folder to resume")
     name = recipe.name
+    # Only the main process looks for a free name: another one could find that folder made already.
     folder = agreed(lambda: new_run_folder(out, name))
     return _train_student(folder, recipe, command, progress)
 

@@ -99,6 +99,7 @@ def train(job: Job, teacher: ReadyTeacher | None) -> Run:
     if is_main():
         _finish(job, teacher_facts, started, trainer)
     wait()
+    # A fresh one: what `run` has read so far may be of before the training.
     return Run(run.path)
 
 
@@ -107,6 +108,7 @@ def _finish(job: Job, teacher: TeacherFacts | None, started: str, trainer: Train
     plan, model = job.plan, job.initial.model
     recipe = plan.recipe
     scores = score(model, plan.data, recipe.data.image_size, recipe.data.train_splits)
+    # The memory layout it was trained in is a matter of speed; a saved model has the plain one.
     model.cpu().to(memory_format=torch.contiguous_format).eval()
     save_weights(job.run.weights, model, {"classes": "\n".join(plan.data.classes), "model": recipe.student.model})
     results = Results(

@@ -117,7 +117,7 @@ def with_absolute_paths(recipe: Recipe) -> Recipe:
 def _absolute(text: str) -> str:
     path = Path(text).expanduser()
     if not path.exists():
-        return text
+        return text  # whoever opens it reports it as the user wrote it
     return str(path.resolve())
 
 
@@ -133,6 +133,7 @@ def checked_data(recipe: Recipe, progress: Progress) -> tuple[TaggedImages, tupl
     for name in recipe.data.train_splits:
         if name not in data.splits:
             raise UsageError(f"{data.root} has no {name} split; it has: {', '.join(data.splits)}")
+    # All of them are decoded now: in the middle of a training is too late to learn that one does not open.
     bad = check_readable(data.samples)
     if bad and not recipe.data.skip_bad:
         raise UsageError(_bad_images(bad, len(data.samples)))

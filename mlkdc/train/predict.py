@@ -16,6 +16,7 @@ def predict(model: MultiLabelModel, store: ImageStore, batch_size: int = 64) -> 
     was_training = model.training
     model.eval()
     device = next(model.parameters()).device
+    # As in training: other kernels of a GPU or CPU library round differently.
     layout = torch.contiguous_format
     if prefers_channels_last(model):
         layout = torch.channels_last

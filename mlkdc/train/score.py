@@ -45,7 +45,7 @@ def evaluate_run(run: Run, data_path: str | None = None) -> Scores:
         MlkdcError: the model outputs NaN.
     """
     data = run_data(run, data_path)
-    trained: Sequence[str] = ()
+    trained: Sequence[str] = ()  # of other data, no split was trained on
     if data_path is None:
         trained = run.recipe.data.train_splits
     split = scored_split(data, trained)

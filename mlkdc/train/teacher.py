@@ -90,6 +90,7 @@ def teacher_recipe(recipe: Recipe, teacher: Teacher) -> Recipe:
 
 def teacher_folder(root: Path, recipe: Recipe, data: TaggedImages) -> Path:
     """Where a teacher that was fine-tuned with this recipe on this data is kept: next to the students' run folders."""
+    # Nothing of the student is part of the key, so that all students of one data set share their teacher.
     model = recipe.model_dump(include={"seed", "student", "train"})
     views = recipe.data.model_dump(include=VIEW_KEYS)
     key = digest([model, views, fingerprint(data)], length=8)
@@ -169,6 +170,7 @@ def _check_labels(labels: tuple[str, ...], data: TaggedImages, what: str) -> Non
 def attach_cache(teacher: ReadyTeacher, plan: Plan) -> None:
     """Give the teacher a cache on disk that all runs with the same views in the same order share."""
     recipe = plan.recipe
+    # All that the outputs depend on, and the order in which the cache holds them.
     order = [recipe.seed, recipe.train.batch_size, recipe.train.precision, teacher.source.image_size]
     views = recipe.data.model_dump(include=VIEW_KEYS)
     key = digest([file_sha256(teacher.weights), fingerprint(plan.data), views, order])
