@@ -1,4 +1,4 @@
-"""What a long job tells its caller; only the command line turns it into text."""
+"""What a long job reports to its caller; only the command line turns it into text."""
 
 from collections.abc import Mapping
 

@@ -3,7 +3,7 @@
 import html
 import re
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 #: Columns of a terminal that shows every table without breaking lines.
@@ -59,14 +59,21 @@ class Table:
         """A Markdown table whose cells may hold Markdown."""
         return self._markdown([self.head, *self.rows])
 
-    def html(self) -> str:
-        """An HTML table whose cells have the class of their column, ``l`` or ``r``; they are escaped."""
+    def html(self, cell_class: Callable[[str], str] | None = None) -> str:
+        """An HTML table whose cells have the class of their column, ``l`` or ``r``; they are escaped.
+
+        Args:
+            cell_class: a further class for a cell of a row, by its text; empty for none.
+        """
         letters = self.alignment
         titles = _html_cells("th", self.head, letters, ' scope="col"')
         lines = ["<table>", f"<thead><tr>{titles}</tr></thead>", "<tbody>"]
         for row in self.rows:
-            first = _html_cells("th", row[:1], letters, ' scope="row"')
-            lines.append(f"<tr>{first}{_html_cells('td', row[1:], letters[1:])}</tr>")
+            classes = list(letters)
+            if cell_class is not None:
+                classes = [f"{letter} {cell_class(cell)}".rstrip() for letter, cell in zip(letters, row, strict=True)]
+            first = _html_cells("th", row[:1], classes, ' scope="row"')
+            lines.append(f"<tr>{first}{_html_cells('td', row[1:], classes[1:])}</tr>")
         return "\n".join([*lines, "</tbody>", "</table>"])
 
     def _markdown(self, rows: Sequence[Sequence[str]]) -> str:
@@ -129,8 +136,8 @@ def _wrapped(cell: str, width: int) -> list[str]:
     return textwrap.wrap(cell, width, break_on_hyphens=False) or [""]
 
 
-def _html_cells(tag: str, cells: Sequence[str], letters: str, attributes: str = "") -> str:
+def _html_cells(tag: str, cells: Sequence[str], classes: Sequence[str], attributes: str = "") -> str:
     parts = []
-    for cell, letter in zip(cells, letters, strict=False):
-        parts.append(f'<{tag} class="{letter}"{attributes}>{html.escape(cell)}</{tag}>')
+    for cell, names in zip(cells, classes, strict=False):
+        parts.append(f'<{tag} class="{names}"{attributes}>{html.escape(cell)}</{tag}>')
     return "".join(parts)

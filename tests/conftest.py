@@ -13,8 +13,8 @@ COLORS = {"red": 0, "green": 1, "blue": 2}
 
 
 @pytest.fixture(autouse=True)
-def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test writes to the user's cache or sees another test's."""
+def separate_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test writes to the user's cache or sees that of another test."""
     monkeypatch.setenv("MLKDC_CACHE", str(tmp_path / "cache"))
 
 
@@ -32,8 +32,8 @@ def write_photos(folder: Path, count: int = 48, size: int = 40) -> Path:
         Image.fromarray(pixels.astype(np.uint8)).save(folder / name)
         split = ("train", "train", "train", "val", "test")[number % 5]
         lines.append(f"{name},{'|'.join(labels)},{split}")
-    (folder / "labels.csv").write_text("\n".join(lines) + "\n")
-    (folder / "classes.txt").write_text("\n".join(COLORS) + "\n")
+    (folder / "labels.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    (folder / "classes.txt").write_text("\n".join(COLORS) + "\n", encoding="utf-8")
     return folder
 
 

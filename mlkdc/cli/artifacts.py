@@ -184,7 +184,9 @@ def report(run_folder: Path | None) -> None:
     """Write report.html, report.md and report.json."""
     from mlkdc.report import write_report
 
-    click.echo(str(write_report(pick_run(run_folder).path)))
+    # A folder that was copied without its weights can still be reported on, so it need not be a run that can be loaded.
+    folder = run_folder or pick_run(None).path
+    click.echo(str(write_report(folder)))
 
 
 @click.command(

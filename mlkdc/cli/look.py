@@ -99,16 +99,16 @@ def doctor(as_json: bool) -> None:
     """Show what this machine can do: versions, which targets it can export and run, what to install."""
     from mlkdc.commands.doctor import check_machine
 
-    found = check_machine()
+    report = check_machine()
     if as_json:
-        click.echo(found.model_dump_json(indent=2))
+        click.echo(report.model_dump_json(indent=2))
         return
-    click.echo(_machine_line(found.machine))
-    click.echo("  ".join(f"{name} {version}" for name, version in found.versions.items()))
-    click.echo(f"training: {found.training}\n")
-    rows = [[state.target, state.export, state.run, ", ".join(state.precisions)] for state in found.targets]
+    click.echo(_machine_line(report.machine))
+    click.echo("  ".join(f"{name} {version}" for name, version in report.versions.items()))
+    click.echo(f"training: {report.training}\n")
+    rows = [[state.target, state.export, state.run, ", ".join(state.precisions)] for state in report.targets]
     show(Table(["target", "export", "run here", "precisions"], rows, "llll"))
-    installs = [f"  {state.target}: {state.install}" for state in found.targets if state.install]
+    installs = [f"  {state.target}: {state.install}" for state in report.targets if state.install]
     if installs:
         click.echo("\nto install what is missing:\n" + "\n".join(installs))
 

@@ -26,7 +26,7 @@ def evaluate(folder: Path | str, data: str | None = None, *, allow_failed: bool 
 
     Args:
         folder: of the artifact or the run.
-        data: images with the same labels; None = the run's own.
+        data: images with the same labels; None = the run's.
         allow_failed: score an artifact although it failed its parity check.
 
     Returns:
@@ -47,7 +47,7 @@ def evaluate(folder: Path | str, data: str | None = None, *, allow_failed: bool 
     run = load_run(folder)
     if allow_failed:
         raise UsageError(f"--allow-failed is for an artifact; {folder} is a run, which has no parity check to fail")
-    require_training("scoring a run's own model")
+    require_training("scoring a run's torch model")
     from mlkdc.train import evaluate_run
 
     return evaluate_run(run, data)

@@ -1,8 +1,8 @@
 """What results.json records about a training next to its scores: the model and the data."""
 
-from mlkdc.models import MultiLabelModel, count
+from mlkdc.models import MultiLabelModel, model_size
 from mlkdc.recipe import Recipe
-from mlkdc.records.results import DataFacts, ModelFacts, ModelSize
+from mlkdc.records.results import DataFacts, ModelFacts
 from mlkdc.types import TaggedImages
 
 #: The packages whose versions are recorded.
@@ -12,8 +12,7 @@ PACKAGES = ("mlkdc", "torch", "torchvision", "timm", "accelerate", "numpy", "sci
 def model_facts(recipe: Recipe, model: MultiLabelModel) -> ModelFacts:
     """The names that the recipe gives its student, and the size of ``model``, which was built from it."""
     spec, image_size = recipe.student, recipe.data.image_size
-    # MERGE: mlkdc.models.model_size returns this record.
-    size = ModelSize.model_validate(count(model, image_size))
+    size = model_size(model, image_size)
     return ModelFacts(
         model=spec.model, width=spec.width, head=spec.head.kind, image_size=image_size, **size.model_dump()
     )

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from mlkdc.data.runs import run_data, scored_split, tuning_split
-from mlkdc.metrics import evaluate, tune_thresholds
+from mlkdc.metrics import summarize, tune_thresholds
 from mlkdc.models import MultiLabelModel, build_model, load_state
-from mlkdc.records.results import ClassScore, Scores
+from mlkdc.records.results import Scores
 from mlkdc.records.run import Run
 from mlkdc.train.input.store import ImageStore
 from mlkdc.train.predict import predict
@@ -71,30 +71,3 @@ def score(model: MultiLabelModel, data: TaggedImages, image_size: int, trained: 
         tuning = predict(model, ImageStore(data.split(tuned), image_size))
     thresholds = tune_thresholds(data.targets(tuned), tuning)
     return summarize(data, scored, probabilities, thresholds, tuned)
-
-
-# MERGE: replaced by mlkdc.metrics.summarize, which has this signature.
-def summarize(
-    data: TaggedImages, split: str, probabilities: np.ndarray, thresholds: np.ndarray, thresholds_from: str
-) -> Scores:
-    """Metrics in percent and per-class figures of probabilities ``[n, q]`` for the images of a split."""
-    targets = data.targets(split)
-    evaluation = evaluate(targets, probabilities, thresholds)
-    per_class = []
-    for index, name in enumerate(data.classes):
-        per_class.append(
-            ClassScore(
-                name=name,
-                ap_percent=evaluation.per_class_ap[index],
-                positives=int(targets[:, index].sum()),
-                threshold=float(thresholds[index]),
-            )
-        )
-    return Scores(
-        scored_on=split,
-        thresholds_from=thresholds_from,
-        thresholds=tuple(thresholds.tolist()),
-        metrics=evaluation.summary,
-        classes_without_positive=evaluation.classes_without_positive,
-        per_class=tuple(per_class),
-    )

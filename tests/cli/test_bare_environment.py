@@ -1,4 +1,4 @@
-"""A device: a fresh virtual environment with the wheel and ONNX Runtime, and an artifact copied to it. Needs a network."""
+"""As on a device: a fresh virtual environment with the wheel and ONNX Runtime, and an artifact copied to it."""
 
 import json
 import os

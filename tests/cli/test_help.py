@@ -9,6 +9,7 @@ from click.testing import CliRunner
 from mlkdc.cli import cli
 
 NAMES = sorted(cli.commands)
+EXPECTED = "run distill evaluate export bench report predict data ls cp validate doctor reproduce"
 
 
 def help_of(*arguments: str) -> str:
@@ -20,14 +21,8 @@ def help_of(*arguments: str) -> str:
 def test_every_command_is_listed_in_full() -> None:
     lines = help_of().splitlines()
     assert max(map(len, lines)) <= 80
-    assert not [line for line in lines if line.endswith("...")]
-    assert (
-        sorted(
-            ("run", "distill", "evaluate", "export", "bench", "report", "predict", "data", "ls", "cp", "validate")
-            + ("doctor", "reproduce")
-        )
-        == NAMES
-    )
+    assert not [line for line in lines[1:] if line.endswith("...")]  # the first is the usage
+    assert set(NAMES) == set(EXPECTED.split())
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -13,12 +13,13 @@ from torch import nn
 
 from mlkdc.models import LinearHead, MultiLabelModel, build_model
 from mlkdc.recipe import Head, Model, Recipe
-from mlkdc.types import Preprocess, Sample, TaggedImages
+from mlkdc.records.manifest import Preprocess
+from mlkdc.types import Sample, TaggedImages
 
 SIZE = 64
 CLASSES = ("cat", "dog", "bird")
 # Far from equal and far from zero, so that a wrongly padded border shows.
-UNEQUAL = Preprocess(SIZE, mean=(0.2, 0.5, 0.8), std=(0.3, 0.2, 0.1))
+UNEQUAL = Preprocess(size=SIZE, mean=(0.2, 0.5, 0.8), std=(0.3, 0.2, 0.1))
 
 
 def liven(model: nn.Module) -> nn.Module:

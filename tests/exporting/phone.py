@@ -9,10 +9,10 @@ from torch import nn
 from mlkdc.exporting.formats import EXPORTERS, INPUT, OUTPUT, Job, Quantization
 from mlkdc.exporting.merging.merge import ExportModel, merge
 from mlkdc.models import DecoderHead, MultiLabelModel
+from mlkdc.records.manifest import Preprocess
 from mlkdc.runtime import Manifest
 from mlkdc.runtime.base import RUNTIMES, Backend
 from mlkdc.runtime.targets import load_target
-from mlkdc.types import Preprocess
 
 SIZE = 64
 CLASSES = 3
@@ -35,7 +35,7 @@ def make_trained() -> MultiLabelModel:
     torch.manual_seed(0)
     stem = [nn.Conv2d(3, 8, 3, stride=2, padding=1), nn.BatchNorm2d(8), nn.ReLU6(), nn.MaxPool2d(3, 2, 1)]
     head = DecoderHead(8, CLASSES, dim=16, ffn=32, heads=2, dropout=0.0)
-    unequal = Preprocess(SIZE, mean=(0.2, 0.5, 0.8), std=(0.3, 0.2, 0.1))
+    unequal = Preprocess(size=SIZE, mean=(0.2, 0.5, 0.8), std=(0.3, 0.2, 0.1))
     model = MultiLabelModel(nn.Sequential(*stem, _Residual(8)), head, unequal)
     # As lively as a trained one: pictures get answers that are far apart, so that a wrong one shows.
     for module in model.modules():
