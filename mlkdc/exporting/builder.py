@@ -22,10 +22,10 @@ from mlkdc.exporting.int8.sensitivity import sensitivity, weighted_modules
 from mlkdc.exporting.merging.merge import merge
 from mlkdc.exporting.parity import Reference, ask, compare, make_reference, pixels_of
 from mlkdc.records.manifest import Manifest, is_artifact
+from mlkdc.records.run import Run
 from mlkdc.runtime.base import RUNTIMES
 from mlkdc.runtime.targets import Target, Tolerance, load_target
 from mlkdc.train.input.store import ImageStore
-from mlkdc.train.runs import Run
 
 INPUT_DTYPES = ("float32", "uint8")
 CALIBRATION_SEED = 0

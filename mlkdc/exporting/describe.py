@@ -5,8 +5,8 @@ from datetime import datetime
 from mlkdc.exporting.formats import INPUT, OUTPUT, Built, Job
 from mlkdc.exporting.merging.merge import MergeReport
 from mlkdc.records.manifest import Manifest, Preprocess, describe_files
+from mlkdc.records.run import Run
 from mlkdc.runtime.machine import versions
-from mlkdc.train.runs import Run
 
 
 def describe(run: Run, job: Job, report: MergeReport, preprocess: Preprocess, built: Built) -> Manifest:

@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 
+from mlkdc.data.runs import tuning_split
 from mlkdc.errors import MlkdcError, UsageError
 from mlkdc.metrics import average_precision
 from mlkdc.models import MultiLabelModel
 from mlkdc.runtime.targets import Tolerance
 from mlkdc.train.input.store import ImageStore
 from mlkdc.train.predict import predict
-from mlkdc.train.score import tuning_split
 from mlkdc.types import TaggedImages
 
 IMAGES = 1024

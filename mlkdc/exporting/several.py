@@ -6,8 +6,8 @@ from typing import Any
 
 from mlkdc.errors import MlkdcError, UsageError
 from mlkdc.exporting.builder import export_run, reference_of
+from mlkdc.records.run import Run
 from mlkdc.runtime.targets import load_target, target_names
-from mlkdc.train.runs import Run
 
 Choice = tuple[str, str]
 ALL = "all"

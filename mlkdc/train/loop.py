@@ -21,6 +21,8 @@ from mlkdc.metrics import evaluate
 from mlkdc.models import MultiLabelModel
 from mlkdc.progress import Progress
 from mlkdc.recipe import Recipe
+from mlkdc.records.results import METRICS_FILE as METRICS
+from mlkdc.records.run import CHECKPOINT_FILE as CHECKPOINT
 from mlkdc.resources import write_atomic
 from mlkdc.train.checkpoint import load_checkpoint, save_checkpoint
 from mlkdc.train.input.patches import Patches
@@ -30,7 +32,6 @@ from mlkdc.train.learner import Learner
 from mlkdc.train.optim import make_optimizer, make_schedule
 from mlkdc.train.predict import predict
 from mlkdc.train.processes import state
-from mlkdc.train.runs import CHECKPOINT, METRICS
 from mlkdc.train.sources import Crops, LastBatch, LastEpoch, Previous, Source, Step, TeacherSource, memory_format
 from mlkdc.types import TaggedImages
 
@@ -165,7 +166,7 @@ class Trainer:
             for name, value in terms.items():
                 totals[name] = totals.get(name, 0.0) + value
             rate = (step + 1) * len(index) * self.accelerator.num_processes / (time.perf_counter() - began)
-            figures = {**terms, "lr": float(self.schedule.get_last_lr()[0]), "images_per_s": rate}
+            figures = {**terms, "lr": float(self.schedule.get_last_lr()[0]), "images_per_second": rate}
             self.progress.step(figures)
         for source in self.sources.values():
             try:
