@@ -23,14 +23,15 @@ from losses_tools import (
 )
 from torch import Tensor
 
-from mlkdc.losses import METHODS, Batch, Outputs, make_objective
+from mlkdc.losses import Outputs, make_objective
+from mlkdc.methods import method_names
 from mlkdc.models import MultiLabelModel, build_model
 from mlkdc.progress import Progress
 from mlkdc.recipe import Recipe
 from mlkdc.train.allocator import keep_memory
 from mlkdc.train.loop import Trainer
 from mlkdc.train.plan import checked_data
-from mlkdc.train.sources import LastBatch, Source, Step, TeacherSource
+from mlkdc.train.sources import Drawn, Source, SourceContext, Step, TeacherSource
 from mlkdc.types import TaggedImages
 
 SIZE, BATCH = 128, 32
@@ -64,7 +65,15 @@ def stage_shapes() -> tuple[list[Shape], list[Shape]]:
     return shapes[0], shapes[1]
 
 
-class Clocked(Source):
+class Wrapper(Source):
+    """Stands in the trainer's place of a source that is there already."""
+
+    @classmethod
+    def make(cls, context: SourceContext) -> "Wrapper":
+        raise NotImplementedError
+
+
+class Clocked(Wrapper):
     """A source that notes how long its outputs take."""
 
     def __init__(self, source: Source) -> None:
@@ -79,6 +88,9 @@ class Clocked(Source):
         self.seconds = time.process_time() - began
         return found
 
+    def join(self, drawn: Drawn) -> Drawn:
+        return self.source.join(drawn)
+
     def learned(self, step: Step, student: Outputs) -> None:
         self.source.learned(step, student)
 
@@ -86,7 +98,7 @@ class Clocked(Source):
         self.source.finish(epoch)
 
 
-class Replay(Source):
+class Replay(Wrapper):
     """Gives what a source gave for the same images before, as the teacher's cache does."""
 
     def __init__(self, source: Source) -> None:
@@ -115,16 +127,10 @@ class Steps:
         source = TeacherSource(teacher, SIZE) if objective.needs_teacher else None
         self.trainer = Trainer(Path(), recipe, student, data, objective, source, Progress())  # writes no file
         for name, one in self.trainer.sources.items():
-            if not isinstance(one, LastBatch):  # the trainer looks for this class
-                self.trainer.sources[name] = Clocked(one)
+            self.trainer.sources[name] = Clocked(one)
         self.batches: list[tuple[Tensor, Tensor]] = list(self.trainer.loader)
         self.taken = 0
-        for drawn in (self.trainer.views, self.trainer.twins, self.trainer.patches):
-            if drawn:
-                drawn.set_epoch(0)
-        for one in self.trainer.sources.values():
-            one.start(0)
-        self.trainer.learner.train()
+        self.trainer._start(0)
         self.teacher = Replay(self.trainer.sources["teacher"]) if source else None
 
     def step(self) -> float:
@@ -147,8 +153,7 @@ class Steps:
 
     def arithmetic(self, names: Iterable[str]) -> Call:
         """Forward and backward pass of some terms alone on a batch of this training."""
-        step, twin = self.trainer._look(*self.batches[0])
-        batch: Batch = self.trainer._batch(step, twin)
+        batch = self.trainer._batch(self.trainer._look(*self.batches[0]))
         return whole_pass(equal_weights(*names), with_gradient(batch))
 
 
@@ -192,7 +197,7 @@ def _row(name: str, steps: Steps, clock: Clock, plain: int) -> dict[str, Any]:
         "ratio": clock.against(name, "vanilla"),
         "ratio_without_teacher": clock.against(cached, "vanilla") if cached in clock.rows else None,
         "steps_in_an_epoch": len(steps.batches) / plain,
-        "cacheable": "stages" not in steps.trainer.objective.asked("teacher"),
+        "cacheable": "stages" not in steps.trainer.objective.fields("teacher"),
         "sources": sorted(steps.trainer.objective.sources),
         "source_share": {
             key.removeprefix(prefix): clock.against(key, name) for key in clock.rows if key.startswith(prefix)
@@ -208,7 +213,7 @@ def every_method(passes: int) -> dict[str, Any]:
     assert spec.teacher is not None
     torch.manual_seed(0)
     teacher = build_model(spec.teacher, len(data.classes), SIZE)
-    trainers = {name: Steps(name, data, teacher) for name in METHODS.names()}
+    trainers = {name: Steps(name, data, teacher) for name in method_names()}
     wide = Sizes(images=BATCH)
     extra = {
         "arithmetic": trainers["mskd"].arithmetic(ARITHMETIC),

@@ -27,7 +27,8 @@ from oracles import ORACLES
 from oracles.mdkd import along_paths, batch_level, huber, instance_level
 from torch import Tensor
 
-from mlkdc.losses import METHODS, TERMS, Batch, Objective
+from mlkdc.losses import TERMS, Batch, Objective
+from mlkdc.methods import load_method, method_names
 
 LOOP_LIMIT = 8.0
 """Seconds of the processor after which a loop is given up."""
@@ -103,7 +104,7 @@ def every_term(sizes: Sizes, passes: int) -> list[dict[str, Any]]:
         rows.append(
             {
                 "name": name,
-                "methods": [one for one, method in METHODS.items() if name in method.weights],
+                "methods": [method for method in method_names() if name in load_method(method).terms],
                 "ms": spread(taken[name]),
                 "peak_bytes": peak,
                 "largest_bytes": largest,

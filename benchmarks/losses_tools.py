@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
 from mlkdc.losses import TERMS, Batch, Objective, Outputs
-from mlkdc.losses.base import LEARNED, SOURCES
+from mlkdc.losses.batch import LEARNED, SOURCE_FIELDS
 from mlkdc.train.input.patches import PATCHES_PER_IMAGE as PATCHES
 from mlkdc.train.learner import SAMPLES
 
@@ -85,7 +85,7 @@ def only(batch: Batch, needs: frozenset[str]) -> Batch:
     for need in needs:
         source, name = need.split(".")
         asked.setdefault(source, set()).add(name)
-    found: dict[str, Any] = dict.fromkeys(set(SOURCES) - asked.keys())
+    found: dict[str, Any] = dict.fromkeys(set(SOURCE_FIELDS) - asked.keys())
     for source, names in asked.items():
         outputs = getattr(batch, source)
         rest = {item.name: None for item in fields(outputs) if item.name not in names}

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from study import add, stored, train
 
-from mlkdc.losses import METHODS
+from mlkdc.methods import method_names
 
 HERE = Path(os.path.relpath(Path(__file__).parent))
 LITE0, LITE2 = "tf_efficientnet_lite0", "tf_efficientnet_lite2"
@@ -82,7 +82,7 @@ def quickstart() -> Iterator[Row]:
 
 def digits() -> Iterator[Row]:
     """All methods with MobileNetV2 and three seeds, and with a second student and one."""
-    names = [*METHODS.names(), *(name for name in DIGITS if name not in METHODS.names())]
+    names = [*method_names(), *(name for name in DIGITS if name not in method_names())]
     for student, seed in (("mobilenetv2", 0), ("mobilenetv2", 1), ("shufflenetv2_x0_5", 0), ("mobilenetv2", 2)):
         for name in names:
             settings = DIGITS.get(name, [f"distill.method={name}"])

@@ -9,7 +9,9 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from mlkdc.losses import METHODS, make_objective
+from mlkdc.losses import make_objective
+from mlkdc.methods import load_method
+from mlkdc.records.results import read_epochs
 from mlkdc.resources import write_json
 from mlkdc.train import Run
 
@@ -50,15 +52,14 @@ def train(command: list[str], folder: Path, shown: dict[str, str]) -> dict[str, 
     for path, word in shown.items():
         text = text.replace(path, word)
     distill = Run(folder).recipe.distill
-    epochs = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     return {
         "command": text,
         "seconds": results["seconds"],
         "terms": make_objective(distill).weights,
-        "form": distill.form or METHODS.get(distill.method).form,
+        "form": distill.form or load_method(distill.method).form,
         "scored_on": results["scored_on"],
         "metrics": results["metrics"],
-        "mAP_by_epoch": [epoch["mAP"] for epoch in epochs],
+        "mAP_by_epoch": [epoch.val_map_percent for epoch in read_epochs(folder)],
         "model": results["model"],
         "teacher": results["teacher"] and {**results["teacher"], "run": Path(results["teacher"]["run"]).name},
         "versions": results["versions"],

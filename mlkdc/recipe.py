@@ -9,6 +9,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from mlkdc.errors import RecipeError, UsageError, nearest
 from mlkdc.resources import digest, shipped
 
+#: Where release, text and printed equation of a paper differ: the authors' code, the settled reading, or as printed.
+Form = Literal["reference", "paper", "literal"]
+
 
 class Section(BaseModel):
     """A part of a recipe: unknown keys and wrong types are faults."""
@@ -92,8 +95,8 @@ class Distill(Section):
     terms: dict[str, float] = Field(
         default_factory=dict, description="weight by term; adds to the method's terms, 0 disables a term"
     )
-    options: dict[str, dict[str, float | bool]] = Field(default_factory=dict, description="by term, then option")
-    form: Literal["reference", "paper", "literal"] | None = Field(
+    options: dict[str, dict[str, float | bool | str]] = Field(default_factory=dict, description="by term, then option")
+    form: Form | None = Field(
         None, description="where released code, text and printed equation differ; null = the method's default"
     )
     ramp: float = Field(0.0, ge=0, le=1, description="fraction of training over which relation terms rise to full")

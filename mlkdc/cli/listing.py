@@ -56,7 +56,6 @@ def _targets(text: str, long: bool) -> Listing:
 def _methods(text: str, long: bool) -> Listing:
     from mlkdc.methods import load_method, method_names
 
-    _add_methods_of_packages()
     rows = []
     for name in method_names():
         method = load_method(name)
@@ -70,16 +69,6 @@ def _methods(text: str, long: bool) -> Listing:
     if long:
         head += ["terms and weights", "paper"]
     return head, rows
-
-
-def _add_methods_of_packages() -> None:
-    """Methods of other packages are classes of torch; without it there are none."""
-    from mlkdc.commands.halves import missing_training
-
-    if not missing_training():
-        from mlkdc.losses import TERMS
-
-        TERMS.names()
 
 
 def _models(text: str, long: bool) -> Listing:
@@ -102,7 +91,7 @@ def _models(text: str, long: bool) -> Listing:
 
 
 def _layouts(text: str, long: bool) -> Listing:
-    from mlkdc.data import LAYOUTS
+    from mlkdc.data.layouts import LAYOUTS
 
     return ["layout", "files"], [[name, layout.summary] for name, layout in LAYOUTS.items()]
 

@@ -1,6 +1,8 @@
-"""Distillation: loss terms, the methods of the papers as weighted sets of terms, and a run's objective."""
+"""Distillation: loss terms, and a run's objective, which is a weighted sum of them."""
 
-from mlkdc.losses.base import METHODS, TERMS, Batch, Method, Outputs, Term
+from mlkdc.losses.batch import Batch, Outputs
 from mlkdc.losses.objective import Objective, make_objective
+from mlkdc.losses.options import TermOptions
+from mlkdc.losses.term import TERMS, Term
 
-__all__ = ["METHODS", "TERMS", "Batch", "Method", "Objective", "Outputs", "Term", "make_objective"]
+__all__ = ["TERMS", "Batch", "Objective", "Outputs", "Term", "TermOptions", "make_objective"]

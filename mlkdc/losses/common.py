@@ -6,25 +6,33 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from mlkdc.losses.base import Batch, Term
+from mlkdc.losses.batch import Batch
+from mlkdc.losses.term import Term
 
 
 class LikeBCE(Term):
-    """A term in the two forms of ``bce``, so that its paper's weight beside a cross-entropy holds in both.
+    """A term in the two forms of ``bce``, so that its paper's weight next to a cross-entropy holds in both.
 
-    ``paper``: what stands beside a mean over images. ``reference``: b times it, as the ``bce`` of that form is a sum
-    over the b images.
+    ``L = c * M, with M a value that belongs next to a mean over images``
+
+    c is b in form ``reference``, as the ``bce`` of that form is a sum over the b images, and 1 in form ``paper``.
+
+    Args:
+        form: ``reference`` or ``paper``.
     """
 
     forms = ("reference", "paper")
 
     @abstractmethod
     def mean(self, batch: Batch) -> Tensor:
-        """The value that belongs beside a mean over images, a scalar."""
+        """M, a scalar."""
 
-    def __call__(self, batch: Batch) -> Tensor:
+    def compute(self, batch: Batch) -> Tensor:
+        """See :class:`mlkdc.losses.Term`."""
         value = self.mean(batch)
-        return value if self.form == "paper" else len(batch.targets) * value
+        if self.form == "paper":
+            return value
+        return len(batch.targets) * value
 
 
 def bernoulli_kl(first: Tensor, second: Tensor, temperature: float = 1.0) -> Tensor:
@@ -34,7 +42,7 @@ def bernoulli_kl(first: Tensor, second: Tensor, temperature: float = 1.0) -> Ten
 
     Args:
         first: logits, any shape.
-        second: logits, the same shape; here the gradient of a soft target's KL is wanted.
+        second: logits, the same shape; the gradient of a soft target's KL arrives at these.
         temperature: divides both logits, above 0.
 
     Returns:

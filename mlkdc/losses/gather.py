@@ -1,4 +1,4 @@
-"""The whole batch on every process, so that a loss does not depend on how a batch was split."""
+"""The full batch on every process, so that a loss does not depend on how a batch was split."""
 
 from dataclasses import replace
 from typing import Any
@@ -7,7 +7,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from mlkdc.losses.base import Batch, Outputs
+from mlkdc.losses.batch import Batch, Outputs
 
 
 class _AllGather(torch.autograd.Function):
@@ -29,14 +29,15 @@ class _AllGather(torch.autograd.Function):
 def _lengths(tensor: Tensor) -> list[int]:
     """The length of the tensor in every process."""
     length = torch.tensor([len(tensor)], device=tensor.device)
-    lengths = [torch.empty_like(length) for _ in range(dist.get_world_size())]
-    dist.all_gather(lengths, length)
-    return [int(item) for item in lengths]
+    lengths = torch.empty(dist.get_world_size(), dtype=length.dtype, device=length.device)
+    dist.all_gather_into_tensor(lengths, length)
+    return lengths.tolist()
 
 
 def _rows(tensor: Tensor, sizes: list[int]) -> Tensor:
     """``[n, ...]`` of every process below each other; ``sizes`` has each one's n."""
     longest = max(sizes)
+    # Collectives take tensors of one shape: shorter ones are padded, and the padding is cut off again.
     padded = torch.cat([tensor, tensor.new_zeros(longest - len(tensor), *tensor.shape[1:])])
     parts = _AllGather.apply(padded.contiguous()).split(longest)
     return torch.cat([part[:size] for part, size in zip(parts, sizes, strict=True)])
@@ -52,10 +53,11 @@ def gathered(batch: Batch) -> Batch:
 
     images = _lengths(batch.targets)
 
-    def whole(_: str, outputs: Outputs) -> Outputs:
-        packed = outputs.embeddings
-        found = replace(outputs, embeddings=None, stages=None).map(lambda tensor: _rows(tensor, images))
-        embeddings = None if packed is None else _rows(packed, _lengths(packed))
-        return replace(found, embeddings=embeddings, stages=outputs.stages)
+    def of_all(_: str, outputs: Outputs) -> Outputs:
+        by_image = replace(outputs, embeddings=None, stages=None).map(lambda tensor: _rows(tensor, images))
+        embeddings = outputs.embeddings
+        if embeddings is not None:  # one row per positive label: as many as the images of a process have
+            embeddings = _rows(embeddings, _lengths(embeddings))
+        return replace(by_image, embeddings=embeddings, stages=outputs.stages)
 
-    return replace(batch.map(whole), targets=_rows(batch.targets, images))
+    return replace(batch.map(of_all), targets=_rows(batch.targets, images))

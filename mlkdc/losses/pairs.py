@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-# Elements of the largest temporary; about what a core's cache holds.
+#: Elements of the largest temporary; about what a core's cache holds.
 CHUNK = 1 << 19
 
 
@@ -81,4 +81,5 @@ def pair_distances(vectors: Tensor, first: Tensor, second: Tensor) -> Tensor:
     Returns:
         ``[m]``.
     """
-    return _PairDistances.apply(vectors, first, second)
+    distances: Tensor = _PairDistances.apply(vectors, first, second)
+    return distances

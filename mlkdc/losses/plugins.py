@@ -1,33 +1,33 @@
-"""Methods of other packages: one class each, found through entry points of the group ``mlkdc.methods``."""
-
-from importlib.metadata import EntryPoint, entry_points
+"""Methods of other packages: a term class each, found through entry points of the group ``mlkdc.methods``."""
 
 from mlkdc.errors import UsageError
-from mlkdc.losses.base import METHODS, TERMS, Method, Term, add_method
-
-GROUP = "mlkdc.methods"
-
-
-def _add(entry: EntryPoint) -> None:
-    """Register the class as a term, and as a method that adds it to the cross-entropy, under the entry's name."""
-    package = f"package {entry.dist.name}: " if entry.dist else ""
-    what = f"{package}the entry point {entry.name!r} of {GROUP}, {entry.value},"
-    try:
-        term = entry.load()
-    except Exception as error:
-        raise UsageError(
-            f"{what} cannot be imported ({type(error).__name__}: {error}); mend or uninstall the package"
-        ) from error
-    if not (isinstance(term, type) and issubclass(term, Term)):
-        raise UsageError(f"{what} is not a subclass of mlkdc.losses.Term; name a class that is one")
-    taken = entry.name in TERMS or entry.name in METHODS
-    if taken or not (term.__doc__ or "").strip():
-        fault = "has the name of an existing term or method" if taken else "has no docstring to show in lists"
-        raise UsageError(f"{what} {fault}; change it")
-    TERMS.register(entry.name)(term)
-    summary = (term.__doc__ or "").strip().splitlines()[0].rstrip(".")
-    add_method(Method(entry.name, term.paper, summary, {"bce": 1, entry.name: term.weight}))
+from mlkdc.losses.entries import entry_classes
+from mlkdc.losses.term import TERMS, Term
+from mlkdc.methods import GROUP, Method, method_names, register_method
 
 
-for _entry in entry_points(group=GROUP):
-    _add(_entry)
+def _terms() -> dict[str, type[Term]]:
+    """The classes by the entries' names, all of them checked."""
+    terms: dict[str, type[Term]] = {}
+    for name, term, words in entry_classes(GROUP, Term):  # type: ignore[type-abstract]
+        if name in terms or name in TERMS or name in method_names():
+            raise UsageError(f"{words} has the name of an existing term or method; change it")
+        terms[name] = term
+    return terms
+
+
+def _method(name: str, term: type[Term]) -> Method:
+    """The method that adds the term to the cross-entropy."""
+    return Method(
+        name=name,
+        paper=term.paper,
+        summary=(term.__doc__ or "").strip().splitlines()[0].rstrip("."),
+        terms={"bce": 1.0, name: term.weight},
+        teacher=any(need.startswith("teacher.") for need in term.needs),
+    )
+
+
+# First all checks, then all registrations: after a fault nothing is left behind, and the next try reports it again.
+for _name, _term in _terms().items():
+    TERMS.register(_name)(_term)
+    register_method(_method(_name, _term))

@@ -7,7 +7,7 @@ from typing import Any
 import yaml
 
 from mlkdc.figures import number
-from mlkdc.losses import METHODS
+from mlkdc.methods import load_method
 from mlkdc.records.run import RECIPE_FILE, Run
 
 #: What two runs must have in common to be compared: the student, the data and its views, and the budget.
@@ -84,8 +84,8 @@ class WrittenRecipe:
     @property
     def bce_of_batch(self) -> float:
         """What the cross-entropy of a batch counts in the loss, where its mean over the images counts 1."""
-        method = METHODS.get(self.method)
-        weight = self.weights.get("bce", method.weights.get("bce", 1.0))
+        method = load_method(self.method)
+        weight = self.weights.get("bce", method.terms.get("bce", 1.0))
         form = self.section("distill").get("form") or method.form
         if form != "reference":
             return weight

@@ -10,6 +10,7 @@ from mlkdc.records.run import RECIPE_FILE, Run, new_run_folder
 from mlkdc.train.job import Job, build_initial, train
 from mlkdc.train.plan import Plan, make_plan
 from mlkdc.train.processes import agreed, is_main, several
+from mlkdc.train.sources import repeats_images
 from mlkdc.train.teacher import ReadyTeacher, attach_cache, load_teacher, teacher_folder, teacher_recipe
 
 
@@ -91,8 +92,7 @@ def _ready_teacher(job: Job) -> ReadyTeacher | None:
     teacher = load_teacher(location, spec, plan)
     # The cache holds whole batches in their order: it fits neither processes that see a part of each batch, nor steps
     # that repeat images of the step before.
-    repeats_images = "last_batch" in plan.objective.sources
-    if spec.cache and not several() and not repeats_images:
+    if spec.cache and not several() and not repeats_images(plan.objective.sources):
         attach_cache(teacher, plan)
     return teacher
 

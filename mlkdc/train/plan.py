@@ -11,6 +11,7 @@ from mlkdc.losses import Objective, make_objective
 from mlkdc.models import check_name
 from mlkdc.progress import Progress
 from mlkdc.recipe import Recipe
+from mlkdc.train.sources import check_sources
 from mlkdc.types import Problem, TaggedImages
 
 SHOWN_IMAGES = 20
@@ -88,8 +89,7 @@ def check_heads(recipe: Recipe, objective: Objective) -> None:
     method, teacher = recipe.distill.method, recipe.teacher
     if objective.needs_teacher and teacher is None:
         raise UsageError(f"the method {method!r} needs a teacher: `--teacher MODEL`, a run or a file")
-    if "samples" in objective.sources and not recipe.student.head.dropout:
-        raise UsageError(f"{method} compares draws of the head's dropout, which is 0: `--set student.head.dropout=0.1`")
+    check_sources(objective.sources, recipe)
     models = {"student": recipe.student}
     if teacher is not None:
         models["teacher"] = teacher

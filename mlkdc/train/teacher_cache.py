@@ -14,16 +14,22 @@ from mlkdc.resources import write_atomic
 LARGEST_BYTES = 2 * 2**30
 
 
-def rounded(outputs: Outputs) -> Outputs:
-    """In float32, but no more exact than what is kept: so that a run does not depend on whether it is."""
-    floats: dict[str, Any] = {name: value.float() for name, value in _halved(outputs).items()}
-    return replace(outputs, **floats)
+def halved(outputs: Outputs) -> dict[str, Tensor]:
+    """The tensors as the cache keeps them, by field: all but the logits in half precision; no feature maps."""
+    halves = {}
+    for name, value in outputs.present().items():
+        if isinstance(value, tuple):
+            continue
+        if name != "logits":  # of which few bytes would be saved
+            value = value.half()
+        halves[name] = value
+    return halves
 
 
-def _halved(outputs: Outputs) -> dict[str, Tensor]:
-    """The tensors as they are kept, by field."""
-    present = {name: value for name, value in vars(outputs).items() if isinstance(value, Tensor)}
-    return {name: value if name == "logits" else value.half() for name, value in present.items()}
+def widened(outputs: Outputs, halves: dict[str, Tensor]) -> Outputs:
+    """The outputs in float32, but no more exact than what is kept of them."""
+    changes: dict[str, Any] = {name: value.float() for name, value in halves.items()}
+    return replace(outputs, **changes)
 
 
 class TeacherCache:
@@ -50,37 +56,46 @@ class TeacherCache:
 
     def start(self, epoch: int) -> None:
         """Begin an epoch: read it, or get ready to collect it."""
-        self._kept = load_file(self._file(epoch)) if self._file(epoch).is_file() else None
+        self._kept = None
+        if self._file(epoch).is_file():
+            self._kept = load_file(self._file(epoch))
         self._fresh, self._row, self._pair = [], 0, 0
 
-    def get(self, targets: Tensor, asked: frozenset[str]) -> Outputs | None:
-        """The asked-for outputs for the next batch (targets ``[b, q]``), or None if they must be computed."""
-        if self._kept is None or not asked <= self._kept.keys():
+    def get(self, targets: Tensor, names: frozenset[str]) -> Outputs | None:
+        """The fields of these names for the next batch (targets ``[b, q]``), or None if they must be computed."""
+        if self._kept is None or not names <= self._kept.keys():
             self._kept = None
             return None
         rows = slice(self._row, self._row + len(targets))
         pairs = slice(self._pair, self._pair + int(targets.sum()))
         self._row, self._pair = rows.stop, pairs.stop
-        kept = {name: self._kept[name][pairs if name == "embeddings" else rows] for name in asked}
-        found: dict[str, Any] = {name: value.float().to(targets.device) for name, value in kept.items()}
-        return Outputs(**found)
+        halves = {}
+        for name in names:
+            part = rows
+            if name == "embeddings":  # has a row for each positive label, not for each image
+                part = pairs
+            halves[name] = self._kept[name][part].to(targets.device)
+        return widened(Outputs(), halves)
 
-    def put(self, outputs: Outputs) -> None:
-        """Collect one batch's outputs, which :func:`rounded` has made such as :meth:`get` will give them."""
+    def put(self, halves: dict[str, Tensor]) -> None:
+        """Collect one batch's outputs, as :func:`halved` has made them."""
         if self.on:
-            self._fresh.append({name: value.cpu() for name, value in _halved(outputs).items()})
+            self._fresh.append({name: value.cpu() for name, value in halves.items()})
 
     def finish(self, epoch: int) -> None:
-        """Write the epoch if it was collected, unless all epochs together would be too large."""
+        """Write the epoch if it was collected, unless all epochs together would be too large.
+
+        Raises:
+            MlkdcError: the disk is full; nothing more is kept.
+        """
         if not self._fresh or not self.on:
             return
         tensors = {name: torch.cat([batch[name] for batch in self._fresh]) for name in self._fresh[0]}
         self._fresh = []
         if self._file(epoch).is_file():  # another run has kept other outputs of the same views
             tensors = {**load_file(self._file(epoch)), **tensors}
-        size = sum(tensor.nbytes for tensor in tensors.values())
-        self.on = size * self.epochs <= LARGEST_BYTES
-        if self.on:
-            self.on = False  # unless the disk takes it
+        total_bytes = sum(tensor.nbytes for tensor in tensors.values())
+        self.on = False  # unless the outputs are small enough, and the disk takes them
+        if total_bytes * self.epochs <= LARGEST_BYTES:
             write_atomic(self._file(epoch), lambda temporary: save_file(tensors, temporary))
             self.on = True

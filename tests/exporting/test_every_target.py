@@ -4,8 +4,8 @@ import numpy as np
 import phone
 import pytest
 import torch
-
 from mlkdc.commands.artifacts import predict_labels
+
 from mlkdc.errors import UsageError
 from mlkdc.exporting import export_run
 from mlkdc.images import load_square

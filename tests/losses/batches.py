@@ -5,7 +5,7 @@ from dataclasses import replace
 import torch
 
 from mlkdc.losses import TERMS, Batch, Objective, Outputs
-from mlkdc.losses.base import LEARNED, SOURCES
+from mlkdc.losses.batch import LEARNED, SOURCE_FIELDS
 
 PATCHES = 3
 
@@ -19,7 +19,7 @@ def make_batch(targets, dtype=torch.float32, dim=5, seed=0, scale=1.5):
         values = scale * torch.randn(*shape, generator=generator, dtype=torch.float64)
         return values.to(dtype).requires_grad_()
 
-    def whole(channels):
+    def full(channels):
         stages = tuple(draw(images, channels + i, side, side) for i, side in enumerate((8, 4, 2)))
         return {"embeddings": draw(int(targets.sum()), dim), "pooled": draw(images, channels), "stages": stages}
 
@@ -31,8 +31,8 @@ def make_batch(targets, dtype=torch.float32, dim=5, seed=0, scale=1.5):
 
     return Batch(
         targets,
-        student=Outputs(draw(images, labels), **whole(4), regions=draw(images, PATCHES, labels)),
-        teacher=Outputs(draw(images, labels), **whole(6)),
+        student=Outputs(draw(images, labels), **full(4), regions=draw(images, PATCHES, labels)),
+        teacher=Outputs(draw(images, labels), **full(6)),
         twin=Outputs(draw(images, labels), pooled=draw(images, 4)),
         previous=Outputs(draw(images, labels)),
         patches=Outputs(draw(images, PATCHES, labels)),
@@ -71,13 +71,13 @@ def alone(name, form="reference", **options):
 
 def fields(batch, sources=LEARNED):
     """Every tensor of some sources by (source, field, number of the stage)."""
-    found = {}
+    tensors = {}
     for source, outputs in batch.outputs().items():
         if source in sources:
-            for name, value in vars(outputs).items():
-                parts = value if isinstance(value, tuple) else () if value is None else (value,)
-                found |= {(source, name, number): part for number, part in enumerate(parts)}
-    return found
+            for name, value in outputs.present().items():
+                parts = value if isinstance(value, tuple) else (value,)
+                tensors |= {(source, name, number): part for number, part in enumerate(parts)}
+    return tensors
 
 
 def with_fields(batch, tensors):
@@ -85,17 +85,17 @@ def with_fields(batch, tensors):
     changes = {}
     for source in {place[0] for place in tensors}:
         outputs = getattr(batch, source)
-        own = {place: value for place, value in tensors.items() if place[0] == source}
+        of_source = {place: value for place, value in tensors.items() if place[0] == source}
         names = {}
-        for (_, name, _), value in sorted(own.items(), key=lambda item: item[0]):
+        for (_, name, _), value in sorted(of_source.items(), key=lambda item: item[0]):
             names.setdefault(name, []).append(value)
-        made = {name: tuple(values) if name == "stages" else values[0] for name, values in names.items()}
-        changes[source] = replace(outputs, **made)
+        changed = {name: tuple(values) if name == "stages" else values[0] for name, values in names.items()}
+        changes[source] = replace(outputs, **changed)
     return replace(batch, **changes)
 
 
 def exact(batch):
-    """The same values in float64, each a leaf of its own."""
+    """The same values in float64, all of them leaves."""
     return batch.map(lambda _, outputs: outputs.map(lambda value: value.detach().double().requires_grad_()))
 
 
@@ -105,10 +105,12 @@ def needed(name):
     return {pair for pair in pairs if pair[0] in LEARNED} | {("student", "logits")}
 
 
-def gradients(batch, sources=SOURCES):
+def gradients(batch, sources=SOURCE_FIELDS):
     """By place; zeros where none arrived."""
-    found = fields(batch, sources).items()
-    return {place: torch.zeros_like(value) if value.grad is None else value.grad for place, value in found}
+    arrived = {}
+    for place, value in fields(batch, sources).items():
+        arrived[place] = torch.zeros_like(value) if value.grad is None else value.grad
+    return arrived
 
 
 def same_outputs(batch):

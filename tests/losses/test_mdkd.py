@@ -40,9 +40,9 @@ def test_closed_form_equals_all_paths(level, form, labels):
         value.backward()
         expected.backward()
         torch.testing.assert_close(value, expected, rtol=1e-10, atol=0)
-        wanted = slow.student.logits.grad
-        assert wanted.abs().max() > 1e-6
-        torch.testing.assert_close(ours.student.logits.grad, wanted, rtol=1e-9, atol=1e-12)
+        gradient = slow.student.logits.grad
+        assert gradient.abs().max() > 1e-6
+        torch.testing.assert_close(ours.student.logits.grad, gradient, rtol=1e-9, atol=1e-12)
 
 
 @pytest.mark.parametrize("order", ORDERS)
@@ -51,7 +51,7 @@ def test_gradcheck_with_enough_labels_for_every_order(level, form, order):
     batch = _batch(3, 7)
     term = make_term(f"{level}{order}", form)
     student = batch.student.logits
-    assert torch.autograd.gradcheck(lambda logits: term(replace(batch, student=Outputs(logits))), (student,))
+    assert torch.autograd.gradcheck(lambda logits: term.compute(replace(batch, student=Outputs(logits))), (student,))
 
 
 @pytest.mark.parametrize("order", ORDERS)
@@ -66,9 +66,9 @@ def test_float32_keeps_its_digits_when_student_and_teacher_nearly_agree(level, o
     value.backward()
     expected.backward()
     torch.testing.assert_close(value.double(), expected, rtol=3e-6, atol=0)
-    wanted = slow.student.logits.grad
-    largest = wanted.abs().max()
-    torch.testing.assert_close(batch.student.logits.grad.double() / largest, wanted / largest, rtol=0, atol=3e-6)
+    gradient = slow.student.logits.grad
+    largest = gradient.abs().max()
+    torch.testing.assert_close(batch.student.logits.grad.double() / largest, gradient / largest, rtol=0, atol=3e-6)
 
 
 @pytest.mark.parametrize(("level", "form"), FORMS)

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from mlkdc.errors import UsageError
 from mlkdc.losses import Batch, Outputs, make_objective
-from mlkdc.losses.methods.mskd import reformulated_softmax
+from mlkdc.losses.terms.mskd import reformulated_softmax
 from mlkdc.recipe import Distill
 
 # Softmax over labels 0 and 2: 1/4, 3/4; over 1 and 2: 2/5, 3/5.
@@ -23,8 +23,8 @@ def _taught(student, teacher, targets):
 
 
 def test_reformulated_softmax_by_hand():
-    found = reformulated_softmax(LOGITS, TARGETS.bool()).exp()
-    torch.testing.assert_close(found, torch.tensor([[1 / 8, 1 / 5, 3 / 8 + 3 / 10]]))
+    probabilities = reformulated_softmax(LOGITS, TARGETS.bool()).exp()
+    torch.testing.assert_close(probabilities, torch.tensor([[1 / 8, 1 / 5, 3 / 8 + 3 / 10]]))
 
 
 @pytest.mark.parametrize("size", [1.0, 50.0, 1e4])
@@ -33,9 +33,9 @@ def test_reformulated_softmax_sums_to_1(size):
     positive[0] = True  # no negative at all
     positive[~positive.any(1), 0] = True
     logits = size * torch.randn(positive.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    found = reformulated_softmax(logits, positive).exp()
-    torch.testing.assert_close(found.sum(1), torch.ones(40, dtype=torch.float64))
-    torch.testing.assert_close(found[0], torch.full((9,), 1 / 9, dtype=torch.float64))
+    probabilities = reformulated_softmax(logits, positive).exp()
+    torch.testing.assert_close(probabilities.sum(1), torch.ones(40, dtype=torch.float64))
+    torch.testing.assert_close(probabilities[0], torch.full((9,), 1 / 9, dtype=torch.float64))
 
 
 def test_mbd_without_weights_is_the_kl_divergence_of_reformulated_softmaxes():
@@ -68,10 +68,10 @@ def test_mbd_gradient_with_and_without_that_of_the_weights(detached):
     torch.testing.assert_close(batch.student.logits.grad[0], plain.grad)
 
 
-def test_mbd_gradient_is_finite_at_and_beside_a_weight_of_zero():
+def test_mbd_gradient_is_finite_at_and_next_to_a_weight_of_zero():
     """The teacher gives the positive 1/2, the student 3/4: 1/2 + 1/4 - 3/4 = 0."""
-    for beside in (0, 1e-7, 1e-6, 1e-5, -1e-7, -1e-6, -1e-5):
-        batch = _taught(torch.tensor([[log(3) + beside, 0.0]]), torch.zeros(1, 2), [[1, 0]])
+    for offset in (0, 1e-7, 1e-6, 1e-5, -1e-7, -1e-6, -1e-5):
+        batch = _taught(torch.tensor([[log(3) + offset, 0.0]]), torch.zeros(1, 2), [[1, 0]])
         alone("mbd", temperature=1.0)(batch).backward()
         assert batch.student.logits.grad.abs().max() < 1e4
 
@@ -92,24 +92,24 @@ def test_images_without_a_positive_add_nothing(name):
     assert not empty.student.logits.grad.any()
 
 
-def _rebuilt(patches, whole, targets, **options):
-    batch = Batch(torch.tensor(targets), Outputs(torch.tensor(whole)), patches=Outputs(torch.tensor(patches)))
+def _rebuilt(patches, full, targets, **options):
+    batch = Batch(torch.tensor(targets), Outputs(torch.tensor(full)), patches=Outputs(torch.tensor(patches)))
     return make_term("rsd", **options)._rebuilt(batch)
 
 
 def test_pseudo_labels_by_hand():
     """Two positive labels in the batch: the two largest differences are 7 and 3, the two smallest -6 and -2."""
     patches = [[[3.0, 1.0], [-1.0, 0.0]], [[12.0, 0.0], [5.0, -1.0]]]
-    whole = [[0.0, 0.0], [5.0, 5.0]]
+    full = [[0.0, 0.0], [5.0, 5.0]]
     expected = torch.tensor([[2 / 2, 1 / 2], [(12 + 5) / 2, -1 / 2]], dtype=torch.float64)
 
-    share = torch.tensor([1.0, 0.0], dtype=torch.float64).softmax(0)
-    expected[0, 0] = share[0] * 3 - share[1]
-    expected[1, 0] = share[0] * 12 + share[1] * 5
-    torch.testing.assert_close(_rebuilt(patches, whole, [[1, 0], [0, 1]], rounds=0), expected)
+    weights = torch.tensor([1.0, 0.0], dtype=torch.float64).softmax(0)
+    expected[0, 0] = weights[0] * 3 - weights[1]
+    expected[1, 0] = weights[0] * 12 + weights[1] * 5
+    torch.testing.assert_close(_rebuilt(patches, full, [[1, 0], [0, 1]], rounds=0), expected)
     # One round between two patches gives both the same mark.
     means = torch.tensor([[1.0, 0.5], [8.5, -0.5]], dtype=torch.float64)
-    torch.testing.assert_close(_rebuilt(patches, whole, [[1, 0], [0, 1]], rounds=1), means)
+    torch.testing.assert_close(_rebuilt(patches, full, [[1, 0], [0, 1]], rounds=1), means)
 
 
 def test_one_round_of_propagation_by_hand():
@@ -125,14 +125,14 @@ def test_tied_and_too_many_pseudo_labels_leave_the_mean():
     every = torch.ones(2, 3)
     batch = Batch(every, Outputs(torch.zeros(2, 3)), patches=Outputs(patches))
     torch.testing.assert_close(make_term("rsd")._rebuilt(batch), patches[:, 0].double())
-    # All differences equal: each is among the largest and among the smallest.
+    # All differences equal: all are among the largest and among the smallest.
     same = Batch(every, Outputs(torch.zeros(2, 3)), patches=Outputs(torch.full((2, 4, 3), 0.5)))
     torch.testing.assert_close(make_term("rsd")._rebuilt(same), torch.full((2, 3), 0.5, dtype=torch.float64))
 
 
 @pytest.mark.parametrize("rounds", [-1, 1.5])
 def test_rounds_of_propagation_are_counted(rounds):
-    with pytest.raises(UsageError, match="whole number of rounds"):
+    with pytest.raises(UsageError, match=r"distill\.options\.rsd\.rounds: expected a whole number of at least 0, got"):
         make_objective(Distill(method="mskd", options={"rsd": {"rounds": rounds}}))
 
 

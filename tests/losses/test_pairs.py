@@ -11,8 +11,8 @@ from mlkdc.losses.pairs import pair_distances, pairs_within
 @pytest.mark.parametrize("groups", [[], [4], [0, 1, 2], [1, 1, 1, 1], [3, 0, 3, 0, 0, 7, 3], [0] * 6 + [5] * 2 + [2]])
 def test_every_pair_of_a_group_once(groups):
     first, second = pairs_within(torch.tensor(groups, dtype=torch.long))
-    found = sorted(tuple(sorted(pair)) for pair in zip(first.tolist(), second.tolist(), strict=True))
-    assert found == [(i, j) for i, j in combinations(range(len(groups)), 2) if groups[i] == groups[j]]
+    indices = sorted(tuple(sorted(pair)) for pair in zip(first.tolist(), second.tolist(), strict=True))
+    assert indices == [(i, j) for i, j in combinations(range(len(groups)), 2) if groups[i] == groups[j]]
 
 
 @pytest.mark.parametrize("chunk", [1, 40, pairs.CHUNK])

@@ -7,8 +7,9 @@ import torch
 from batches import alone, exact, gradients, make_batch, make_term, random_targets
 from oracles import ORACLES
 
-from mlkdc.losses import METHODS, Batch, Objective, Outputs, make_objective
-from mlkdc.losses.base import LEARNED
+from mlkdc.losses import Batch, Objective, Outputs, make_objective
+from mlkdc.losses.batch import LEARNED
+from mlkdc.methods import load_method
 from mlkdc.recipe import Distill
 
 POOLED = ["rkd_d", "rkd_a", "pkt"]
@@ -21,7 +22,7 @@ def _pooled_batch(student, teacher):
 
 
 def _staged_batch(student, teacher, images=3, seed=0):
-    """Stages of the given (channels, height, width)."""
+    """Stages of these (channels, height, width)."""
     generator = torch.Generator().manual_seed(seed)
 
     def draw(shapes):
@@ -39,10 +40,10 @@ def _equals_its_oracle(name, batch, **options):
     value = alone(name, **options)(batch)
     value.backward()
     torch.testing.assert_close(value.double(), expected, rtol=1e-5, atol=1e-12)
-    wanted = gradients(slow, LEARNED)
-    for place, found in gradients(batch, LEARNED).items():
-        largest = wanted[place].abs().max().clamp(min=1e-9)
-        torch.testing.assert_close(found.double() / largest, wanted[place] / largest, rtol=0, atol=1e-5)
+    expected_gradients = gradients(slow, LEARNED)
+    for place, gradient in gradients(batch, LEARNED).items():
+        largest = expected_gradients[place].abs().max().clamp(min=1e-9)
+        torch.testing.assert_close(gradient.double() / largest, expected_gradients[place] / largest, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -54,11 +55,11 @@ def _equals_its_oracle(name, batch, **options):
         ("reviewkd", {"bce": 1, "reviewkd": 1}, "paper", {"student.stages", "teacher.stages"}),
     ],
 )
-def test_methods_have_the_published_weights_beside_the_bce_they_belong_to(method, weights, form, needs):
+def test_methods_have_the_published_weights_next_to_the_bce_they_belong_to(method, weights, form, needs):
     objective = make_objective(Distill(method=method))
     assert objective.weights == weights
     assert objective.needs == needs
-    assert objective.terms["bce"].form == METHODS.get(method).form == form
+    assert objective.terms["bce"].form == load_method(method).form == form
     assert {name for name, term in objective.terms.items() if term.relational} == set(weights) & set(POOLED)
 
 
@@ -135,7 +136,7 @@ def test_pkt_of_opposite_and_of_empty_features_is_finite():
 @pytest.mark.parametrize(
     ("student", "teacher"),
     [
-        ([(3, 8, 8), (4, 4, 4), (5, 2, 2)], [(6, 14, 14), (4, 7, 7), (3, 3, 3)]),  # the teacher sees larger pictures
+        ([(3, 8, 8), (4, 4, 4), (5, 2, 2)], [(6, 14, 14), (4, 7, 7), (3, 3, 3)]),  # the teacher sees larger images
         ([(3, 9, 9), (4, 5, 5), (5, 3, 3)], [(6, 4, 4), (4, 2, 2), (3, 1, 1)]),  # or smaller ones
         ([(3, 6, 4), (4, 3, 2)], [(2, 6, 4), (2, 3, 2)]),  # not square
         ([(3, 8, 8), (4, 4, 4), (5, 2, 2)], [(6, 4, 4)]),  # a transformer has one stage
@@ -149,10 +150,10 @@ def test_reviewkd_pairs_and_resizes_stages_of_other_shapes(student, teacher):
     assert [stage.grad is None for stage in batch.student.stages] == [at < unused for at in range(len(student))]
 
 
-def test_reviewkd_layers_are_no_wider_than_asked_or_than_the_students_coarsest_stage():
+def test_reviewkd_layers_are_no_wider_than_the_option_or_than_the_students_coarsest_stage():
     batch = _staged_batch([(3, 4, 4), (6, 2, 2)], [(5, 4, 4), (7, 2, 2)])
-    for asked, width in ((128, 6), (4, 4), (4.0, 4)):
-        layers = make_term("reviewkd", batch=batch, channels=asked).layers
+    for channels, width in ((128, 6), (4, 4), (4.0, 4)):
+        layers = make_term("reviewkd", batch=batch, channels=channels).layers
         assert [layer.output[0].weight.shape[:2] for layer in layers] == [(7, width), (5, width)]
         assert [layer.attention is None for layer in layers] == [True, False]
     _equals_its_oracle("reviewkd", batch, channels=2)

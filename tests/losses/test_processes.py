@@ -1,4 +1,4 @@
-"""A batch split over two processes gives the value and the gradient of the whole batch."""
+"""A batch split over two processes gives the value and the gradient of the full batch."""
 
 import socket
 
@@ -12,7 +12,7 @@ from mlkdc.losses import TERMS, Objective
 
 PROCESSES = 2
 TARGETS = random_targets(8, 6, density=0.35, seed=2)
-# Its layers normalize over the images of their own process.
+# Its layers normalize over the images of one process.
 LOCAL = {"reviewkd"}
 
 
@@ -25,8 +25,8 @@ class Scales(nn.Module):
         self.factors = nn.ParameterDict({"-".join(place): torch.ones((), dtype=torch.float64) for place in places})
 
     def forward(self, batch):
-        found = {place: value for place, value in fields(batch, LEARNED).items() if place[:2] in self.places}
-        scaled = {place: self.factors["-".join(place[:2])] * value for place, value in found.items()}
+        reached = {place: value for place, value in fields(batch, LEARNED).items() if place[:2] in self.places}
+        scaled = {place: self.factors["-".join(place[:2])] * value for place, value in reached.items()}
         return with_fields(batch, scaled)
 
 
@@ -35,13 +35,13 @@ def _rows(batch, rows):
     before, inside = int(batch.targets[: rows.start].sum()), int(batch.targets[rows].sum())
 
     def cut(_, outputs):
-        found = {}
-        for name, value in vars(outputs).items():
-            if name == "embeddings" and value is not None:
-                found[name] = value[before : before + inside]
-            elif value is not None:
-                found[name] = tuple(part[rows] for part in value) if isinstance(value, tuple) else value[rows]
-        return type(outputs)(**found)
+        parts = {}
+        for name, value in outputs.present().items():
+            if name == "embeddings":
+                parts[name] = value[before : before + inside]
+            else:
+                parts[name] = tuple(stage[rows] for stage in value) if isinstance(value, tuple) else value[rows]
+        return type(outputs)(**parts)
 
     outputs = {name: cut(name, value) for name, value in batch.outputs().items()}
     return type(batch)(batch.targets[rows], **outputs, progress=batch.progress)
@@ -66,21 +66,21 @@ def _learn(name, batch, wrap):
 def _process(rank, port, queue):
     dist.init_process_group("gloo", f"tcp://127.0.0.1:{port}", world_size=PROCESSES, rank=rank)
     torch.set_num_threads(1)
-    whole = make_batch(TARGETS, dtype=torch.float64)
-    share = len(TARGETS) // PROCESSES
-    mine = _rows(whole, slice(rank * share, (rank + 1) * share))
+    full = make_batch(TARGETS, dtype=torch.float64)
+    images = len(TARGETS) // PROCESSES
+    mine = _rows(full, slice(rank * images, (rank + 1) * images))
     for name in TERMS.names():
         if name not in LOCAL:
-            value, found = _learn(name, mine, DistributedDataParallel)
-            queue.put((rank, name, value, {key: gradient.item() for key, gradient in found.items()}))
+            value, gradients = _learn(name, mine, DistributedDataParallel)
+            queue.put((rank, name, value, {key: gradient.item() for key, gradient in gradients.items()}))
     dist.barrier()
     dist.destroy_process_group()
 
 
 def _free_port():
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return found.getsockname()[1]
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
 
 
 def test_every_term_is_unchanged_by_the_split_over_processes():
@@ -89,14 +89,14 @@ def test_every_term_is_unchanged_by_the_split_over_processes():
     workers = [context.Process(target=_process, args=(rank, port, queue)) for rank in range(PROCESSES)]
     for worker in workers:
         worker.start()
-    whole = make_batch(TARGETS, dtype=torch.float64)
+    full = make_batch(TARGETS, dtype=torch.float64)
     names = [name for name in TERMS.names() if name not in LOCAL]
     for _ in range(PROCESSES * len(names)):
-        rank, name, value, found = queue.get()
-        expected, gradients = _learn(name, whole, lambda model: model)
+        rank, name, value, actual = queue.get()
+        expected, gradients = _learn(name, full, lambda model: model)
         assert abs(value - expected) <= 1e-5 * abs(expected) + 1e-12, (rank, name)
         for key, gradient in gradients.items():
-            assert abs(found[key] - gradient) <= 1e-5 * abs(gradient) + 1e-12, (rank, name, key)
+            assert abs(actual[key] - gradient) <= 1e-5 * abs(gradient) + 1e-12, (rank, name, key)
     for worker in workers:
         worker.join(timeout=60)
         assert worker.exitcode == 0

@@ -12,8 +12,8 @@ from torch import nn
 
 from mlkdc.losses import Batch, Objective, Outputs, make_objective
 from mlkdc.losses.common import LikeBCE
-from mlkdc.losses.methods import uskd
-from mlkdc.losses.methods.uskd import nontarget_labels, target_labels
+from mlkdc.losses.terms import uskd
+from mlkdc.losses.terms.uskd import nontarget_labels, target_labels
 from mlkdc.recipe import Distill
 
 METHODS = {
@@ -49,7 +49,7 @@ def test_a_term_like_bce_multiplies_its_mean_by_the_images():
             return torch.tensor(2.0)
 
     batch = Batch(torch.zeros(3, 1), Outputs(torch.zeros(3, 1)))
-    assert (Two("reference")(batch), Two("paper")(batch)) == (6, 2)
+    assert (Two("reference").compute(batch), Two("paper").compute(batch)) == (6, 2)
 
 
 def test_tfkd_is_zero_at_its_own_teacher_and_grows_on_both_sides_of_it():
@@ -198,7 +198,7 @@ def test_uskd_gradient_is_that_of_a_loss_with_fixed_labels(monkeypatch):
     monkeypatch.setattr(uskd, "nontarget_labels", lambda *_: others)
 
     def value(logits, stage):
-        return term(replace(batch, student=Outputs(logits, stages=(stage, stage.detach()))))
+        return term.compute(replace(batch, student=Outputs(logits, stages=(stage, stage.detach()))))
 
     assert torch.autograd.gradcheck(value, (batch.student.logits, batch.student.stages[1]))
 
@@ -210,7 +210,7 @@ def test_uskd_takes_the_only_stage_there_is():
 
 
 def _uskd_layer_gradient(batch):
-    """Value and the gradient that reaches the term's own layer."""
+    """Value and the gradient that reaches the term's layer."""
     term = make_term("uskd", batch=batch)
     value = Objective({"uskd": term}, {"uskd": 1.0})(batch)["uskd"]
     value.backward()
@@ -220,8 +220,8 @@ def _uskd_layer_gradient(batch):
 def _uskd_process(rank, port, queue):
     dist.init_process_group("gloo", f"tcp://127.0.0.1:{port}", world_size=2, rank=rank)
     torch.set_num_threads(1)
-    whole = make_batch(processes.TARGETS, dtype=torch.float64)
-    part = processes._rows(whole, slice(0, 3) if rank == 0 else slice(3, len(processes.TARGETS)))
+    full = make_batch(processes.TARGETS, dtype=torch.float64)
+    part = processes._rows(full, slice(0, 3) if rank == 0 else slice(3, len(processes.TARGETS)))
     value, gradient = _uskd_layer_gradient(part)
     dist.all_reduce(gradient)
     queue.put((value, (gradient / 2).tolist()))
@@ -237,9 +237,9 @@ def test_uskd_is_unchanged_by_an_uneven_split_over_processes():
         worker.start()
     expected, gradient = _uskd_layer_gradient(make_batch(processes.TARGETS, dtype=torch.float64))
     for _ in workers:
-        value, found = queue.get()
+        value, actual = queue.get()
         assert value == pytest.approx(expected, rel=1e-12)
-        torch.testing.assert_close(torch.tensor(found, dtype=torch.float64), gradient)
+        torch.testing.assert_close(torch.tensor(actual, dtype=torch.float64), gradient)
     for worker in workers:
         worker.join(timeout=60)
         assert worker.exitcode == 0
@@ -252,7 +252,7 @@ def _contrast(pooled, targets, **options):
     batch = Batch(targets, Outputs(torch.zeros(targets.shape), pooled=pooled))
     term = make_term("mulsupcon", "paper", batch, **options)
     term.layers = nn.Identity()
-    return term(batch), pooled
+    return term.compute(batch), pooled
 
 
 def test_mulsupcon_by_hand():
@@ -288,15 +288,15 @@ def test_mulsupcon_without_a_shared_label_is_zero(targets):
 def test_mulsupcon_is_a_mean_over_labels():
     """Two labels on the same images are twice as many anchors, of the same loss."""
     pooled = [[1.0, 0.0], [0.6, 0.8], [0.0, 1.0]]
-    one, _ = _contrast(pooled, [[1], [1], [0]])
-    two, _ = _contrast(pooled, [[1, 1], [1, 1], [0, 0]])
-    torch.testing.assert_close(one, two)
+    single, _ = _contrast(pooled, [[1], [1], [0]])
+    double, _ = _contrast(pooled, [[1, 1], [1, 1], [0, 0]])
+    torch.testing.assert_close(single, double)
 
 
 @pytest.mark.parametrize("name", TERMS)
-def test_terms_start_with_finite_gradients_for_their_own_layers(name):
+def test_terms_start_with_finite_gradients_for_their_layers(name):
     batch = exact(make_batch(random_targets()))
     term = make_term(name, batch=batch)
-    term(batch).backward()
+    term.compute(batch).backward()
     if term.layers is not None:
         assert all(weight.grad.isfinite().all() and weight.grad.any() for weight in term.layers.parameters())

@@ -19,7 +19,7 @@ from batches import (
 from oracles import ORACLES
 
 from mlkdc.losses import TERMS, Batch, Outputs
-from mlkdc.losses.base import LEARNED, SOURCES
+from mlkdc.losses.batch import LEARNED, SOURCE_FIELDS
 
 TERM_NAMES = TERMS.names()
 TAUGHT = [name for name, term in TERMS.items() if any(need.startswith("teacher.") for need in term.needs)]
@@ -81,10 +81,10 @@ def _same_value_and_gradient(name, form, batch, tolerance=1e-5):
     if expected.requires_grad:
         value.backward()
         expected.backward()
-    found = gradients(batch, LEARNED)
-    for place, wanted in gradients(slow, LEARNED).items():
-        largest = max(wanted.abs().max(), 1e-9) if wanted.numel() else 1
-        torch.testing.assert_close(found[place].double() / largest, wanted / largest, rtol=0, atol=tolerance)
+    actual = gradients(batch, LEARNED)
+    for place, gradient in gradients(slow, LEARNED).items():
+        largest = max(gradient.abs().max(), 1e-9) if gradient.numel() else 1
+        torch.testing.assert_close(actual[place].double() / largest, gradient / largest, rtol=0, atol=tolerance)
 
 
 @every_term
@@ -164,13 +164,13 @@ def test_equal_vectors_leave_value_and_gradient_finite(name, form, case, side):
 def test_gradient_reaches_the_student_and_nothing_else(name, form):
     batch = make_batch(random_targets(labels=7))
     alone(name, form)(batch).backward()
-    arrived = {place[:2] for place, value in fields(batch, SOURCES).items() if value.grad is not None}
+    arrived = {place[:2] for place, value in fields(batch, SOURCE_FIELDS).items() if value.grad is not None}
     assert arrived
     assert arrived <= needed(name)
     assert any(gradients(batch)[place].any() for place in fields(batch, LEARNED))
 
 
-# Its labels come from the student's own logits and are held fixed, which finite differences cannot know;
+# Its labels come from the student's learned logits and are held fixed, which finite differences cannot know;
 # test_selfdistill.py checks its gradient with the labels held fixed.
 OWN_LABELS = {"uskd"}
 
@@ -178,14 +178,14 @@ OWN_LABELS = {"uskd"}
 @pytest.mark.parametrize(("name", "form"), [pair for pair in FORMS if pair[0] not in OWN_LABELS])
 def test_gradcheck(name, form):
     batch = make_batch(random_targets(4, 3), dtype=torch.float64)
-    own = {place: value for place, value in fields(batch).items() if place[:2] in needed(name)}
+    learned = {place: value for place, value in fields(batch).items() if place[:2] in needed(name)}
     term = make_term(name, form, batch)
 
     def value(*tensors):
-        return term(with_fields(detached, dict(zip(own, tensors, strict=True))))
+        return term.compute(with_fields(detached, dict(zip(learned, tensors, strict=True))))
 
     detached = batch.map(lambda _, outputs: outputs.detach())
-    assert torch.autograd.gradcheck(value, tuple(own.values()))
+    assert torch.autograd.gradcheck(value, tuple(learned.values()))
 
 
 @every_term

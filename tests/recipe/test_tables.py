@@ -71,14 +71,14 @@ def test_mskd_is_the_printed_loss_over_the_batch(number: int) -> None:
 
 
 def test_ablations_of_mskd_reach_its_terms() -> None:
-    rounds = {name: objective.terms["rsd"].rounds for name, objective in objectives("mskd-table4").items()}
+    rounds = {name: objective.terms["rsd"].options.rounds for name, objective in objectives("mskd-table4").items()}
     assert rounds == {"tau-1": 1, "tau-2": 2, "tau-3": 3}
     for name, objective in objectives("mskd-table3").items():
         used = set(name.removesuffix("-alpha").split("+"))
         for term in ("rsd", "ssd"):
             assert (term in objective.terms) == bool({term, "mskd"} & used)
             if term in objective.terms:
-                assert objective.terms[term].softmax == name.endswith("-alpha")
+                assert objective.terms[term].options.softmax == name.endswith("-alpha")
 
 
 # The release's, or the papers' own beside a mean: for L2D's tables times 64, L2D's for MDKD's divided by 32.
@@ -107,8 +107,8 @@ PEERS = {
 def test_peers_have_the_weights_of_the_scale(name: str) -> None:
     found = objectives(name)
     assert {peer: found[peer].weights for peer in PEERS[name]} == PEERS[name]
-    assert found["reviewkd"].terms["reviewkd"].channels == 256
-    assert not found["ps"].terms["ps"].normalized
+    assert found["reviewkd"].terms["reviewkd"].options.channels == 256
+    assert not found["ps"].terms["ps"].options.normalized
     for term in ("cd", "id"):
         assert found["l2d"].terms[term].form == "reference"
     first = TABLES[f"paper/{name}"].methods

@@ -1,4 +1,4 @@
-"""What is computed for the terms: exactly what they ask for, and what it says it is."""
+"""What is computed for the terms: exactly what they need, and what it says it is."""
 
 import copy
 from collections import Counter
@@ -8,25 +8,29 @@ from typing import Any
 
 import pytest
 import torch
+from mlkdc.train.runs import read_data
 from timm.layers import DropPath
 from torch import nn
 from torchvision.transforms.v2.functional import resized_crop
 
 from mlkdc.errors import Interrupted, UsageError
-from mlkdc.losses import METHODS, TERMS, Batch, Objective, Term, make_objective
+from mlkdc.losses import TERMS, Batch, Objective, Outputs, Term, make_objective
+from mlkdc.losses.batch import SOURCE_FIELDS
+from mlkdc.methods import method_names
 from mlkdc.models import build_model
 from mlkdc.recipe import Distill, Model, Recipe
 from mlkdc.train import Progress, distill, load_run
 from mlkdc.train.input.patches import Patches, cut
 from mlkdc.train.learner import Learner, batch_statistics_only
 from mlkdc.train.loop import Trainer
-from mlkdc.train.runs import read_data
-from mlkdc.train.sources import LastBatch, TeacherSource
+from mlkdc.train.sources import SOURCES, Source, SourceContext, Step, TeacherSource
+from mlkdc.train.sources.history import LastBatch
+from mlkdc.train.sources.previous import Previous
 
 Tiny = Callable[..., Recipe]
 
 
-def trainer(recipe: Recipe, folder: Path) -> Trainer:
+def ready(recipe: Recipe, folder: Path) -> Trainer:
     """Ready to step, its teacher untrained."""
     data, objective = read_data(recipe), make_objective(recipe.distill)
     torch.manual_seed(0)
@@ -39,56 +43,46 @@ def trainer(recipe: Recipe, folder: Path) -> Trainer:
     return Trainer(folder, recipe, student, data, objective, teacher, Progress())
 
 
-def one_step(made: Trainer) -> Batch:
+def one_step(trainer: Trainer) -> Batch:
     """The batch that the objective was given in the first step of the first epoch."""
     seen: list[Batch] = []
-    plain = made.objective
+    plain = trainer.objective
 
     class Spy(Objective):
         def __call__(self, batch: Batch) -> dict[str, torch.Tensor]:
             seen.append(batch)
             return super().__call__(batch)
 
-    made.objective = Spy(plain.terms, plain.weights, plain.ramp)
-    for drawn in (made.views, made.twins, made.patches):
-        if drawn:
-            drawn.set_epoch(0)
-    for source in made.sources.values():
-        source.start(0)
-    made.learner.train()
-    made._step(0, 0, *next(iter(made.loader)))
+    trainer.objective = Spy(plain.terms, plain.weights, plain.ramp)
+    trainer._start(0)
+    trainer._step(0, 0, *next(iter(trainer.loader)))
     return seen[0]
 
 
-@pytest.mark.parametrize("name", METHODS.names())
-def test_no_pass_and_no_tensor_that_no_term_asked_for(name: str, tiny: Tiny, tmp_path: Path) -> None:
-    made = trainer(tiny(distill={"method": name}), tmp_path / "run")
+@pytest.mark.parametrize("name", method_names())
+def test_no_pass_and_no_tensor_that_no_term_needs(name: str, tiny: Tiny, tmp_path: Path) -> None:
+    trainer = ready(tiny(distill={"method": name}), tmp_path / "run")
     passes: Counter[str] = Counter()
 
     def count(what: str) -> Callable[..., None]:
         return lambda *_: passes.update([what])
 
-    made.model.backbone.body.conv_stem.register_forward_hook(count("student"))
-    made.model.head.register_forward_hook(count("head"))
-    for source, inner in made.sources.items():
+    trainer.model.backbone.body.conv_stem.register_forward_hook(count("student"))
+    trainer.model.head.register_forward_hook(count("head"))
+    for inner in trainer.sources.values():
         if isinstance(inner, TeacherSource):
             inner.model.backbone.body.conv1.register_forward_hook(count("teacher"))
             inner.model.head.register_forward_hook(count("teacher head"))
-        elif source == "previous":
-            inner.copy.head.register_forward_hook(count("previous"))  # type: ignore[attr-defined]
-    batch = one_step(made)
-    needs = made.objective.needs
-    given = {
-        f"{source}.{field}"
-        for source, outputs in batch.outputs().items()
-        for field, value in vars(outputs).items()
-        if value is not None
-    }
-    assert given == needs | {"student.logits"}
+        elif isinstance(inner, Previous):
+            inner.copy.head.register_forward_hook(count("previous"))
+    batch = one_step(trainer)
+    needs = trainer.objective.needs
+    computed = {f"{source}.{field}" for source, outputs in batch.outputs().items() for field in outputs.present()}
+    assert computed == needs | {"student.logits"}
     extra = "patches.logits" in needs
     assert passes["student"] == 1 + extra
     assert passes["head"] == 1 + extra + ("student.regions" in needs) + 4 * ("samples.logits" in needs)
-    assert passes["teacher"] == made.objective.needs_teacher
+    assert passes["teacher"] == trainer.objective.needs_teacher
     assert passes["teacher head"] == bool({"teacher.logits", "teacher.embeddings"} & needs)
     assert passes["previous"] == ("previous.logits" in needs)
 
@@ -98,35 +92,35 @@ def test_past_answers_and_weights_are_the_ones_of_then(tiny: Tiny, tmp_path: Pat
     recipe = tiny(distill={"method": "vanilla", "terms": terms})
     recipe.student.head.dropout = 0.0
     recipe.data.augment.flip = False
-    made = trainer(recipe, tmp_path / "run")
-    loader = iter(made.loader)
-    made.views.set_epoch(0)
-    for source in made.sources.values():
-        source.start(0)
-    made.learner.train()
-    before = copy.deepcopy(made.model)
-    assert made.loader.total_batch_size == 4  # half of the recipe's 8: the other half is repeated
+    trainer = ready(recipe, tmp_path / "run")
+    loader = iter(trainer.loader)
+    trainer._start(0)
+    before = copy.deepcopy(trainer.model)
+    assert trainer.loader.total_batch_size == 4  # half of the recipe's 8: the other half is repeated
     index, images = next(loader)
-    made._step(0, 0, index, images)
+    trainer._step(0, 0, index, images)
     again, more = next(loader)
-    step, _ = made._look(again, more)
-    batch = made._batch(step, None)
+    step = trainer._look(again, more)
+    batch = trainer._batch(step)
+    assert batch.last_batch
+    assert batch.previous
+    assert batch.last_epoch
     assert step.index.tolist() == [*index.tolist(), *again.tolist()]
-    last = made.sources["last_batch"]
+    last = trainer.sources["last_batch"]
     assert isinstance(last, LastBatch)
     first = before.train()(step.pixels[:4])
-    torch.testing.assert_close(batch.get("last_batch.logits")[:4], first, rtol=1e-4, atol=1e-4)
-    assert batch.get("last_batch.logits")[4:].isnan().all()
+    torch.testing.assert_close(batch.last_batch.logits[:4], first, rtol=1e-4, atol=1e-4)
+    assert batch.last_batch.logits[4:].isnan().all()
     # One step ago, but normalized over this step's eight images.
     with batch_statistics_only(before):
-        torch.testing.assert_close(batch.get("previous.logits"), before(step.pixels), rtol=1e-4, atol=1e-4)
-    assert not torch.allclose(batch.get("previous.logits"), batch.student.logits, atol=1e-3)
-    assert batch.get("last_epoch.logits").isnan().all()
-    for source in made.sources.values():
+        torch.testing.assert_close(batch.previous.logits, before(step.pixels), rtol=1e-4, atol=1e-4)
+    assert not torch.allclose(batch.previous.logits, batch.student.logits, atol=1e-3)
+    assert batch.last_epoch.logits.isnan().all()
+    for source in trainer.sources.values():
         source.learned(step, batch.student)
         source.finish(0)
-    known = made.sources["last_epoch"].outputs(step).logits
-    torch.testing.assert_close(known, batch.student.logits.detach())
+    remembered = trainer.sources["last_epoch"].outputs(step).logits
+    torch.testing.assert_close(remembered, batch.student.logits.detach())
 
 
 @pytest.mark.parametrize("name", ["mskd", "ps-kd", "dlb", "ddgsd", "reviewkd"])
@@ -134,7 +128,7 @@ def test_a_stopped_run_ends_where_an_uninterrupted_one_ends(
     name: str, tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recipe = tiny(distill={"method": name})
-    whole = distill(recipe, out=tmp_path / "whole")
+    complete = distill(recipe, out=tmp_path / "complete")
     after = Trainer._end_of_epoch
 
     def stop(self: Trainer, epoch: int, *rest: Any) -> None:
@@ -146,8 +140,8 @@ def test_a_stopped_run_ends_where_an_uninterrupted_one_ends(
         distill(recipe, out=tmp_path / "parts")
     monkeypatch.setattr(Trainer, "_end_of_epoch", after)
     resumed = distill(None, resume=tmp_path / "parts")
-    one, other = whole.model().state_dict(), resumed.model().state_dict()
-    assert all(torch.equal(one[key], other[key]) for key in one)
+    expected, actual = complete.model().state_dict(), resumed.model().state_dict()
+    assert all(torch.equal(expected[key], actual[key]) for key in expected)
 
 
 def test_patches_have_the_papers_sizes_and_depend_on_image_and_epoch_alone() -> None:
@@ -184,8 +178,8 @@ def test_extra_passes_leave_no_trace_in_the_model(tiny: Tiny) -> None:
     model = build_model(tiny().student, 3, 32).train()
     before = copy.deepcopy({name: value for name, value in model.state_dict().items() if "running" in name})
     with batch_statistics_only(model):
-        one, other = (model(torch.full((4, 3, 32, 32), 100.0)) for _ in range(2))
-    assert torch.equal(one, other)
+        first, second = (model(torch.full((4, 3, 32, 32), 100.0)) for _ in range(2))
+    assert torch.equal(first, second)
     after = model.state_dict()
     assert before
     assert all(torch.equal(after[name], value) for name, value in before.items())
@@ -193,33 +187,35 @@ def test_extra_passes_leave_no_trace_in_the_model(tiny: Tiny) -> None:
     assert any(module.training for module in model.modules() if isinstance(module, nn.Dropout))
 
 
-def test_a_terms_own_layers_are_trained_and_thrown_away(
+def test_the_layers_of_a_term_are_trained_and_discarded(
     tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Layered(Term):
-        """Pooled features through a layer of its own."""
+        """Pooled features through a layer."""
 
         needs = frozenset({"student.pooled"})
 
         def build(self, example: Batch) -> None:
-            self.layers = nn.Linear(example.get("student.pooled").shape[1], 2)
+            assert example.student.pooled is not None
+            self.layers = nn.Linear(example.student.pooled.shape[1], 2)
 
-        def __call__(self, batch: Batch) -> torch.Tensor:
+        def compute(self, batch: Batch) -> torch.Tensor:
             assert self.layers is not None
-            return self.layers(batch.student.pooled).square().mean()
+            value: torch.Tensor = self.layers(batch.student.pooled).square().mean()
+            return value
 
     monkeypatch.setitem(TERMS._items, "layered", Layered)
     recipe = tiny(distill={"method": "vanilla", "terms": {"layered": 1}})
-    made = trainer(recipe, tmp_path / "run")
-    learner = made.accelerator.unwrap_model(made.learner)
+    trainer = ready(recipe, tmp_path / "run")
+    learner = trainer.accelerator.unwrap_model(trainer.learner)
     assert isinstance(learner, Learner)
     before = [parameter.detach().clone() for parameter in learner.layers.parameters()]
-    one_step(made)
+    one_step(trainer)
     assert any(not torch.equal(old, new) for old, new in zip(before, learner.layers.parameters(), strict=True))
-    assert not any("layered" in name for name in made.model.state_dict())
+    assert not any("layered" in name for name in trainer.model.state_dict())
 
 
-@pytest.mark.parametrize("first", METHODS.names())
+@pytest.mark.parametrize("first", method_names())
 def test_methods_add_up_in_one_recipe(first: str, tiny: Tiny, tmp_path: Path) -> None:
     terms = {
         "cd": 1,
@@ -234,16 +230,13 @@ def test_methods_add_up_in_one_recipe(first: str, tiny: Tiny, tmp_path: Path) ->
         "ud": 1,
         "pkt": 1,
     }
-    made = trainer(tiny(distill={"method": first, "terms": terms}), tmp_path / "run")
-    for drawn in (made.views, made.twins, made.patches):
-        assert drawn
-        drawn.set_epoch(0)
-    for source in made.sources.values():
-        source.start(0)
-    made.learner.train()
-    loader = iter(made.loader)
+    trainer = ready(tiny(distill={"method": first, "terms": terms}), tmp_path / "run")
+    assert trainer.draws.twins
+    assert trainer.draws.patches
+    trainer._start(0)
+    loader = iter(trainer.loader)
     for number in range(2):
-        values = made._step(0, number, *next(loader))
+        values = trainer._step(0, number, *next(loader))
     assert set(terms) <= set(values)
 
 
@@ -254,15 +247,75 @@ def test_a_run_that_repeats_images_neither_reads_nor_leaves_a_cache_of_its_teach
     distill(tiny(distill={"method": "mld"}), out=tmp_path / "mld")
     assert list(cache.rglob("*.safetensors"))
     distill(tiny(distill={"method": "dlb", "terms": {"mld": 10}}), out=tmp_path / "again")
-    one, other = (load_run(tmp_path / name).model().state_dict() for name in ("dlb", "again"))
-    assert all(torch.equal(one[key], other[key]) for key in one)
+    first, second = (load_run(tmp_path / name).model().state_dict() for name in ("dlb", "again"))
+    assert all(torch.equal(first[key], second[key]) for key in first)
+
+
+def test_every_source_that_has_a_field_of_a_batch_is_registered() -> None:
+    assert set(SOURCES.names()) == set(SOURCE_FIELDS) - {"student"}
+
+
+class Demanding(Source):
+    """Looks at larger views, crops and second views, and repeats nothing."""
+
+    image_size = 64
+    boxes = second_views = True
+
+    @classmethod
+    def make(cls, context: SourceContext) -> "Demanding":
+        assert context.fields == {"pooled"}
+        assert (context.images, context.classes) == (28, 3)
+        return cls()
+
+    @classmethod
+    def check(cls, recipe: Recipe) -> None:
+        if recipe.seed:
+            raise UsageError("set seed=0")
+
+    def outputs(self, step: Step) -> Outputs:
+        assert step.views.shape[1:] == (3, 64, 64)
+        assert step.pixels.shape[1:] == (3, 32, 32)
+        assert step.twins is not None
+        assert step.twins.shape == step.pixels.shape
+        assert step.boxes is not None
+        return Outputs(pooled=step.boxes.mean((1, 2)))
+
+
+class Compares(Term):
+    """With the source above."""
+
+    needs = frozenset({"demanding.pooled"})
+
+    def compute(self, batch: Batch) -> torch.Tensor:
+        pooled = batch.others["demanding"].pooled
+        assert pooled is not None
+        return (pooled * batch.student.logits.mean(1)).sum()
+
+
+def test_a_source_gets_what_its_class_declares(tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(SOURCES._items, "demanding", Demanding)
+    monkeypatch.setitem(TERMS._items, "compares", Compares)
+    recipe = tiny(distill={"method": "vanilla", "terms": {"compares": 1}}, teacher=None)
+    batch = one_step(ready(recipe, tmp_path / "run"))
+    assert batch.outputs()["demanding"].present().keys() == {"pooled"}
+    assert "twin" not in batch.outputs()  # second views are drawn for it, the student does not look at them
+    recipe.seed = 1
+    with pytest.raises(UsageError, match="set seed=0"):
+        distill(recipe, out=tmp_path / "other")
+
+
+def test_a_source_that_nobody_brings_is_named(tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(TERMS._items, "compares", Compares)
+    with pytest.raises(UsageError, match="unknown source 'demanding'"):
+        distill(tiny(distill={"method": "vanilla", "terms": {"compares": 1}}), out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_halves_of_an_odd_batch_are_refused(tiny: Tiny, tmp_path: Path) -> None:
     recipe = tiny(distill={"method": "dlb"})
     recipe.train.batch_size = 7
     with pytest.raises(UsageError, match=r"train\.batch_size 7 .* 2 equal parts"):
-        trainer(recipe, tmp_path / "run")
+        ready(recipe, tmp_path / "run")
 
 
 def test_extra_passes_switch_off_everything_random() -> None:

@@ -2,7 +2,7 @@
 
 import torch
 
-from oracles.teacherfree import beside_bce
+from oracles.teacherfree import next_to_bce
 
 
 def mulsupcon(batch, form, term):
@@ -19,7 +19,7 @@ def mulsupcon(batch, form, term):
                 continue
             below = sum(torch.exp(alike[j]) for j in others)
             losses.append(-sum(torch.log(torch.exp(alike[j]) / below) for j in positives) / len(positives))
-    return beside_bce(sum(losses) / len(losses) if losses else 0.0, batch, form)
+    return next_to_bce(sum(losses) / len(losses) if losses else 0.0, batch, form)
 
 
 ORACLES = {"mulsupcon": mulsupcon}

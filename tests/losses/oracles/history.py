@@ -2,7 +2,7 @@
 
 import torch
 
-from oracles.teacherfree import beside_bce, kl, softened
+from oracles.teacherfree import kl, next_to_bce, softened
 
 
 def pskd(batch, form, term):
@@ -16,7 +16,7 @@ def pskd(batch, form, term):
             soft = y if torch.isnan(last) else (1 - alpha) * y + alpha * softened(last, 1)
             p = softened(batch.student.logits[i, k], 1)
             total = total - soft * torch.log(p) - (1 - soft) * torch.log(1 - p)
-    return beside_bce(total / images, batch, form)
+    return next_to_bce(total / images, batch, form)
 
 
 def dlb(batch, form, term):
@@ -29,7 +29,7 @@ def dlb(batch, form, term):
         repeated += 1
         for k in range(labels):
             total = total + 3**2 * kl(softened(last[k], 3), softened(batch.student.logits[i, k], 3))
-    return beside_bce(total / repeated if repeated else 0.0, batch, form)
+    return next_to_bce(total / repeated if repeated else 0.0, batch, form)
 
 
 ORACLES = {"pskd": pskd, "dlb": dlb}

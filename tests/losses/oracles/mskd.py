@@ -11,9 +11,9 @@ def partial_softmaxes(logits, targets):
     for t in positives:
         members = [t, *negatives]
         highest = max(logits[k] for k in members).detach()
-        whole = sum(torch.exp(logits[k] - highest) for k in members)
+        total = sum(torch.exp(logits[k] - highest) for k in members)
         for k in members:
-            result[k] = result[k] + torch.exp(logits[k] - highest) / whole / len(positives)
+            result[k] = result[k] + torch.exp(logits[k] - highest) / total / len(positives)
     return result
 
 
@@ -24,21 +24,21 @@ def _power(value, exponent):
 
 def balanced(teacher, student, targets, term):
     """Eq. 14-16, summed over images."""
-    total = torch.zeros((), dtype=torch.float64)
+    options, total = term.options, torch.zeros((), dtype=torch.float64)
     for i in range(len(targets)):
         if not any(targets[i]):
             continue
-        p = partial_softmaxes(teacher[i] / term.temperature, targets[i])
-        q = partial_softmaxes(student[i] / term.temperature, targets[i])
+        p = partial_softmaxes(teacher[i] / options.temperature, targets[i])
+        q = partial_softmaxes(student[i] / options.temperature, targets[i])
         for k in range(targets.shape[1]):
             if targets[i, k]:
-                weight = _power((1 - term.omega) + term.omega * p[k] - q[k], term.gamma_positive)
+                weight = _power((1 - options.omega) + options.omega * p[k] - q[k], options.gamma_positive)
             else:
-                weight = _power(term.omega * p[k] - q[k], term.gamma_negative)
-            if term.detach_weights:
+                weight = _power(options.omega * p[k] - q[k], options.gamma_negative)
+            if options.detach_weights:
                 weight = weight.detach()
             total = total + weight * p[k] * torch.log(p[k] / q[k])
-    return total * term.temperature**2
+    return total * options.temperature**2
 
 
 def mbd(batch, form, term):
@@ -51,11 +51,11 @@ def ssd(batch, form, term):
     return balanced(batch.previous.logits.detach(), batch.student.logits, batch.targets, term)
 
 
-def pseudo_labels(patches, whole, beta):
+def pseudo_labels(patches, full, beta):
     """Eq. 5; an entry as large (small) as the last of the largest (smallest) is one of them; in both, it gets 0."""
     images, count, labels = patches.shape
     places = [(i, s, k) for i in range(images) for s in range(count) for k in range(labels)]
-    gaps = {(i, s, k): float(patches[i, s, k] - whole[i, k]) for i, s, k in places}
+    gaps = {(i, s, k): float(patches[i, s, k] - full[i, k]) for i, s, k in places}
     marks = torch.zeros_like(patches)
     if beta:
         ordered = sorted(gaps.values())
@@ -83,22 +83,22 @@ def propagated(patches, marks, rounds):
     return marks
 
 
-def reconstructed(patches, whole, targets, rounds):
+def reconstructed(patches, full, targets, rounds):
     """The target logits ``[b, q]`` of Eq. 8."""
-    marks = pseudo_labels(patches, whole, int((targets > 0).sum()))
-    result = torch.zeros_like(whole)
-    for i in range(len(whole)):
+    marks = pseudo_labels(patches, full, int((targets > 0).sum()))
+    result = torch.zeros_like(full)
+    for i in range(len(full)):
         scores = propagated(patches[i], marks[i], rounds)
-        for k in range(whole.shape[1]):
-            shares = torch.exp(scores[:, k])
-            result[i, k] = sum(shares * patches[i, :, k]) / sum(shares)
+        for k in range(full.shape[1]):
+            weights = torch.exp(scores[:, k])
+            result[i, k] = sum(weights * patches[i, :, k]) / sum(weights)
     return result
 
 
 def rsd(batch, form, term):
     """Eq. 8."""
     student, patches = batch.student.logits, batch.patches.logits.detach()
-    target = reconstructed(patches, student.detach(), batch.targets, term.rounds)
+    target = reconstructed(patches, student.detach(), batch.targets, term.options.rounds)
     return balanced(target, student, batch.targets, term)
 
 

@@ -43,9 +43,9 @@ def rkd_d(batch, form, term):
 
 def _cosine(vectors, i, j, k):
     """RKD's angle-wise potential: the cosine of the angle that j and k form at i."""
-    one, other = vectors[j] - vectors[i], vectors[k] - vectors[i]
-    lengths = _norm(one) * _norm(other)
-    return (one * other).sum() / lengths if lengths > 0 else ZERO
+    first, second = vectors[j] - vectors[i], vectors[k] - vectors[i]
+    lengths = _norm(first) * _norm(second)
+    return (first * second).sum() / lengths if lengths > 0 else ZERO
 
 
 def rkd_a(batch, form, term):

@@ -13,11 +13,11 @@ def _nearest(maps, height, width):
     return torch.stack(rows, dim=-2)
 
 
-def _mean_square(one, other):
+def _mean_square(first, second):
     total = torch.zeros((), dtype=torch.float64)
-    for a, b in zip(one.flatten(), other.flatten(), strict=True):
+    for a, b in zip(first.flatten(), second.flatten(), strict=True):
         total = total + (a - b) ** 2
-    return total / one.numel()
+    return total / first.numel()
 
 
 def _grid(maps, side):
@@ -34,13 +34,13 @@ def _grid(maps, side):
     return torch.stack(rows, dim=-2)
 
 
-def _context(one, other):
+def _context(first, second):
     """Hierarchical context loss."""
-    losses = [(1.0, _mean_square(one, other))]
+    losses = [(1.0, _mean_square(first, second))]
     for side, weight in zip(
-        [side for side in (4, 2, 1) if side < min(one.shape[2:])], (0.5, 0.25, 0.125), strict=False
+        [side for side in (4, 2, 1) if side < min(first.shape[2:])], (0.5, 0.25, 0.125), strict=False
     ):
-        losses.append((weight, _mean_square(_grid(one, side), _grid(other, side))))
+        losses.append((weight, _mean_square(_grid(first, side), _grid(second, side))))
     return sum(weight * loss for weight, loss in losses) / sum(weight for weight, _ in losses)
 
 
@@ -57,8 +57,8 @@ def reviewkd(batch, form, term):
             for i in range(len(fused)):
                 for y in range(fused.shape[2]):
                     for x in range(fused.shape[3]):
-                        own, other = attention[i, :, y, x]
-                        mixed[i, :, y, x] = own * fused[i, :, y, x] + other * coarser[i, :, y, x]
+                        fine, coarse = attention[i, :, y, x]
+                        mixed[i, :, y, x] = fine * fused[i, :, y, x] + coarse * coarser[i, :, y, x]
             fused = mixed
         coarser = _nearest(fused, *teacher.shape[2:])
         total = total + _context(layer.output(coarser), teacher)

@@ -12,8 +12,8 @@ def kl(p, q):
     return p * torch.log(p / q) + (1 - p) * torch.log((1 - p) / (1 - q))
 
 
-def beside_bce(mean, batch, form):
-    """The reference's cross-entropy is a sum over images, and so is what stands beside it."""
+def next_to_bce(mean, batch, form):
+    """The reference's cross-entropy is a sum over images, and so is what stands next to it."""
     return mean if form == "paper" else mean * batch.targets.shape[0]
 
 
@@ -25,7 +25,7 @@ def tfkd(batch, form, term):
             p = torch.tensor(0.99 if batch.targets[i, k] else 0.01, dtype=torch.float64)
             teacher = softened(torch.log(p) - torch.log(1 - p), 20)
             total = total + kl(teacher, softened(batch.student.logits[i, k], 20)) * 20**2
-    return beside_bce(total / images, batch, form)
+    return next_to_bce(total / images, batch, form)
 
 
 ORACLES = {"tfkd": tfkd}

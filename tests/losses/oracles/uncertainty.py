@@ -19,7 +19,8 @@ def kl(p, q):
 
 def ps(batch, form, term):
     """One softmax per positive label, over itself and the negatives."""
-    student, teacher = batch.student.logits / term.temperature, batch.teacher.logits / term.temperature
+    temperature = term.options.temperature
+    student, teacher = batch.student.logits / temperature, batch.teacher.logits / temperature
     images, labels = batch.targets.shape
     total = torch.zeros((), dtype=torch.float64)
     for i in range(images):
@@ -28,8 +29,8 @@ def ps(batch, form, term):
         for t in positives:
             members = [t, *negatives]
             p, q = (softmax([side[i, k] for k in members]) for side in (teacher, student))
-            total = total + kl(p, q) / (len(positives) if term.normalized else 1)
-    return term.temperature**2 * total / images
+            total = total + kl(p, q) / (len(positives) if term.options.normalized else 1)
+    return temperature**2 * total / images
 
 
 def ud(batch, form, term):

@@ -2,10 +2,10 @@
 
 import torch
 
-from oracles.teacherfree import beside_bce, softened
+from oracles.teacherfree import next_to_bce, softened
 
 
-def _share(logits, k, classes):
+def _softmax_at(logits, k, classes):
     """The softmax over some classes, at one of them."""
     return torch.exp(logits[k]) / sum(torch.exp(logits[j]) for j in classes)
 
@@ -25,11 +25,11 @@ def _nontarget(strong, weak, targets):
     for i in range(targets.shape[0]):
         false = [k for k in range(targets.shape[1]) if not targets[i, k]]
         sides = strong[i].detach(), weak[i].detach()
-        score = {k: sum(float(_share(side, k, false)) for side in sides) for k in false}
+        score = {k: sum(float(_softmax_at(side, k, false)) for side in sides) for k in false}
         best_first = sorted(false, key=lambda k: -score[k])
         harmonic = sum(1 / rank for rank in range(1, len(false) + 1))
         for rank, k in enumerate(best_first, 1):
-            total = total - (1 / rank / harmonic) * torch.log(_share(strong[i], k, false))
+            total = total - (1 / rank / harmonic) * torch.log(_softmax_at(strong[i], k, false))
     return total
 
 
@@ -49,7 +49,7 @@ def uskd(batch, form, term):
     pooled = sum(stage[:, :, y, x] for y in range(height) for x in range(width)) / (height * width)
     strong, weak = batch.student.logits, term.layers(pooled)
     total = _target(strong, batch.targets) + 0.1 * _nontarget(strong, weak, batch.targets)
-    return beside_bce((total + 0.005 * _weak(weak, batch.targets)) / images, batch, form)
+    return next_to_bce((total + 0.005 * _weak(weak, batch.targets)) / images, batch, form)
 
 
 ORACLES = {"uskd": uskd}

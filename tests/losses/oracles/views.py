@@ -2,7 +2,7 @@
 
 import torch
 
-from oracles.teacherfree import beside_bce, kl, softened
+from oracles.teacherfree import kl, next_to_bce, softened
 
 
 def twin_bce(batch, form, term):
@@ -12,7 +12,7 @@ def twin_bce(batch, form, term):
         for k in range(labels):
             p = softened(batch.twin.logits[i, k], 1)
             total = total - (torch.log(p) if batch.targets[i, k] else torch.log(1 - p))
-    return beside_bce(total / images, batch, form)
+    return next_to_bce(total / images, batch, form)
 
 
 def twin_kl(batch, form, term):
@@ -22,7 +22,7 @@ def twin_kl(batch, form, term):
         for k in range(labels):
             p, q = (softened(side.logits[i, k], 3) for side in (batch.student, batch.twin))
             total = total + 3**2 * (kl(p, q) + kl(q, p))
-    return beside_bce(total / images, batch, form)
+    return next_to_bce(total / images, batch, form)
 
 
 def mmd(batch, form, term):
@@ -32,7 +32,7 @@ def mmd(batch, form, term):
         first = sum(batch.student.pooled[i, c] for i in range(images)) / images
         second = sum(batch.twin.pooled[i, c] for i in range(images)) / images
         total = total + (first - second) ** 2
-    return beside_bce(total, batch, form)
+    return next_to_bce(total, batch, form)
 
 
 ORACLES = {"twin_bce": twin_bce, "twin_kl": twin_kl, "mmd": mmd}

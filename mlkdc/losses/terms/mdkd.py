@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from mlkdc.losses.base import TERMS, Batch, Method, Term, add_method
+from mlkdc.losses.batch import Batch
+from mlkdc.losses.term import TERMS, Term
 
 ORDERS = range(2, 7)
 Sums = tuple[Tensor, Tensor, Tensor]
@@ -87,30 +88,38 @@ def _over_paths(sums: Sums, order: int, labels: int) -> Tensor:
     if paths == 0:
         return 0 * squares
     # The number of (path, edge, edge) for given edges that are the same, share a label, or are disjoint.
-    same = edges * perm(labels - 2, order - 2)
-    touching = 2 * (edges - 1) * perm(labels - 3, order - 3) if order >= 3 else 0
-    apart = (edges - 1) * (edges - 2) * perm(labels - 4, order - 4) if order >= 4 else 0
+    same = edges * _completions(labels, order, 2)
+    touching = 2 * (edges - 1) * _completions(labels, order, 3)
+    apart = (edges - 1) * (edges - 2) * _completions(labels, order, 4)
     # The sum over touching edges is rows - squares, over disjoint ones total - 4 rows + 2 squares.
     scale = 2 * edges**2 * paths
     of_squares, of_rows = same - touching + 2 * apart, touching - 4 * apart
     return of_squares / scale * squares + of_rows / scale * rows + apart / scale * total
 
 
+def _completions(labels: int, order: int, fixed: int) -> int:
+    """In how many ways the rest of a path of ``order`` can be chosen when ``fixed`` of its labels are."""
+    if order < fixed:
+        return 0
+    return perm(labels - fixed, order - fixed)
+
+
 class _Dependencies(Term):
     order: int
     needs = frozenset({"teacher.logits"})
+    uses_labels = False
     relational = True
 
 
 class _InstanceLevel(_Dependencies):
-    def __call__(self, batch: Batch) -> Tensor:
+    def compute(self, batch: Batch) -> Tensor:
         return _over_paths(batch.once(_of_images), self.order, batch.student.logits.shape[1])
 
 
 class _BatchLevel(_Dependencies):
     forms = ("reference", "literal")
 
-    def __call__(self, batch: Batch) -> Tensor:
+    def compute(self, batch: Batch) -> Tensor:
         labels = batch.student.logits.shape[1]
         if self.form == "reference":
             return _over_paths(batch.once(_of_batch), self.order, labels)
@@ -123,39 +132,34 @@ class _BatchLevel(_Dependencies):
 
 _BATCH_LEVEL = """Batch-level label pair dependencies of order {order} (BD_{order}, Eq. 4-8).
 
-    Psi(k, l) is the mean over the batch of (p_k - p_l)^2, the text's "mean square difference"; order n is the mean of
-    Psi along a path of n labels. The value is the Huber loss between teacher and student, averaged over all simple
-    paths; 0 if there are fewer than {order} labels. All orders share their sums: O(b q^2) once.
+    ``L = mean over paths of H(mean_m [Psi_T - Psi_S](k_m, k_m+1)), with Psi(k, l) = 1 / b * sum_i (p_ik - p_il)^2``
+
+    Psi is the text's "mean square difference" of two labels over the batch. The paths are all sequences of {order}
+    labels without repeats; 0 if there are fewer than {order} labels. All orders share their sums: O(b q^2) once.
 
     ``literal``: Psi(k, l) = (sum_i p_ik - sum_i p_il)^2 / b, Eq. 4 as printed. Its differences may exceed 1. Order 2 is
     the exact Huber loss; the higher orders use its quadratic branch throughout, which is exact while no path's
     difference exceeds 1, and larger than the Huber loss beyond.
+
+    Args:
+        form: ``reference`` or ``literal``.
     """
 _INSTANCE_LEVEL = """Instance-level label pair dependencies of order {order} (ID_{order}, Eq. 10-13).
 
-    Phi(k, l) of an image is (p_k - p_l)^2; order n is its mean along a path of n labels. The value is the Huber loss
-    between teacher and student, averaged over all simple paths, mean over the batch; 0 if there are fewer than
-    {order} labels. All orders share their sums: O(b q) once.
+    ``L = mean over i and paths of H(mean_m [Phi_T,i - Phi_S,i](k_m, k_m+1)), with Phi_i(k, l) = (p_ik - p_il)^2``
+
+    The paths are all sequences of {order} labels without repeats; 0 if there are fewer than {order} labels. All orders
+    share their sums: O(b q) once. No arguments.
     """
 
 
 def _register(name: str, base: type[_Dependencies], order: int, text: str) -> None:
-    made = type(name.upper(), (base,), {"order": order, "__doc__": text.format(order=order), "__module__": __name__})
-    assert issubclass(made, Term)
-    TERMS.register(name)(made)
+    namespace = {"order": order, "__doc__": text.format(order=order), "__module__": __name__}
+    term = type(name.upper(), (base,), namespace)
+    assert issubclass(term, Term)
+    TERMS.register(name)(term)
 
 
 for _order in ORDERS:
     _register(f"bd{_order}", _BatchLevel, _order, _BATCH_LEVEL)
     _register(f"id{_order}", _InstanceLevel, _order, _INSTANCE_LEVEL)
-
-# The weights of section 4.3, with BCE divided by the batch as in Eq. 1. Orders 5 and 6 gain nothing in table 4.
-add_method(
-    Method(
-        "mdkd",
-        "Wang et al., Beyond Direct Relations (MDKD), ACM MM 2024",
-        "matches probabilities, and their differences along paths of up to 4 labels, per image and over the batch",
-        {"bce": 1, "mld": 10, "bd2": 1, "bd3": 1, "bd4": 1, "id2": 1, "id3": 1, "id4": 1},
-        form="paper",
-    )
-)

@@ -1,12 +1,15 @@
 """USKD: soft labels that the student makes for itself (Yang et al., ICCV 2023)."""
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mlkdc.losses.base import TERMS, Batch, Method, Outputs, add_method
+from mlkdc.losses.batch import Batch, Outputs
 from mlkdc.losses.common import LikeBCE, only
 from mlkdc.losses.gather import gathered
+from mlkdc.losses.options import TermOptions
+from mlkdc.losses.term import TERMS
 
 
 def target_labels(logits: Tensor, targets: Tensor) -> Tensor:
@@ -56,11 +59,13 @@ def nontarget_labels(strong: Tensor, weak: Tensor, targets: Tensor) -> Tensor:
 
 @TERMS.register("uskd")
 class USKD(LikeBCE):
-    """alpha * target part + beta * non-target part + mu * weak part (as the release has them), mean over images.
+    """Cross-entropies with soft labels that the student makes for itself (as the release has them).
+
+    ``L = c / b * (alpha * L_target + beta * L_nontarget + mu * L_weak), each a sum over images``
 
     Adapted to several labels:
 
-    - Target: minus soft label times log p, summed over all true classes of an image, with p the label's own
+    - Target: minus soft label times log p, summed over all true classes of an image, with p the label's
       probability in place of a softmax, and the mean in the soft label over all true pairs of the batch.
     - Non-target: as in the paper a cross-entropy between the soft labels and the student's softmax over the classes
       that are not true; here all true ones are left out of it, not one. The rank adds both stages' softmax; the
@@ -69,57 +74,50 @@ class USKD(LikeBCE):
       over labels; the paper smooths by 0.1 over the classes.
 
     No gradient goes through the soft labels. The intermediate stage is the last but one (the last, if there is one
-    only), its logits a linear layer on its mean over positions.
+    only), its logits a linear layer on its mean over positions. c as in :class:`LikeBCE`.
 
     Args:
-        form: see :class:`LikeBCE`.
+        form: ``reference`` or ``paper``.
         alpha: of the target part.
         beta: of the non-target part.
         mu: of the weak part.
     """
 
-    needs = frozenset({"student.stages"})
+    class Options(TermOptions):
+        """See the class; the release's for ImageNet, all its convolutional students alike."""
 
-    def __init__(self, form: str = "reference", alpha: float = 1.0, beta: float = 0.1, mu: float = 0.005) -> None:
-        super().__init__(form)
-        self.alpha = alpha
-        self.beta = beta
-        self.mu = mu
+        alpha: float = Field(1.0, ge=0, description="weight of the target part")
+        beta: float = Field(0.1, ge=0, description="weight of the non-target part")
+        mu: float = Field(0.005, ge=0, description="weight of the weak part")
+
+    options: Options
+    needs = frozenset({"student.stages"})
 
     @staticmethod
     def _middle(batch: Batch) -> Tensor:
         stages = batch.student.stages
         assert stages is not None
-        return stages[-2] if len(stages) > 1 else stages[-1]
+        return stages[-2:][0]  # where there is only one stage, that one
 
     def build(self, example: Batch) -> None:
         """The linear layer from the intermediate stage's channels to the labels."""
         self.layers = nn.Linear(self._middle(example).shape[1], example.student.logits.shape[1])
 
     def _weak_logits(self, batch: Batch) -> Tensor:
-        """``[b, q]``; feature maps are this process's own, so their logits are what is gathered."""
+        """``[b, q]`` of all processes' images."""
         assert self.layers is not None
-        own = self.layers(self._middle(batch).mean(dim=(2, 3)))
-        return gathered(Batch(own.detach(), Outputs(own))).student.logits
+        # Feature maps are not gathered, their logits are. The targets only say how many rows there are.
+        logits = self.layers(self._middle(batch).mean(dim=(2, 3)))
+        return gathered(Batch(logits.detach(), Outputs(logits))).student.logits
 
     def mean(self, batch: Batch) -> Tensor:
         """See :class:`LikeBCE`."""
         strong, weak = batch.student.logits, self._weak_logits(batch)
         true = target_labels(strong.detach(), batch.targets)
-        other = nontarget_labels(strong.detach(), weak.detach(), batch.targets)
+        false = nontarget_labels(strong.detach(), weak.detach(), batch.targets)
         target = -(true * F.logsigmoid(strong)).sum()
-        nontarget = -(other * _log_softmax_within(strong, ~(batch.targets > 0))).sum()
+        nontarget = -(false * _log_softmax_within(strong, ~(batch.targets > 0))).sum()
         smooth = 0.9 * batch.targets.to(weak.dtype) + 0.05
         supervision = F.binary_cross_entropy_with_logits(weak, smooth, reduction="sum")
-        return (self.alpha * target + self.beta * nontarget + self.mu * supervision) / len(strong)
-
-
-# alpha, beta and mu are the release's for ImageNet, all its convolutional students alike.
-add_method(
-    Method(
-        "uskd",
-        "Yang et al., From Knowledge Distillation to Self-Knowledge Distillation, ICCV 2023",
-        "soft labels from the student's own probabilities and the ranks of an intermediate stage",
-        {"bce": 1, "uskd": 1},
-    )
-)
+        weights = self.options
+        return (weights.alpha * target + weights.beta * nontarget + weights.mu * supervision) / len(strong)

@@ -3,48 +3,54 @@
 from collections.abc import Sequence
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mlkdc.errors import UsageError
-from mlkdc.losses.base import TERMS, Batch, Method, Outputs, Term, add_method
+from mlkdc.losses.batch import Batch, Outputs
+from mlkdc.losses.options import TermOptions
+from mlkdc.losses.term import TERMS, Term
 
-#: Sides of the grids to which a map is averaged (HCL), beside the map itself; each weighs half of the one before.
+#: Sides of the grids to which a map is averaged (HCL), next to the map itself; each weighs half of the one before.
 GRIDS = (4, 2, 1)
 
 
 @TERMS.register("reviewkd")
 class ReviewKD(Term):
-    """The student's stages, fused from the coarsest to the finest by trained layers, against the teacher's stages
-    (section 3), as in the authors' code.
+    """The student's stages, fused from the coarsest to the finest by trained layers, against the teacher's (section 3).
+
+    ``L = sum_n HCL(F_n(S_n, S_n+1, ..), T_n), over stages n; F fuses a stage with the coarser ones``
 
     Stages are paired from the coarsest on, as many as both sides have; the fused maps are resized (nearest) to the
-    teacher's resolution. The authors' models add the pooled features as a level of their own; here the 1 x 1 grid of
-    the coarsest map compares them. A mean over the images of this process.
+    teacher's resolution, as in the authors' code. The authors' models add the pooled features as one more level; here
+    the 1 x 1 grid of the coarsest map compares them. A mean over the images of this process.
 
     Args:
         channels: of the fused maps, at most; never more than the student's coarsest stage has. The authors take 256 or
             512, at which the layers alone cost several times a mobile student's multiply-adds.
     """
 
-    needs = frozenset({"student.stages", "teacher.stages"})
+    class Options(TermOptions):
+        """See the class."""
 
-    def __init__(self, form: str = "reference", channels: float = 128) -> None:
-        super().__init__(form)
-        if channels < 1 or channels != int(channels):
-            raise UsageError(f"reviewkd: expected a whole number of channels, 1 or more, got {channels}")
-        self.channels = int(channels)
+        channels: int = Field(128, ge=1, description="of the fused maps, at most")
+
+    options: Options
+    needs = frozenset({"student.stages", "teacher.stages"})
+    uses_labels = False
 
     def build(self, example: Batch) -> None:
         """One fusion for each pair of stages, coarsest first."""
         students, teachers = _coarsest_first(example.student, example.teacher)
-        width = min(self.channels, students[0].shape[1])
-        self.layers = nn.ModuleList(
-            Fusion(student.shape[1], width, teacher.shape[1], fuses=at > 0)
-            for at, (student, teacher) in enumerate(zip(students, teachers, strict=True))
-        )
+        width = min(self.options.channels, students[0].shape[1])
+        fusions = nn.ModuleList()
+        for student, teacher in zip(students, teachers, strict=True):
+            # The coarsest stage has nothing coarser to fuse with.
+            fusions.append(Fusion(student.shape[1], width, teacher.shape[1], fuses=len(fusions) > 0))
+        self.layers = fusions
 
-    def __call__(self, batch: Batch) -> Tensor:
+    def compute(self, batch: Batch) -> Tensor:
+        """See :class:`mlkdc.losses.Term`."""
         assert isinstance(self.layers, nn.ModuleList)
         students, teachers = _coarsest_first(batch.student, batch.teacher)
         total = students[0].new_zeros(())
@@ -76,7 +82,9 @@ class Fusion(nn.Module):
     def __init__(self, before: int, width: int, after: int, fuses: bool) -> None:
         super().__init__()
         self.narrow = _convolution(before, width, 1)
-        self.attention = nn.Conv2d(2 * width, 2, 1) if fuses else None
+        self.attention: nn.Conv2d | None = None
+        if fuses:
+            self.attention = nn.Conv2d(2 * width, 2, 1)
         self.output = _convolution(width, after, 3)
 
     def forward(self, stage: Tensor, coarser: Tensor | None, size: Sequence[int]) -> tuple[Tensor, Tensor]:
@@ -85,8 +93,8 @@ class Fusion(nn.Module):
         if self.attention is not None:
             assert coarser is not None
             coarser = _resized(coarser, stage.shape[2:])
-            own, other = self.attention(torch.cat([fused, coarser], dim=1)).sigmoid().split(1, dim=1)
-            fused = own * fused + other * coarser
+            fine, coarse = self.attention(torch.cat([fused, coarser], dim=1)).sigmoid().split(1, dim=1)
+            fused = fine * fused + coarse * coarser
         fused = _resized(fused, size)
         return self.output(fused), fused
 
@@ -109,7 +117,9 @@ class BatchNorm(nn.BatchNorm2d):
 
 
 def _resized(maps: Tensor, size: Sequence[int]) -> Tensor:
-    return maps if maps.shape[2:] == size else F.interpolate(maps, tuple(size), mode="nearest")
+    if maps.shape[2:] == size:
+        return maps
+    return F.interpolate(maps, tuple(size), mode="nearest")
 
 
 def hierarchical_context_loss(student: Tensor, teacher: Tensor) -> Tensor:
@@ -121,19 +131,7 @@ def hierarchical_context_loss(student: Tensor, teacher: Tensor) -> Tensor:
         if side < min(student.shape[2:]):
             weight /= 2
             weights += weight
-            coarse = F.adaptive_avg_pool2d(student, side), F.adaptive_avg_pool2d(teacher, side)
-            total = total + weight * F.mse_loss(coarse[0], coarse[1])
+            coarse_student = F.adaptive_avg_pool2d(student, side)
+            coarse_teacher = F.adaptive_avg_pool2d(teacher, side)
+            total = total + weight * F.mse_loss(coarse_student, coarse_teacher)
     return total / weights
-
-
-# The authors' weight on ImageNet (0.6 to 8 on CIFAR-100, by the pair of models), beside a cross-entropy averaged over
-# images: the BCE of the form "paper". They raise it over the first epochs; `distill.ramp` is for relations only.
-add_method(
-    Method(
-        "reviewkd",
-        "Chen et al., Distilling Knowledge via Knowledge Review, CVPR 2021",
-        "matches the feature maps of all resolutions, the student's fused by layers trained along with it",
-        {"bce": 1, "reviewkd": 1},
-        form="paper",
-    )
-)

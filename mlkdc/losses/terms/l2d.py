@@ -6,30 +6,35 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from mlkdc.losses.base import TERMS, Batch, Method, Term, add_method
+from mlkdc.losses.batch import Batch
 from mlkdc.losses.common import bernoulli_kl
 from mlkdc.losses.pairs import pair_distances, pairs_within
+from mlkdc.losses.term import TERMS, Term
 
 
 @TERMS.register("mld")
 class MLD(Term):
-    """Multi-label logits distillation (Eq. 3): KL(p_T || p_S) of each label's Bernoulli distribution, summed
-    over labels, mean over the batch. Its gradient with respect to a student logit is (p_S - p_T) / b.
+    """Multi-label logits distillation (Eq. 3): the divergence of each label's probability from the teacher's.
+
+    ``L = 1 / b * sum_ik KL(p_T,ik || p_S,ik)``
+
+    Its gradient with respect to a student logit is (p_S - p_T) / b. No arguments.
     """
 
     needs = frozenset({"teacher.logits"})
+    uses_labels = False
 
-    def __call__(self, batch: Batch) -> Tensor:
+    def compute(self, batch: Batch) -> Tensor:
+        """See :class:`mlkdc.losses.Term`."""
         assert batch.teacher is not None
         student, teacher = batch.student.logits, batch.teacher.logits
         return bernoulli_kl(teacher, student).sum() / len(student)
 
 
 class _LabelwiseDistances(Term):
-    """Smooth-L1 (beta 1) between the teacher's and the student's Euclidean distances of positive label-wise
-    embeddings, summed over all ordered pairs within a group and over groups.
+    """What :class:`CD` and :class:`ID` share: distances of positive label-wise embeddings within groups.
 
-    ``reference``: in every group of n >= 2 members each side's distances are first divided by their own mean
+    ``reference``: in every group of n >= 2 members each side's distances are first divided by their mean
     over the off-diagonal pairs, and the group's sum is divided by n. ``paper``: neither.
     """
 
@@ -41,7 +46,8 @@ class _LabelwiseDistances(Term):
     def _groups(self, positives: Tensor) -> Tensor:
         """From the (image, class) indices ``[P, 2]``, the group ``[P]`` of each embedding."""
 
-    def __call__(self, batch: Batch) -> Tensor:
+    def compute(self, batch: Batch) -> Tensor:
+        """See :class:`mlkdc.losses.Term`."""
         assert batch.teacher is not None
         students, teachers = batch.student.embeddings, batch.teacher.embeddings
         assert students is not None
@@ -55,13 +61,13 @@ class _LabelwiseDistances(Term):
         first, second = pairs_within(groups)
         student = pair_distances(students, first, second)
         teacher = pair_distances(teachers, first, second)
-        share = torch.ones_like(student)
+        scale = torch.ones_like(student)
         if self.form == "reference":
             member_of = groups[first]
             student, teacher = _over_mean(student, member_of), _over_mean(teacher, member_of)
-            share = 1 / groups.bincount()[member_of].to(student.dtype)
+            scale = 1 / groups.bincount()[member_of].to(student.dtype)
         # Twice: the pairs hold (i, j) and not (j, i); the diagonal is zero on both sides.
-        return 2 * (share * F.smooth_l1_loss(student, teacher, reduction="none")).sum()
+        return 2 * (scale * F.smooth_l1_loss(student, teacher, reduction="none")).sum()
 
 
 def _over_mean(distances: Tensor, member_of: Tensor) -> Tensor:
@@ -73,7 +79,16 @@ def _over_mean(distances: Tensor, member_of: Tensor) -> Tensor:
 
 @TERMS.register("cd")
 class CD(_LabelwiseDistances):
-    """Class-aware label-wise embedding distillation (Eq. 4-6): pairs of images of one positive class."""
+    """Class-aware label-wise embedding distillation (Eq. 4-6): pairs of images of one positive class.
+
+    ``L = sum_k 1 / n_k * sum_{i != j} H(d_S(e_ik, e_jk), d_T(e_ik, e_jk)), over the n_k images with label k``
+
+    d are Euclidean distances of label-wise embeddings e, in form ``reference`` divided by their mean over the group;
+    form ``paper`` has neither that nor the factor 1 / n_k.
+
+    Args:
+        form: ``reference`` or ``paper``.
+    """
 
     def _groups(self, positives: Tensor) -> Tensor:
         return positives[:, 1]
@@ -81,20 +96,15 @@ class CD(_LabelwiseDistances):
 
 @TERMS.register("id")
 class ID(_LabelwiseDistances):
-    """Instance-aware label-wise embedding distillation (Eq. 6-8): pairs of positive classes of one image."""
+    """Instance-aware label-wise embedding distillation (Eq. 6-8): pairs of positive classes of one image.
+
+    ``L = sum_i 1 / n_i * sum_{k != l} H(d_S(e_ik, e_il), d_T(e_ik, e_il)), over the n_i labels of image i``
+
+    d as for :class:`CD`; form ``paper`` has neither their mean nor the factor 1 / n_i.
+
+    Args:
+        form: ``reference`` or ``paper``.
+    """
 
     def _groups(self, positives: Tensor) -> Tensor:
         return positives[:, 0]
-
-
-PAPER = "Yang et al., Multi-Label Knowledge Distillation, ICCV 2023"
-
-add_method(Method("mld", PAPER, "matches each label's probability to the teacher's", {"bce": 1, "mld": 10}))
-add_method(
-    Method(
-        "l2d",
-        PAPER,
-        "matches probabilities, and distances between label-wise embeddings per class and per image",
-        {"bce": 1, "mld": 10, "cd": 100, "id": 1000},
-    )
-)

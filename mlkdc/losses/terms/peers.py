@@ -4,26 +4,36 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from mlkdc.losses.base import TERMS, Batch, Method, Outputs, Term, add_method
+from mlkdc.losses.batch import Batch, Outputs
 from mlkdc.losses.pairs import pair_distances
+from mlkdc.losses.term import TERMS, Term
 
 
 @TERMS.register("mse")
 class MSE(Term):
     """Squared difference between the student's and the teacher's logits.
 
+    ``L = c * sum_ik (s_ik - t_ik)^2, with c = 1 (reference) or 1 / b (paper)``
+
     ``reference``: the sum over batch and labels, as the release of Xu et al. (IJCAI 2022), whom L2D cites for it,
     has it. ``paper``: that sum divided by b. Its ratio to the BCE of the same form is the same in both.
+
+    Args:
+        form: ``reference`` or ``paper``.
     """
 
     needs = frozenset({"teacher.logits"})
+    uses_labels = False
     forms = ("reference", "paper")
 
-    def __call__(self, batch: Batch) -> Tensor:
+    def compute(self, batch: Batch) -> Tensor:
+        """See :class:`mlkdc.losses.Term`."""
         assert batch.teacher is not None
         student, teacher = batch.student.logits, batch.teacher.logits
         total = F.mse_loss(student, teacher, reduction="sum")
-        return total / len(student) if self.form == "paper" else total
+        if self.form == "paper":
+            return total / len(student)
+        return total
 
 
 def _pooled(outputs: Outputs | None) -> Tensor:
@@ -43,15 +53,18 @@ def _pairs(vectors: Tensor) -> tuple[Tensor, Tensor]:
 class RKDDistance(Term):
     """Distance-wise RKD (Park et al., CVPR 2019, section 3.2.1) of pooled features.
 
+    ``L = 1 / b^2 * sum_ij H(d_S(i, j) / mean d_S, d_T(i, j) / mean d_T)``
+
     Each side's Euclidean distances are divided by their mean over those above 0; the smooth-L1 (beta 1) of their
     differences is averaged over all b x b entries, as in the authors' code, where the paper sums. Images of the
-    same features have distance 0 here; the authors' code gives them 1e-6 and counts them in the mean.
+    same features have distance 0 here; the authors' code gives them 1e-6 and counts them in the mean. No arguments.
     """
 
     needs = frozenset({"student.pooled", "teacher.pooled"})
     relational = True
 
-    def __call__(self, batch: Batch) -> Tensor:
+    def compute(self, batch: Batch) -> Tensor:
+        """See :class:`mlkdc.losses.Term`."""
         student, teacher = _over_mean(_pooled(batch.student)), _over_mean(_pooled(batch.teacher))
         # Twice: each pair stands for two entries; the diagonal is zero on both sides.
         return 2 * F.smooth_l1_loss(student, teacher, reduction="sum") / len(batch.student.logits) ** 2
@@ -67,17 +80,19 @@ def _over_mean(vectors: Tensor) -> Tensor:
 
 @TERMS.register("rkd_a")
 class RKDAngle(Term):
-    """Angle-wise RKD (Park et al., CVPR 2019, section 3.2.2) of pooled features: smooth-L1 (beta 1) between the
-    cosines of the angles that any three images form, averaged over all b x b x b, as in the authors' code.
+    """Angle-wise RKD (Park et al., CVPR 2019, section 3.2.2) of pooled features.
 
-    Keeps ``[b, b, C]`` and ``[b, b, b]``. Two images of the same features have no direction: their cosines are 0
-    and get no gradient.
+    ``L = 1 / b^3 * sum_ijm H(cos_S(i; j, m), cos_T(i; j, m)), the cosine of the angle at i between j and m``
+
+    The mean over all b x b x b is that of the authors' code. Keeps ``[b, b, C]`` and ``[b, b, b]``. Two images of the
+    same features have no direction: their cosines are 0 and get no gradient. No arguments.
     """
 
     needs = frozenset({"student.pooled", "teacher.pooled"})
     relational = True
 
-    def __call__(self, batch: Batch) -> Tensor:
+    def compute(self, batch: Batch) -> Tensor:
+        """See :class:`mlkdc.losses.Term`."""
         return F.smooth_l1_loss(_cosines(_pooled(batch.student)), _cosines(_pooled(batch.teacher)))
 
 
@@ -94,17 +109,20 @@ def _cosines(vectors: Tensor) -> Tensor:
 class PKT(Term):
     """PKT (Passalis and Tefas, ECCV 2018, section 3) of pooled features, with its cosine kernel.
 
+    ``L = 1 / b^2 * sum_ij P_T(j | i) log[(P_T(j | i) + 1e-7) / (P_S(j | i) + 1e-7)]``
+
     The kernel (1 + cosine) / 2 of two images, divided by its sum over all images, is the probability that the one
     chooses the other as neighbor. The value is KL(teacher || student), averaged over all b x b entries as in the
-    authors' code. Like there, an image is a neighbor of its own (the paper leaves it out), and 1e-7 is added to both
+    authors' code. As there, an image is a neighbor of itself (the paper omits it), and 1e-7 is added to both
     probabilities inside the logarithm, which is finite then for opposite features too. Features that are all 0 have
-    cosine 0 with every other image.
+    cosine 0 with every other image. No arguments.
     """
 
     needs = frozenset({"student.pooled", "teacher.pooled"})
     relational = True
 
-    def __call__(self, batch: Batch) -> Tensor:
+    def compute(self, batch: Batch) -> Tensor:
+        """See :class:`mlkdc.losses.Term`."""
         student, teacher = _neighbors(_pooled(batch.student)), _neighbors(_pooled(batch.teacher))
         return (teacher * ((teacher + PKT_EPSILON) / (student + PKT_EPSILON)).log()).mean()
 
@@ -123,40 +141,7 @@ def _neighbors(vectors: Tensor) -> Tensor:
     # (1 + cosine) / 2 twice over, each where it is exact: equal features get no gradient, not even one of rounding,
     # and the probabilities of nearly opposite ones, whose logarithms are the largest, are not lost to cancellation.
     kernel = torch.where(apart < facing, 1 - apart.square() / 4, facing.square() / 4)
-    known = (lengths > 0).squeeze(1)
-    kernel = torch.where(known[first] & known[second], kernel, 0.5)
-    whole = vectors.new_ones(count, count).index_put((first, second), kernel).index_put((second, first), kernel)
-    return whole / whole.sum(dim=1, keepdim=True)
-
-
-# The papers' weights stand beside a cross-entropy averaged over images; its counterpart here is the BCE of the form
-# "paper", the mean over images of a sum over labels. (Beside the sum over the batch they would be lost: with that,
-# L2D's release has weights 10 and 10 and sums the distances' loss over b x b before dividing it by b, which in the form
-# "paper" is rkd_d 10 and rkd_a 10 / b.)
-PARK = "Park et al., Relational Knowledge Distillation, CVPR 2019"
-add_method(
-    Method(
-        "rkd",
-        PARK,
-        "matches distances and angles between the pooled features of images",
-        {"bce": 1, "rkd_d": 25, "rkd_a": 50},
-        form="paper",
-    )
-)
-
-# The paper transfers without labels; the weight is that of RepDistiller (Tian et al., ICLR 2020), for a batch of 64.
-PASSALIS = "Passalis and Tefas, Learning Deep Representations with Probabilistic Knowledge Transfer, ECCV 2018"
-add_method(
-    Method(
-        "pkt",
-        PASSALIS,
-        "matches which images are neighbors in the space of pooled features",
-        {"bce": 1, "pkt": 30000},
-        form="paper",
-    )
-)
-
-# Xu et al. give the sum of their classification loss and those of the squared errors (two groups of teachers, whose
-# shares add up to 1) the same weight.
-XU = "Xu et al., Boosting Multi-Label Image Classification with Complementary Parallel Self-Distillation, IJCAI 2022"
-add_method(Method("mse", XU, "matches the logits by their squared error", {"bce": 1, "mse": 1}))
+    nonzero = (lengths > 0).squeeze(1)
+    kernel = torch.where(nonzero[first] & nonzero[second], kernel, 0.5)
+    matrix = vectors.new_ones(count, count).index_put((first, second), kernel).index_put((second, first), kernel)
+    return matrix / matrix.sum(dim=1, keepdim=True)

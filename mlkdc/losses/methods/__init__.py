@@ -1,1 +1,0 @@
-"""One file per paper family; each registers its terms and methods when imported."""

@@ -1,0 +1,1 @@
+"""One file per paper family; each registers its terms when imported."""

@@ -1,0 +1,78 @@
+"""The images and labels of a training, and the processes that share them."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+from accelerate.utils import DataLoaderConfiguration
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from mlkdc.errors import UsageError
+from mlkdc.recipe import Recipe
+from mlkdc.train.input.store import EpochOrder, ImageStore, batches
+from mlkdc.train.processes import state
+from mlkdc.types import Sample, TaggedImages
+
+#: A crop is enlarged to the view's size: images that are cropped are decoded larger, so that it loses less detail.
+CROP_MARGIN = 1.15
+
+
+def make_accelerator(recipe: Recipe) -> Accelerator:
+    """The processes, the device and the precision of a training."""
+    precision = {"fp32": "no", "fp16": "fp16", "bf16": "bf16"}[recipe.train.precision]
+    # The library keeps one precision per process; a teacher and its student may differ in it.
+    AcceleratorState._reset_state(reset_partial_state=False)
+    state()
+    # train.batch_size is the full batch, however many processes share it.
+    return Accelerator(mixed_precision=precision, dataloader_config=DataLoaderConfiguration(split_batches=True))
+
+
+def training_set(data: TaggedImages, splits: Sequence[str]) -> tuple[list[Sample], Tensor]:
+    """All samples of some splits, and their labels ``float[n, q]``."""
+    samples: list[Sample] = []
+    targets = []
+    for name in splits:
+        samples += data.split(name)
+        targets.append(data.targets(name))
+    return samples, torch.from_numpy(np.concatenate(targets)).float()
+
+
+def training_batches(
+    recipe: Recipe, samples: Sequence[Sample], size: int, order: EpochOrder, processes: int, repeats: bool
+) -> DataLoader[tuple[int, Tensor]]:
+    """Batches of new images, of all processes together.
+
+    Args:
+        recipe: of the training.
+        samples: all training images.
+        size: of the views, in pixels.
+        order: in which the images come.
+        processes: how many share a batch.
+        repeats: whether half of each batch is the last one's, so that only the other half is new.
+
+    Raises:
+        UsageError: the batch cannot be shared by these processes and halves.
+    """
+    batch_size, parts = recipe.train.batch_size, processes
+    new_images = batch_size
+    if repeats:
+        parts, new_images = 2 * processes, batch_size // 2
+    if batch_size % parts:
+        raise UsageError(
+            f"train.batch_size {batch_size} cannot be shared by {parts} equal parts (processes, "
+            "and halves where each step repeats half of the last one); choose a multiple of that"
+        )
+    if recipe.data.augment.crop < 1:
+        size = round(size * CROP_MARGIN)
+    return batches(ImageStore(samples, size), new_images, recipe.data.workers, order)
+
+
+def validation_images(data: TaggedImages, recipe: Recipe) -> ImageStore | None:
+    """What the student is scored on after every epoch; None without a split that is not trained on."""
+    samples = data.split("val")
+    if not samples or "val" in recipe.data.train_splits:
+        return None
+    return ImageStore(samples, recipe.data.image_size)
