@@ -40,24 +40,24 @@ def compare(
     Returns:
         Whether it passed and, where it did not, the reason.
     """
-    figures = None
-    if np.isfinite(answers).all():
-        figures = _figures(reference, answers, thresholds, tolerance)
-        reason = _breach(figures, answers.size, tolerance)
-    else:
-        reason = "the exported model gives NaN or infinity"
     comparison = Comparison(
         runtime=runtime,
         images=len(reference.probabilities),
         split=reference.split,
         tolerance=tolerance,
         map_torch_percent=_map_percent(reference.targets, reference.probabilities),
-        figures=figures,
+        figures=_figures(reference, answers, thresholds, tolerance),
     )
+    reason = _breach(comparison, decisions=answers.size)
     return Parity(passed=reason is None, reason=reason, comparison=comparison)
 
 
-def _figures(reference: Reference, answers: np.ndarray, thresholds: np.ndarray, tolerance: Tolerance) -> ParityFigures:
+def _figures(
+    reference: Reference, answers: np.ndarray, thresholds: np.ndarray, tolerance: Tolerance
+) -> ParityFigures | None:
+    """None where the artifact gives NaN or infinity."""
+    if not np.isfinite(answers).all():
+        return None
     torch, artifact = reference.probabilities.astype(np.float64), answers.astype(np.float64)
     difference = np.abs(torch - artifact)
     forgiven = artifact
@@ -107,21 +107,23 @@ def _map_percent(targets: np.ndarray, probabilities: np.ndarray) -> float:
     return 100 * float(np.nanmean(average_precision(targets, probabilities)))
 
 
-def _breach(figures: ParityFigures, decisions: int, tolerance: Tolerance) -> str | None:
+def _breach(comparison: Comparison, decisions: int) -> str | None:
     """What is out of tolerance, in words; None where nothing is."""
+    figures, allowed = comparison.figures, comparison.tolerance
+    if figures is None:
+        return "the exported model gives NaN or infinity"
     reasons = []
-    if figures.max_probability_difference > tolerance.probability:
-        reasons.append(f"allowed {tolerance.probability:g}")
-    if 100 * figures.label_flips / decisions > tolerance.label_flips_percent:
-        reasons.append(
-            f"{figures.label_flips} of {decisions} labels flipped, allowed {tolerance.label_flips_percent:g} %"
-        )
-    if figures.map_drop_points > tolerance.map_drop_points:
-        drop, left = number(figures.map_drop_points), number(figures.map_artifact_percent)
-        reasons.append(f"mAP drops by {drop} to {left}, allowed {tolerance.map_drop_points:g}")
-    if figures.worst_class_drop_points > tolerance.class_drop_points:
+    if figures.max_probability_difference > allowed.probability:
+        reasons.append(f"allowed {allowed.probability:g}")
+    if 100 * figures.label_flips / decisions > allowed.label_flips_percent:
+        flips = f"{figures.label_flips} of {decisions} labels flipped"
+        reasons.append(f"{flips}, allowed {allowed.label_flips_percent:g} %")
+    if figures.map_drop_points > allowed.map_drop_points:
+        before, after = number(comparison.map_torch_percent), number(figures.map_artifact_percent)
+        reasons.append(f"mAP drops from {before} to {after}, allowed drop {allowed.map_drop_points:g}")
+    if figures.worst_class_drop_points > allowed.class_drop_points:
         drop = number(figures.worst_class_drop_points)
-        reasons.append(f"AP of {figures.worst_class} drops by {drop}, allowed {tolerance.class_drop_points:g}")
+        reasons.append(f"AP of {figures.worst_class} drops by {drop}, allowed {allowed.class_drop_points:g}")
     if not reasons:
         return None
     return f"largest probability difference {figures.max_probability_difference:.2g}, {'; '.join(reasons)}"
