@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup demo test lint bench
+.PHONY: setup demo test test-fast lint bench
 
 setup: .venv/.installed
 
@@ -17,6 +17,10 @@ demo: setup
 
 test: setup
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto
+
+# Without converters and trainings: under a minute.
+test-fast: setup
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto -m "not converter and not slow"
 
 lint: setup
 	$(BIN)/ruff check .

@@ -2,9 +2,9 @@
 
     python benchmarks/codebase.py [FOLDER] [--install] [--by-package]
 
-FOLDER is a checkout (default: this one), so that two versions can be compared. `--install` builds the wheel, installs it
-with ONNX Runtime into a fresh virtual environment, and times `mlkdc report`, `predict` and their imports there (the run
-folder comes from `--run RUN`).
+FOLDER is a checkout (default: this one), so that two versions can be compared. `--install` builds the wheel, installs
+it with ONNX Runtime into a fresh virtual environment, and times `mlkdc report` and `predict` there, on the run folder
+`--run` and the image `--image`.
 """
 
 import argparse
@@ -70,9 +70,12 @@ def _kinds(node: ast.AST) -> Iterator[str]:
         yield "ternaries"
     if isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Load) and _is_text(node.slice):
         yield "string-key reads"
-    if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "get":
-        if node.args and _is_text(node.args[0]):
-            yield "string-key reads"
+    if isinstance(node, ast.Call) and _is_get(node.func) and node.args and _is_text(node.args[0]):
+        yield "string-key reads"
+
+
+def _is_get(node: ast.AST) -> bool:
+    return isinstance(node, ast.Attribute) and node.attr == "get"
 
 
 def _is_text(node: ast.AST) -> bool:

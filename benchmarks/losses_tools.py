@@ -12,7 +12,7 @@ from torch.profiler import ProfilerActivity, profile
 
 from mlkdc.losses import TERMS, Batch, Objective, Outputs
 from mlkdc.losses.base import LEARNED, SOURCES
-from mlkdc.train.input.patches import COUNT as PATCHES
+from mlkdc.train.input.patches import PATCHES_PER_IMAGE as PATCHES
 from mlkdc.train.learner import SAMPLES
 
 POSITIVES = 2.9

@@ -1,7 +1,9 @@
-"""The two kinds of failure a user can meet, and the words for a mistyped name."""
+"""The kinds of failure a user can meet, and the words for a mistyped name."""
 
 import difflib
 from collections.abc import Iterable
+
+SHOWN_NAMES = 20
 
 
 class MlkdcError(Exception):
@@ -17,7 +19,7 @@ class UsageError(MlkdcError):
 
 
 class Interrupted(MlkdcError):
-    """The user stopped a job that can be gone on with. Exit code 130, as shells expect after Ctrl-C."""
+    """The user stopped a job that can be resumed. Exit code 130, as shells expect after Ctrl-C."""
 
     exit_code = 130
 
@@ -32,8 +34,10 @@ class RecipeError(UsageError):
 
     def __init__(self, faults: list[str], source: str) -> None:
         self.faults = faults
-        count = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
-        super().__init__(f"{source}: {count}\n" + "\n".join(f"  {fault}" for fault in faults))
+        count = f"{len(faults)} faults"
+        if len(faults) == 1:
+            count = "1 fault"
+        super().__init__("\n  ".join([f"{source}: {count}", *faults]))
 
 
 def nearest(name: str, valid: Iterable[str], how_many: int = 3) -> str:
@@ -46,10 +50,12 @@ def nearest(name: str, valid: Iterable[str], how_many: int = 3) -> str:
     close = difflib.get_close_matches(name, names, n=how_many, cutoff=0.5)
     if close:
         return f"did you mean {' or '.join(close)}?"
-    shown = ", ".join(names[:20])
-    return f"valid: {shown}{', ...' if len(names) > 20 else ''}"
+    shown = names[:SHOWN_NAMES]
+    if len(names) > SHOWN_NAMES:
+        shown.append("...")
+    return f"valid: {', '.join(shown)}"
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of what another library says, or its error's name where it says nothing."""
+    """The first line of another library's message, or its error's name where the message is empty."""
     return str(error).strip().partition("\n")[0] or type(error).__name__

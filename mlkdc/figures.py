@@ -38,9 +38,9 @@ def megabytes(size_bytes: float | None, digits: int = 2) -> str:
     return DASH if size_bytes is None else number(size_bytes / 1e6, digits)
 
 
-def ratio(value: float | None) -> str:
+def ratio(value: float | None, digits: int = 2) -> str:
     """How many times."""
-    return DASH if value is None else f"{value:.2f}x"
+    return DASH if value is None else f"{value:.{digits}f}x"
 
 
 def threads(count: int) -> str:

@@ -1,4 +1,4 @@
-"""Opening a picture: the one function that training, export, bench and predict all use."""
+"""Opening an image: the one function that training, export, bench and predict all use."""
 
 from pathlib import Path
 
@@ -11,16 +11,16 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 
 
 def open_rgb(path: Path) -> Image.Image:
-    """Decode a picture completely, upright by its EXIF tag, as RGB.
+    """Decode an image completely, upright by its EXIF tag, as RGB.
 
     Raises:
         UsageError: missing, not an image, or truncated; the message names the file and which of these it is.
     """
-    assert not ImageFile.LOAD_TRUNCATED_IMAGES, "truncated pictures must be an error, not gray bands"
+    assert not ImageFile.LOAD_TRUNCATED_IMAGES, "truncated images must be an error, not gray bands"
     try:
-        with Image.open(path) as picture:
-            picture.load()
-            return ImageOps.exif_transpose(picture).convert("RGB")
+        with Image.open(path) as image:
+            image.load()
+            return ImageOps.exif_transpose(image).convert("RGB")
     except FileNotFoundError:
         raise UsageError(f"{path}: no such image file") from None
     except UnidentifiedImageError:
@@ -30,12 +30,12 @@ def open_rgb(path: Path) -> Image.Image:
 
 
 def load_square(path: Path, size: int) -> np.ndarray:
-    """A picture stretched to ``size`` x ``size`` (bilinear, antialiased) as ``uint8[size, size, 3]`` RGB.
+    """An image stretched to ``size`` x ``size`` (bilinear, antialiased) as ``uint8[size, size, 3]`` RGB.
 
     Raises:
         UsageError: as :func:`open_rgb`.
     """
-    picture = open_rgb(path)
-    if picture.size != (size, size):
-        picture = picture.resize((size, size), Image.Resampling.BILINEAR)
-    return np.asarray(picture)
+    image = open_rgb(path)
+    if image.size != (size, size):
+        image = image.resize((size, size), Image.Resampling.BILINEAR)
+    return np.asarray(image)

@@ -1,4 +1,4 @@
-"""What a long job tells its caller; only the command line turns it into text."""
+"""What a long job reports to its caller; only the command line turns it into text."""
 
 from collections.abc import Mapping
 
@@ -13,7 +13,7 @@ class Progress:
         """A bar begins: ``steps`` in all, ``done`` of them already (a resumed run)."""
 
     def step(self, figures: Mapping[str, float]) -> None:
-        """One step done. ``figures``: loss terms by name, ``lr``, ``images_per_s``."""
+        """One step done. ``figures``: loss terms by name, ``lr``, ``images_per_second``."""
 
     def end(self) -> None:
         """The bar is done."""

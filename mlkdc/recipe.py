@@ -1,7 +1,7 @@
 """Recipes: what to train, as YAML that is checked completely before anything runs."""
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -20,21 +20,21 @@ class Augment(Section):
     """Random changes to a training view. The teacher and the student see the same view."""
 
     flip: bool = Field(True, description="mirror left-right, probability one half")
-    crop: float = Field(1.0, gt=0, le=1, description="smallest area share of a random crop; 1 = no crop")
-    cutout: float = Field(0.0, ge=0, lt=1, description="side of a random-color square as a share of the image's")
+    crop: float = Field(1.0, gt=0, le=1, description="smallest fraction of the area in a random crop; 1 = no crop")
+    cutout: float = Field(0.0, ge=0, lt=1, description="side of a random-color square as a fraction of the image's")
     brightness: float = Field(0.0, ge=0, lt=1, description="largest relative change of brightness and contrast")
     randaugment: bool = Field(False, description="torchvision's RandAugment, image by image: slow on a CPU")
 
 
 class Data(Section):
-    """Which pictures."""
+    """Which images."""
 
     path: str = Field("digits", description="a folder or index file; 'digits' is the embedded data set")
     image_size: int = Field(224, ge=32, le=1024, description="student input in pixels, width and height")
     layout: str | None = Field(None, description="name of the reader; null = detect")
     train_splits: list[Literal["train", "val"]] = Field(["train"], min_length=1)
-    skip_bad: bool = Field(False, description="leave out unreadable images, naming them")
-    allow_unseen: bool = Field(False, description="go on although a label is absent from the training split")
+    skip_bad: bool = Field(False, description="skip unreadable images, naming them")
+    allow_unseen: bool = Field(False, description="train although a label is missing from the training split")
     workers: int = Field(0, ge=0, description="processes that decode images; 0 = decode in the main process")
     digits_images: int = Field(2000, ge=100, description="size of the embedded data set, all splits together")
     augment: Augment = Field(default_factory=Augment)
@@ -51,7 +51,7 @@ class Head(Section):
 
 
 class Model(Section):
-    """A backbone, its first weights and a head."""
+    """A backbone, its initial weights and a head."""
 
     model: str = Field("mobilenetv2", description="a student's short name, or any timm or torchvision model")
     width: float = Field(1.0, gt=0, description="channel multiplier, for models that have one")
@@ -63,12 +63,12 @@ class Train(Section):
     """How to optimize."""
 
     epochs: int = Field(80, ge=1)
-    stop_after: int | None = Field(None, ge=1, description="end early, on the schedule of the full length")
+    stop_after: int | None = Field(None, ge=1, description="end early, on the schedule of all epochs")
     batch_size: int = Field(64, ge=2)
     optimizer: Literal["adam", "adamw", "sgd"] = "adam"
     lr: float = Field(1e-4, gt=0, description="highest learning rate")
     schedule: Literal["onecycle", "cosine", "constant"] = "onecycle"
-    warmup: float = Field(0.2, ge=0, lt=1, description="share of the steps in which the one-cycle rate rises")
+    warmup: float = Field(0.2, ge=0, lt=1, description="fraction of the steps in which the one-cycle rate rises")
     weight_decay: float = Field(1e-4, ge=0, description="on weights; never on biases and normalization")
     momentum: float = Field(0.9, ge=0, lt=1, description="for sgd; Adam's is cycled by onecycle, as in the L2D release")
     clip_grad: float | None = Field(None, gt=0, description="largest gradient norm; null = no clipping")
@@ -76,11 +76,11 @@ class Train(Section):
 
 
 class Teacher(Model):
-    """The model that is distilled from; fine-tuned once per data and recipe, then reused."""
+    """The model to distill from; fine-tuned once per data set and recipe, then reused."""
 
     image_size: int | None = Field(None, ge=32, le=1024, description="input in pixels; null = the student's")
     source: str | None = Field(None, description="a run folder or a weights file to use instead of fine-tuning")
-    cache: bool = Field(True, description="keep its outputs on disk, so that runs with equal views share them")
+    cache: bool = Field(True, description="keep its outputs on disk, so that runs with equal views reuse them")
     seed: int = Field(0, ge=0, description="of its fine-tuning; the student's seed does not change the teacher")
     train: Train = Field(default_factory=Train)
 
@@ -90,13 +90,13 @@ class Distill(Section):
 
     method: str = "vanilla"
     terms: dict[str, float] = Field(
-        default_factory=dict, description="weight by term; adds to the method's terms, 0 leaves one out"
+        default_factory=dict, description="weight by term; adds to the method's terms, 0 disables a term"
     )
     options: dict[str, dict[str, float | bool]] = Field(default_factory=dict, description="by term, then option")
     form: Literal["reference", "paper", "literal"] | None = Field(
-        None, description="where release, text and printed equation differ; null = the method's own"
+        None, description="where released code, text and printed equation differ; null = the method's default"
     )
-    ramp: float = Field(0.0, ge=0, le=1, description="share of training over which relation terms rise to full")
+    ramp: float = Field(0.0, ge=0, le=1, description="fraction of training over which relation terms rise to full")
     patches: Literal["random", "corners"] = Field("random", description="which four crops of an image mskd looks at")
 
 
@@ -104,20 +104,24 @@ class Bench(Section):
     """How to time."""
 
     runs: int = Field(200, ge=200, description="timed calls per process")
-    passes: int = Field(3, ge=1, description="processes per row, rows interleaved")
+    passes: int = Field(3, ge=1, description="processes per row; rows are interleaved")
     threads: list[int] = Field([1, 2], min_length=1)
 
 
 class Export(Section):
-    """How int8 models are made, and what they may lose."""
+    """How int8 models are made, and how much accuracy they may lose."""
 
-    calibration: int = Field(256, ge=1, description="pictures of the training split that ranges are estimated on")
-    equalize: bool = Field(False, description="even out the channels' ranges over layers before quantizing")
+    calibration: int = Field(256, ge=1, description="images of the training split to estimate ranges on")
+    equalize: bool = Field(False, description="even out channel ranges across layers before quantizing")
     reduce_range: bool = Field(
-        True, description="half of the range for weights (onnx, openvino); false needs VNNI on x86"
+        True, description="use half of the int8 range for weights (onnx, openvino); false needs VNNI on x86"
     )
-    max_drop: float | None = Field(None, ge=0, description="allowed fall of mAP, in points; null = the target's")
-    max_class_drop: float | None = Field(None, ge=0, description="allowed fall of a class's AP; null = the target's")
+    max_drop: float | None = Field(
+        None, ge=0, description="allowed drop of mAP in percentage points; null = the target's"
+    )
+    max_class_drop: float | None = Field(
+        None, ge=0, description="allowed drop of a class's AP in percentage points; null = the target's"
+    )
 
 
 class Recipe(Section):
@@ -147,9 +151,12 @@ class Recipe(Section):
 def shipped_recipes() -> dict[str, Path]:
     """All shipped recipes by name (with folders: ``paper/l2d-table1/swin_s-swin_t``); no file or folder in ``_``."""
     root = shipped("recipes")
-    parts = {path.relative_to(root).with_suffix("").parts: path for path in root.rglob("*.yaml")}
-    named = {"/".join(names): path for names, path in parts.items() if not any(n.startswith("_") for n in names)}
-    return dict(sorted(named.items()))
+    recipes = {}
+    for path in root.rglob("*.yaml"):
+        name = path.relative_to(root).with_suffix("").as_posix()
+        if "/_" not in f"/{name}":
+            recipes[name] = path
+    return dict(sorted(recipes.items()))
 
 
 def find_recipe(name: str) -> Path:
@@ -163,27 +170,32 @@ def find_recipe(name: str) -> Path:
         if path.is_file():
             return path
         raise UsageError(f"no recipe file {name}; `mlkdc ls recipes` lists the shipped ones")
-    known = shipped_recipes()
-    if name not in known:
-        raise UsageError(f"unknown recipe {name!r}; {nearest(name, known)} (`mlkdc ls recipes` lists them)")
-    return known[name]
+    recipes = shipped_recipes()
+    if name not in recipes:
+        raise UsageError(f"unknown recipe {name!r}; {nearest(name, recipes)} (`mlkdc ls recipes` lists them)")
+    return recipes[name]
 
 
 def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
     merged = dict(base)
     for key, value in over.items():
         old = merged.get(key)
-        merged[key] = _merge(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+        if isinstance(old, dict) and isinstance(value, dict):
+            merged[key] = _merge(old, value)
+        else:
+            merged[key] = value
     return merged
 
 
 def _override(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
-    """Merge, but where the method changes leave out the base's terms, options and form, which belonged to it."""
-    own, changed = base.get("distill"), over.get("distill")
-    if isinstance(own, dict) and isinstance(changed, dict):
-        method = own.get("method")
-        if changed.get("method", method) != method:
-            kept = {key: value for key, value in own.items() if key not in ("terms", "options", "form")}
+    """Merge, but where the method changes drop the base's terms, options and form, which belonged to it."""
+    before, change = base.get("distill"), over.get("distill")
+    if isinstance(before, dict) and isinstance(change, dict):
+        method = before.get("method")
+        if change.get("method", method) != method:
+            kept = dict(before)
+            for key in ("terms", "options", "form"):
+                kept.pop(key, None)
             base = {**base, "distill": kept}
     return _merge(base, over)
 
@@ -198,7 +210,7 @@ def read_yaml(path: Path, below: tuple[Path, ...] = ()) -> dict[str, Any]:
     ``below`` holds the files that extend this one.
     """
     try:
-        content = yaml.safe_load(path.read_text()) or {}
+        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UsageError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict):
@@ -210,7 +222,7 @@ def read_yaml(path: Path, below: tuple[Path, ...] = ()) -> dict[str, Any]:
         base = (folder / str(extended)).with_suffix(".yaml")
         if base.is_file() and base.resolve() not in (*below, path.resolve()):
             return _override(read_yaml(base, (*below, path.resolve())), content)
-    raise UsageError(f"{path}: extends {extended!r}, which is neither beside it nor among the shipped recipes")
+    raise UsageError(f"{path}: extends {extended!r}, which is neither next to it nor among the shipped recipes")
 
 
 def apply_settings(values: dict[str, Any], settings: list[str]) -> dict[str, Any]:
@@ -235,14 +247,26 @@ def apply_settings(values: dict[str, Any], settings: list[str]) -> dict[str, Any
 
 
 def _keys_at(location: tuple[Any, ...]) -> list[str]:
-    section: Any = Recipe
+    """The valid keys of the section at a dotted key; empty where there is no section."""
+    section: type[Section] = Recipe
     for part in location:
-        annotation = section.model_fields[part].annotation if part in section.model_fields else None
-        options = [annotation, *getattr(annotation, "__args__", ())]
-        section = next((item for item in options if isinstance(item, type) and issubclass(item, Section)), None)
-        if section is None:
+        field = section.model_fields.get(part)
+        if field is None:
             return []
+        inner = _section(field.annotation)
+        if inner is None:
+            return []
+        section = inner
     return list(section.model_fields)
+
+
+def _section(annotation: Any) -> type[Section] | None:
+    """The section that a field holds, also where it may be null."""
+    for option in (annotation, *get_args(annotation)):
+        # Python 3.10 takes list[int] for a class, but not as an argument of issubclass.
+        if get_origin(option) is None and isinstance(option, type) and issubclass(option, Section):
+            return option
+    return None
 
 
 def _faults(error: ValidationError) -> list[str]:
@@ -253,9 +277,14 @@ def _faults(error: ValidationError) -> list[str]:
             name = str(item["loc"][-1])
             faults.append(f"{dotted}: unknown key; {nearest(name, _keys_at(item['loc'][:-1]))}")
         else:
-            shown = repr(item["input"]) if not isinstance(item["input"], dict) else "a mapping"
-            faults.append(f"{dotted}: {item['msg'][:1].lower()}{item['msg'][1:]}, got {shown}")
+            faults.append(f"{dotted}: {item['msg'][:1].lower()}{item['msg'][1:]}, got {_shown(item['input'])}")
     return faults
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, dict):
+        return "a mapping"
+    return repr(value)
 
 
 def make_recipe(values: dict[str, Any], source: str) -> Recipe:
@@ -273,7 +302,7 @@ def make_recipe(values: dict[str, Any], source: str) -> Recipe:
 def load_recipe(name: str | Path, settings: list[str] | None = None, overrides: dict[str, Any] | None = None) -> Recipe:
     """A recipe by shipped name or file, with ``--set`` overrides applied, checked for types and keys.
 
-    Terms, options and form belong to a method: where an override changes the method, the file's are left out.
+    Terms, options and form belong to a method: where an override changes the method, the file's are dropped.
 
     Args:
         name: a shipped recipe's name, or a YAML file.

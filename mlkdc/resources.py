@@ -1,4 +1,4 @@
-"""Where shipped data files and caches live, and writing a file so that it is whole or absent."""
+"""Where shipped data files and caches are, and writing a file so that it is complete or absent."""
 
 import hashlib
 import json
@@ -6,7 +6,6 @@ import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from mlkdc.errors import MlkdcError
 
@@ -21,16 +20,22 @@ def shipped(kind: str) -> Path:
 
 
 def cache_dir(kind: str) -> Path:
-    """A cache folder, made if absent: ``$MLKDC_CACHE`` or ``$XDG_CACHE_HOME/mlkdc`` or ``~/.cache/mlkdc``."""
-    base = os.environ.get("MLKDC_CACHE")
-    root = Path(base) if base else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mlkdc"
-    folder = root / kind
+    """A folder, made if absent, in ``$MLKDC_CACHE``, else ``$XDG_CACHE_HOME/mlkdc``, else ``~/.cache/mlkdc``."""
+    folder = _cache_root() / kind
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 
 
-def write_atomic(path: Path, write: Callable[[Path], Any]) -> None:
-    """Call ``write(temporary)`` and put the result at ``path``: a reader sees the old file or the whole new one.
+def _cache_root() -> Path:
+    chosen = os.environ.get("MLKDC_CACHE")
+    if chosen:
+        return Path(chosen)
+    caches = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(caches) / "mlkdc"
+
+
+def write_atomic(path: Path, write: Callable[[Path], object]) -> None:
+    """Call ``write(temporary)`` and put the result at ``path``: a reader sees the old file or the complete new one.
 
     Raises:
         MlkdcError: the disk is full or not writable; whatever was at ``path`` before is still there.
@@ -42,7 +47,8 @@ def write_atomic(path: Path, write: Callable[[Path], Any]) -> None:
         os.close(handle)
         temporary = Path(name)
         write(temporary)
-        with temporary.open("rb") as stream:
+        # Windows flushes only files that are open for writing.
+        with temporary.open("r+b") as stream:
             os.fsync(stream.fileno())
         temporary.chmod(0o644)
         temporary.replace(path)
@@ -56,17 +62,17 @@ def write_atomic(path: Path, write: Callable[[Path], Any]) -> None:
             temporary.unlink(missing_ok=True)
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Write ``value`` as indented JSON, atomically. NaN is refused: a missing figure is ``null``."""
+def write_json(path: Path, value: object) -> None:
+    """Write ``value`` as indented JSON, atomically. NaN is refused: a missing number is ``null``."""
     write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write UTF-8 text atomically. Raises as :func:`write_atomic`."""
-    write_atomic(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+    """Write UTF-8 text atomically, the same bytes on every system. Raises as :func:`write_atomic`."""
+    write_atomic(path, lambda temporary: temporary.write_text(text, encoding="utf-8", newline="\n"))
 
 
-def digest(value: Any, length: int = 12) -> str:
+def digest(value: object, length: int = 12) -> str:
     """A short hex digest of a JSON-able value, the same for equal values on every machine."""
     text = json.dumps(value, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:length]

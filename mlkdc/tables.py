@@ -3,14 +3,14 @@
 import html
 import re
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 #: Columns of a terminal that shows every table without breaking lines.
 TERMINAL_WIDTH = 80
 GAP = "  "
-#: A column of words is not made narrower than this.
-NARROWEST = 8
+#: A column of words is not made narrower than this, nor so narrow that a word of this length would be broken.
+NARROWEST, LONGEST_WORD = 8, 24
 
 
 @dataclass(frozen=True)
@@ -33,11 +33,14 @@ class Table:
         """One letter per column."""
         if self.align is not None:
             return self.align
-        letters = ["l"]
+        letters = "l"
         for column in range(1, len(self.head)):
-            has_words = any(row[column][:1].isalpha() for row in self.rows)
-            letters.append("l" if has_words else "r")
-        return "".join(letters)
+            initials = "".join(row[column][:1] for row in self.rows)
+            if any(map(str.isalpha, initials)):
+                letters += "l"
+            else:
+                letters += "r"
+        return letters
 
     def text(self, width: int = TERMINAL_WIDTH) -> str:
         """Aligned columns for a terminal of ``width`` characters: titles and words are wrapped, numbers are not."""
@@ -56,38 +59,48 @@ class Table:
         """A Markdown table whose cells may hold Markdown."""
         return self._markdown([self.head, *self.rows])
 
-    def html(self) -> str:
-        """An HTML table whose cells have the class of their column, ``l`` or ``r``; they are escaped."""
+    def html(self, cell_class: Callable[[str], str] | None = None) -> str:
+        """An HTML table whose cells have the class of their column, ``l`` or ``r``; they are escaped.
+
+        Args:
+            cell_class: a further class for a cell of a row, by its text; empty for none.
+        """
         letters = self.alignment
         titles = _html_cells("th", self.head, letters, ' scope="col"')
         lines = ["<table>", f"<thead><tr>{titles}</tr></thead>", "<tbody>"]
         for row in self.rows:
-            first = _html_cells("th", row[:1], letters, ' scope="row"')
-            lines.append(f"<tr>{first}{_html_cells('td', row[1:], letters[1:])}</tr>")
+            classes = list(letters)
+            if cell_class is not None:
+                classes = [f"{letter} {cell_class(cell)}".rstrip() for letter, cell in zip(letters, row, strict=True)]
+            first = _html_cells("th", row[:1], classes, ' scope="row"')
+            lines.append(f"<tr>{first}{_html_cells('td', row[1:], classes[1:])}</tr>")
         return "\n".join([*lines, "</tbody>", "</table>"])
 
     def _markdown(self, rows: Sequence[Sequence[str]]) -> str:
-        rule = ["---" if letter == "l" else "--:" for letter in self.alignment]
+        rules = {"l": "---", "r": "--:"}
+        rule = [rules[letter] for letter in self.alignment]
         return "\n".join(f"| {' | '.join(cells)} |" for cells in (rows[0], rule, *rows[1:]))
 
     def _widths(self, width: int) -> list[int]:
         """Of each column: what its cells need, less where the table would be too wide and words can be wrapped."""
         widths, least = [], []
         for column, letter in enumerate(self.alignment):
-            title, cells = self.head[column], [row[column] for row in self.rows]
-            longest_cell = max((len(cell) for cell in cells), default=0)
-            widths.append(max(len(title), longest_cell))
-            # A number stays on one line; so does each word of a title.
-            fixed = longest_cell if letter == "r" else min(NARROWEST, longest_cell)
-            least.append(max(fixed, _longest_word(title)))
+            title = self.head[column]
+            cells = [row[column] for row in self.rows]
+            longest = _longest(cells)
+            widths.append(max(len(title), longest))
+            # The first column is what a reader copies, a number is read at once: neither is broken.
+            fixed = longest
+            if column > 0 and letter == "l":
+                fixed = min(longest, max(NARROWEST, min(LONGEST_WORD, _longest(" ".join(cells).split()))))
+            least.append(max(fixed, _longest(title.split())))
         excess = sum(widths) + len(GAP) * (len(widths) - 1) - width
         while excess > 0:
-            slack = [size - smallest for size, smallest in zip(widths, least, strict=True)]
-            if max(slack) <= 0:
+            shrinkable = [column for column, size in enumerate(widths) if size > least[column]]
+            if not shrinkable:
                 break
-            # The widest of those that can shrink.
-            column = max(range(len(widths)), key=lambda at: (slack[at] > 0, widths[at]))
-            widths[column] -= 1
+            widest = max(shrinkable, key=widths.__getitem__)
+            widths[widest] -= 1
             excess -= 1
         return widths
 
@@ -96,11 +109,14 @@ class Table:
         wrapped = [_wrapped(cell, size) for cell, size in zip(cells, widths, strict=True)]
         lines = []
         for number in range(max(len(parts) for parts in wrapped)):
-            placed = []
+            line = ""
             for parts, size, letter in zip(wrapped, widths, self.alignment, strict=True):
-                part = parts[number] if number < len(parts) else ""
-                placed.append(part.ljust(size) if letter == "l" else part.rjust(size))
-            lines.append(GAP.join(placed).rstrip())
+                part = "".join(parts[number : number + 1])  # a shorter cell ends with empty lines
+                if letter == "l":
+                    line += part.ljust(size) + GAP
+                else:
+                    line += part.rjust(size) + GAP
+            lines.append(line.rstrip())
         return lines
 
 
@@ -110,8 +126,8 @@ def escape_markdown(text: str) -> str:
     return re.sub(r"([\\`*_\[\]|~#])", r"\\\1", escaped)
 
 
-def _longest_word(text: str) -> int:
-    return max((len(word) for word in text.split()), default=0)
+def _longest(texts: Sequence[str]) -> int:
+    return max(map(len, texts), default=0)
 
 
 def _wrapped(cell: str, width: int) -> list[str]:
@@ -120,8 +136,8 @@ def _wrapped(cell: str, width: int) -> list[str]:
     return textwrap.wrap(cell, width, break_on_hyphens=False) or [""]
 
 
-def _html_cells(tag: str, cells: Sequence[str], letters: str, attributes: str = "") -> str:
+def _html_cells(tag: str, cells: Sequence[str], classes: Sequence[str], attributes: str = "") -> str:
     parts = []
-    for cell, letter in zip(cells, letters, strict=False):
-        parts.append(f'<{tag} class="{letter}"{attributes}>{html.escape(cell)}</{tag}>')
+    for cell, names in zip(cells, classes, strict=False):
+        parts.append(f'<{tag} class="{names}"{attributes}>{html.escape(cell)}</{tag}>')
     return "".join(parts)

@@ -1,6 +1,6 @@
-"""Plain records that several layers share. No torch here."""
+"""Plain records that several layers share."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
@@ -32,14 +32,16 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Something wrong with the data: a ``kind`` (e.g. ``unreadable image``), where, and what to know."""
+    """Something wrong with the data: its ``kind`` (e.g. ``unreadable image``), where it is, and details."""
 
     kind: str
     where: str
     detail: str = ""
 
     def __str__(self) -> str:
-        return f"{self.kind}: {self.where}" + (f" ({self.detail})" if self.detail else "")
+        if not self.detail:
+            return f"{self.kind}: {self.where}"
+        return f"{self.kind}: {self.where} ({self.detail})"
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ class TaggedImages:
         layout: the reader that understood it (``csv``, ``voc``, ``coco``, ...).
         classes: label names, in the order of the model's outputs.
         samples: all images of all splits.
-        problems: what the reader met on the way (images are not opened by readers).
+        problems: what the reader noticed (readers do not open images).
         split_from: ``official`` or a sentence saying how the split was made.
     """
 
@@ -71,7 +73,9 @@ class TaggedImages:
     @cached_property
     def splits(self) -> tuple[str, ...]:
         """The names of the splits that hold at least one sample, in the order train, val, test."""
-        present = {sample.split for sample in self.samples}
+        present = set()
+        for sample in self.samples:
+            present.add(sample.split)
         return tuple(name for name in SPLITS if name in present)
 
     def targets(self, split: str) -> np.ndarray:
@@ -81,17 +85,3 @@ class TaggedImages:
         for row, sample in enumerate(samples):
             matrix[row, list(sample.labels)] = 1
         return matrix
-
-
-@dataclass(frozen=True)
-class Preprocess:
-    """How an image file becomes a model's input: RGB, stretched to ``size`` x ``size``, then normalized.
-
-    ``mean`` and ``std`` are in units of 0..1 pixels. The models take 0..255 RGB and normalize inside, so that
-    nothing outside them needs these two; they are recorded so that a reader can see them.
-    """
-
-    size: int
-    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
-    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
-    resize: str = field(default="bilinear, antialiased, aspect ratio not kept")

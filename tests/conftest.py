@@ -13,13 +13,13 @@ COLORS = {"red": 0, "green": 1, "blue": 2}
 
 
 @pytest.fixture(autouse=True)
-def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test writes to the user's cache or sees another test's."""
+def separate_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test writes to the user's cache or sees that of another test."""
     monkeypatch.setenv("MLKDC_CACHE", str(tmp_path / "cache"))
 
 
 def write_photos(folder: Path, count: int = 48, size: int = 40) -> Path:
-    """Noise pictures whose channels are bright where the labels red, green, blue say so, with a labels.csv."""
+    """Noise images whose channels are bright where the labels red, green, blue say so, with a labels.csv."""
     random = np.random.default_rng(0)
     (folder / "images").mkdir(parents=True)
     lines = ["image,labels,split"]
@@ -32,15 +32,35 @@ def write_photos(folder: Path, count: int = 48, size: int = 40) -> Path:
         Image.fromarray(pixels.astype(np.uint8)).save(folder / name)
         split = ("train", "train", "train", "val", "test")[number % 5]
         lines.append(f"{name},{'|'.join(labels)},{split}")
-    (folder / "labels.csv").write_text("\n".join(lines) + "\n")
-    (folder / "classes.txt").write_text("\n".join(COLORS) + "\n")
+    (folder / "labels.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    (folder / "classes.txt").write_text("\n".join(COLORS) + "\n", encoding="utf-8")
     return folder
 
 
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
-    """A folder of 48 tagged pictures: 3 labels, splits train, val and test."""
+    """A folder of 48 tagged images: 3 labels, splits train, val and test."""
     return write_photos(tmp_path / "photos")
+
+
+@pytest.fixture(scope="session")
+def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """``HOME/runs/photos``: a finished tiny run with ``export/onnx-fp32`` and ``bench.json``, on ``HOME/photos``.
+
+    Tests that write into it work on a copy.
+    """
+    from mlkdc.commands.bench import bench_paths
+    from mlkdc.exporting import export
+    from mlkdc.train import distill
+
+    home = tmp_path_factory.mktemp("home")
+    photos = write_photos(home / "photos")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLKDC_CACHE", str(home / "cache"))
+        run = distill(tiny_recipe(photos), out=home / "runs" / "photos", command="mlkdc distill --recipe tiny")
+        export(run, "onnx")
+        bench_paths([run.path], runs=200, passes=1, threads=[1])
+    return run.path
 
 
 TINY_HEAD = {"kind": "compact", "dim": 16, "ffn": 16, "heads": 2}

@@ -5,14 +5,15 @@ import sys
 import click
 
 from mlkdc import __version__
-from mlkdc.cli.look import cp, data, doctor, ls, validate
+from mlkdc.cli.artifacts import bench, evaluate, export, predict, report
+from mlkdc.cli.listing import ls
+from mlkdc.cli.look import cp, data, doctor, validate
 from mlkdc.cli.reproduce import reproduce
-from mlkdc.cli.ship import bench, evaluate, export, predict, report
 from mlkdc.cli.train import distill, run
 from mlkdc.errors import MlkdcError
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="mlkdc")
 def cli() -> None:
     """Distill, re-parameterize, export and measure multi-label image models for devices.

@@ -4,14 +4,25 @@ from pathlib import Path
 
 import click
 
-from mlkdc.cli.shared import command_line, data_option, make_progress, set_option, table
+from mlkdc.cli.shared import command_line, data_option, examples, set_option, show
+from mlkdc.tables import Table
 
 
-def _split(given: tuple[str, ...]) -> list[str]:
-    return [part for item in given for part in item.split(",") if part]
+def _names(values: tuple[str, ...]) -> list[str]:
+    """Repeated options, each of which may hold several names with commas between them."""
+    names = []
+    for value in values:
+        names += filter(None, value.split(","))
+    return names
 
 
-@click.command()
+@click.command(
+    short_help="Train a paper's table and compare.",
+    epilog=examples(
+        "mlkdc reproduce",
+        "mlkdc reproduce paper/l2d-table1 --data COCO --rows resnet101-resnet34 --methods l2d,mld",
+    ),
+)
 @click.argument("name", metavar="[TABLE]", required=False)
 @data_option
 @click.option("--rows", multiple=True, metavar="PAIR[,PAIR...]", help="Default: all rows of the table.")
@@ -28,28 +39,33 @@ def reproduce(
     seed: int,
     out: Path | None,
 ) -> None:
-    """Train the rows of a paper's table, and print its figures beside ours.
+    """Train the rows of a paper's table, and print its figures next to ours.
 
     It can be stopped and repeated: finished runs are taken as they are. Without TABLE, the tables are listed.
     """
-    from mlkdc.commands.reproduce import comparison_rows, load_table, table_names
-    from mlkdc.commands.reproduce import reproduce as train
+    from mlkdc.commands.reproduce import comparison_table, load_table, table_names
 
     if name is None:
-        tables = map(load_table, table_names())
-        known = [[each.name, str(len(each.rows)), str(len(each.methods)), each.title] for each in tables]
-        click.echo(table(["table", "rows", "methods", "what"], known))
+        tables = [load_table(table_name) for table_name in table_names()]
+        cells = [[table.name, str(len(table.rows)), str(len(table.methods)), table.title] for table in tables]
+        show(Table(["table", "rows", "methods", "title"], cells, "lrrl"))
         return
+    from mlkdc.commands.halves import require_training
+
+    require_training("training a table")
+    from mlkdc.cli.progress import Shown
+    from mlkdc.commands.reproduce.train import reproduce as train
+
     result, path = train(
         name,
         data=data_path,
-        rows=_split(rows),
-        methods=_split(methods),
+        rows=_names(rows),
+        methods=_names(methods),
         settings=settings,
         seed=seed,
         out=out,
         command=command_line(),
-        progress=make_progress(),
+        progress=Shown(),
     )
-    click.echo(table(*comparison_rows(result)))
+    show(comparison_table(result))
     click.echo(f"\n{path}\n{path.with_suffix('.md')}")

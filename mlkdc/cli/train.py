@@ -1,27 +1,77 @@
 """`mlkdc run` and `mlkdc distill`."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from mlkdc.cli.shared import command_line, data_option, make_progress, recipe_option, require, set_option, table
+from mlkdc.cli.shared import command_line, data_option, examples, recipe_option, require, set_option, show
 from mlkdc.errors import UsageError
+from mlkdc.figures import number
+from mlkdc.tables import Table
 
 if TYPE_CHECKING:
     from mlkdc.recipe import Recipe
+
+METRICS = ("mAP", "OF1", "CF1", "OF1@tuned", "CF1@tuned")
 
 _OPTIONS = (
     recipe_option,
     data_option,
     click.option("--teacher", metavar="MODEL|RUN|FILE", help="Model to fine-tune, a run, or a weights file."),
-    click.option("--weights", metavar="pretrained|none|FILE", help="First weights of the student."),
-    click.option("--skip-bad", is_flag=True, help="Leave out images that cannot be read, naming them."),
-    click.option("--out", type=click.Path(path_type=Path), help="Run folder; default: a fresh one in runs/."),
-    click.option("--resume", type=click.Path(path_type=Path), metavar="RUN", help="Go on with a stopped run."),
+    click.option("--weights", metavar="pretrained|none|FILE", help="Initial weights of the student."),
+    click.option("--skip-bad", is_flag=True, help="Skip images that cannot be read, naming them."),
+    click.option("--out", type=click.Path(path_type=Path), help="Run folder; default: a new one in runs/."),
+    click.option("--resume", type=click.Path(path_type=Path), metavar="RUN", help="Resume a stopped run."),
     set_option,
 )
+
+
+@dataclass(frozen=True)
+class _Given:
+    """The options of both commands, as typed."""
+
+    recipe_name: str | None
+    data_path: str | None
+    teacher: str | None
+    weights: str | None
+    skip_bad: bool
+    out: Path | None
+    resume: Path | None
+    settings: tuple[str, ...]
+
+    def recipe(self, example: str) -> "Recipe | None":
+        """The recipe to train; None where a run is resumed, which has its own.
+
+        Raises:
+            UsageError: no recipe, or options next to ``--resume``.
+        """
+        if self.resume is None:
+            return self._load(require(self.recipe_name, "--recipe", example))
+        if self.out or self.settings or self.skip_bad or self._named():
+            raise UsageError("--resume continues with the recipe of its folder; give nothing else with it")
+        return None
+
+    def _named(self) -> bool:
+        return any((self.recipe_name, self.data_path, self.teacher, self.weights))
+
+    def _load(self, name: str) -> "Recipe":
+        from mlkdc.recipe import load_recipe
+        from mlkdc.train.teacher import choose_teacher
+
+        overrides: dict[str, dict[str, Any]] = {"data": {}, "student": {}}
+        if self.data_path:
+            overrides["data"]["path"] = self.data_path
+        if self.skip_bad:
+            overrides["data"]["skip_bad"] = True
+        if self.weights:
+            overrides["student"]["weights"] = self.weights
+        recipe = load_recipe(name, list(self.settings), overrides)
+        if self.teacher:
+            return choose_teacher(recipe, self.teacher)
+        return recipe
 
 
 def _options(command: Callable[..., None]) -> Callable[..., None]:
@@ -30,81 +80,66 @@ def _options(command: Callable[..., None]) -> Callable[..., None]:
     return command
 
 
-def _job(example: str, given: dict[str, Any]) -> dict[str, Any]:
-    """The arguments that training takes, from the options as given.
-
-    Raises:
-        UsageError: no recipe, or options beside ``--resume``, which goes on with the folder's own recipe.
-    """
-    resume = given.pop("resume")
-    out = given.pop("out")
-    if resume is not None and (out or any(given.values())):
-        raise UsageError("--resume goes on with the folder's own recipe; give nothing else with it")
-    recipe = None if resume is not None else _recipe(example, **given)
-    return {"recipe": recipe, "out": out, "resume": resume, "command": command_line(), "progress": make_progress()}
-
-
-def _recipe(
-    example: str,
-    *,
-    recipe_name: str | None,
-    data_path: str | None,
-    teacher: str | None,
-    weights: str | None,
-    skip_bad: bool,
-    settings: tuple[str, ...],
-) -> "Recipe":
-    from mlkdc.recipe import load_recipe
-
-    name = require(recipe_name, "--recipe", example)
-    data = {**({"path": data_path} if data_path else {}), **({"skip_bad": True} if skip_bad else {})}
-    overrides: dict[str, Any] = {"data": data, "student": {"weights": weights} if weights else {}}
-    recipe = load_recipe(name, list(settings), overrides)
-    if teacher:
-        from mlkdc.train.teacher import choose_teacher
-
-        recipe = choose_teacher(recipe, teacher)
-    return recipe
-
-
-@click.command()
+@click.command(
+    short_help="Train a student, with or without a teacher.",
+    epilog=examples(
+        "mlkdc distill --recipe l2d-mobilenet --data photos/ --teacher resnet101 --out runs/photos",
+        "mlkdc distill --recipe mskd-repvgg --data photos/ --set train.epochs=20",
+        "mlkdc distill --resume runs/photos",
+    ),
+)
 @_options
-def distill(**given: Any) -> None:
+def distill(**values: Any) -> None:
     """Train a student, with a teacher if the recipe's method has one."""
+    from mlkdc.commands.halves import require_training
+
+    require_training("training")
+    from mlkdc.cli.progress import Shown
     from mlkdc.train import distill as train
     from mlkdc.train.compare import verdict
     from mlkdc.train.processes import is_main
 
-    run = train(**_job("mlkdc distill --recipe l2d-mobilenet", given))
+    given = _Given(**values)
+    recipe = given.recipe("mlkdc distill --recipe l2d-mobilenet")
+    run = train(recipe, out=given.out, resume=given.resume, command=command_line(), progress=Shown())
     if not is_main():
         return
     results = run.results
-    names = ["mAP", "OF1", "CF1", "OF1@tuned", "CF1@tuned"]
-    figures = [f"{results['metrics'][name]:.2f}" for name in names]
-    model = f"{results['model']['model']} ({results['method']})"
-    click.echo(table([f"on {results['scored_on']}", *names], [[model, *figures]]))
-    if said := verdict(run):
-        click.echo(f"\n{said}")
+    figures = [number(results.metrics[name]) for name in METRICS]
+    model = f"{results.model.model} ({results.method})"
+    show(Table([f"on {results.scored_on}", *METRICS], [[model, *figures]]))
+    if sentence := verdict(run):
+        click.echo(f"\n{sentence}")
     click.echo(f"\nrun: {run.path}\nnext: mlkdc export {run.path} --target onnx\n      mlkdc report {run.path}")
 
 
-@click.command()
+@click.command(
+    short_help="Everything: train, export, check, measure, report.",
+    epilog=examples("mlkdc run --recipe quickstart", "mlkdc run --recipe l2d-mobilenet --data photos/"),
+)
 @_options
-def run(**given: Any) -> None:
-    """Everything: teacher, student, export, parity check, latency, report."""
-    from mlkdc.commands.artifacts import newest_artifact
-    from mlkdc.commands.pipeline import run_all, summary_rows
+def run(**values: Any) -> None:
+    """Everything in a row: teacher, student, export, parity check, latency, report."""
+    from mlkdc.commands.halves import require_training
+
+    require_training("training")
+    from mlkdc.cli.progress import Shown
+    from mlkdc.commands.run import run_all, summary_table
+    from mlkdc.data.runs import run_data
     from mlkdc.train.processes import several
 
     if several():
         raise UsageError(
             "`mlkdc run` measures in one process; under torchrun use `mlkdc distill`, then export and bench"
         )
-    done, page = run_all(**_job("mlkdc run --recipe quickstart", given))
-    click.echo("\n" + table(*summary_rows(done)))
-    sample = done.data().samples[0].image
+    given = _Given(**values)
+    recipe = given.recipe("mlkdc run --recipe quickstart")
+    done, page = run_all(recipe, out=given.out, resume=given.resume, command=command_line(), progress=Shown())
+    click.echo()
+    show(summary_table(done))
+    image = run_data(done).samples[0].image
     click.echo(
-        f"\nreport: {page}\nnext:   mlkdc predict {sample} --model {newest_artifact(done)}\n"
+        f"\nreport: {page}\nnext:   mlkdc predict {image} --model {done.newest_artifact()}\n"
         f"        mlkdc evaluate {done.path}\n"
         "        mlkdc data YOUR_PHOTOS/        what mlkdc finds in your own images\n"
         "        mlkdc distill --recipe l2d-mobilenet --data YOUR_PHOTOS/"

@@ -1,57 +1,115 @@
 """What this machine can do: `mlkdc doctor`."""
 
-import subprocess
-import sys
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Literal
 
+from mlkdc.commands.halves import INSTALL, TRAINING, missing_training
+from mlkdc.devices import LocalDevice
+from mlkdc.errors import MlkdcError
+from mlkdc.records.base import Record
+from mlkdc.records.machine import Machine
 from mlkdc.runtime.base import RUNTIMES
-from mlkdc.runtime.machine import machine, versions
+from mlkdc.runtime.machine import machine, usable_cores, versions
 from mlkdc.runtime.targets import Target, load_target, target_names
 
-TIMEOUT = 300
+TIMEOUT_SECONDS = 300
+READY = "ready"
+Use = Literal["export", "run"]
 
 
-def check_machine() -> dict[str, Any]:
-    """The machine, versions, and for each target whether it is ready: all of its packages are there and importable."""
-    here, targets = machine(), [load_target(name) for name in target_names()]
-    # Some packages take seconds to import: each target in a process of its own.
-    with ThreadPoolExecutor(here["cores"]) as pool:
-        faults = list(pool.map(_fault, targets))
-    return {
-        "machine": here,
-        "versions": versions(("mlkdc", "torch", "torchvision", "timm")),
-        "targets": [_row(*each) for each in zip(targets, faults, strict=True)],
-    }
+class TargetState(Record):
+    """What can be done for one target here.
+
+    Args:
+        export: ``ready``, or what is missing or broken.
+        run: the same, for running an artifact; ``no: needs macOS`` where this machine never can.
+        install: what to run to have what is missing; empty where nothing is.
+    """
+
+    target: str
+    precisions: tuple[str, ...]
+    export: str
+    run: str
+    versions: dict[str, str]
+    install: str
 
 
-def _row(target: Target, fault: str | None) -> dict[str, str]:
-    found = versions(target.distributions)
-    found.pop("python")
-    why = RUNTIMES.get(target.runtime).cannot_run()
-    return {
-        "target": target.name,
-        "state": fault or "ready",
-        "precisions": ", ".join(target.precisions),
-        "here": "-" if fault else f"export only: {why}" if why else "export and run",
-        "versions": ", ".join(f"{package} {number}" for package, number in found.items()),
-        "install": target.install if fault else "",
-    }
+class MachineReport(Record):
+    """The machine, the versions of what is installed, and what each target can do here."""
+
+    machine: Machine
+    versions: dict[str, str]
+    training: str
+    targets: tuple[TargetState, ...]
 
 
-def _fault(target: Target) -> str | None:
+Imports = Callable[[list[str]], str | None]
+
+
+def check_machine(imports: Imports | None = None) -> MachineReport:
+    """Look at this machine.
+
+    Args:
+        imports: whether these modules can be imported: None, or what is wrong; None = try it, in another process.
+    """
+    imports = imports or import_failure
+    targets = [load_target(name) for name in target_names()]
+    # Some packages take seconds to import: several targets at a time, each in a process of its own.
+    with ThreadPoolExecutor(usable_cores()) as pool:
+        states = list(pool.map(lambda target: _state(target, imports), targets))
+    training = READY
+    if missing := missing_training():
+        training = f"missing {', '.join(missing)}; run: {INSTALL}"
+    return MachineReport(
+        machine=machine(),
+        versions=versions(("mlkdc", *TRAINING)),
+        training=training,
+        targets=tuple(states),
+    )
+
+
+def _state(target: Target, imports: Imports) -> TargetState:
+    export_fault = _fault(target, "export", imports)
+    # What runs an artifact is among what exports it: where that can be imported, this can.
+    run_fault = _fault(target, "run", imports) if export_fault else None
+    run, install = run_fault or READY, ""
+    if export_fault:
+        install = target.install
+    if run_fault:
+        install = f"{target.install_runtime} (to run), {target.install} (to export)"
+    if never := RUNTIMES.get(target.runtime).cannot_run():
+        run = f"no: {never}"
+    installed = versions(target.distributions)
+    installed.pop("python")
+    return TargetState(
+        target=target.name,
+        precisions=tuple(target.precisions),
+        export=export_fault or READY,
+        run=run,
+        versions=installed,
+        install=install,
+    )
+
+
+def _fault(target: Target, use: Use, imports: Imports) -> str | None:
     """Which packages are missing, or what Python says when it cannot import them."""
-    if missing := target.missing():
+    missing = target.missing(use)
+    if use == "export":
+        missing = [*missing_training(), *missing]
+    if missing:
         return f"missing {', '.join(missing)}"
+    return imports(target.modules(use))
+
+
+def import_failure(modules: list[str]) -> str | None:
+    """Import modules in another process; what is wrong in one clause, or None."""
     # OpenVINO reports its import over the network unless this package is missing.
-    code = f"import sys; sys.modules['openvino_telemetry'] = None; import {', '.join(target.modules())}"
+    code = f"import sys; sys.modules['openvino_telemetry'] = None; import {', '.join(modules)}"
     try:
-        done = subprocess.run(
-            [sys.executable, "-c", code], capture_output=True, text=True, timeout=TIMEOUT, check=False
-        )
-    except subprocess.TimeoutExpired:
-        return f"broken: the import did not end in {TIMEOUT} s"
-    if not done.returncode:
+        done = LocalDevice().run(["-c", code], timeout_seconds=TIMEOUT_SECONDS)
+    except MlkdcError as error:
+        return f"broken: {error}"
+    if done.failure is None:
         return None
-    said = done.stderr.strip().splitlines()
-    return f"broken: {said[-1] if said else f'the import ended with code {done.returncode}'}"
+    return f"broken: {done.failure}"

@@ -2,6 +2,7 @@
 
 from mlkdc.metrics.decision import Counts, tune_thresholds
 from mlkdc.metrics.ranking import average_precision
-from mlkdc.metrics.scores import Scores, evaluate
+from mlkdc.metrics.scores import Evaluation, evaluate
+from mlkdc.metrics.summary import summarize
 
-__all__ = ["Counts", "Scores", "average_precision", "evaluate", "tune_thresholds"]
+__all__ = ["Counts", "Evaluation", "average_precision", "evaluate", "summarize", "tune_thresholds"]

@@ -3,14 +3,25 @@
 from dataclasses import dataclass
 
 import numpy as np
-from sklearn.metrics import precision_recall_curve
 
+from mlkdc.metrics.curve import precision_recall
 from mlkdc.metrics.inputs import checked
 
 
-def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
-    """``part / whole``, and 0 where ``whole`` is 0."""
-    return np.divide(part, whole, out=np.zeros(np.shape(part)), where=whole > 0)
+def _ratio(part: np.ndarray, total: np.ndarray) -> np.ndarray:
+    """``part / total``, and 0 where ``total`` is 0."""
+    quotient = np.zeros(np.shape(part))
+    np.divide(part, total, out=quotient, where=total > 0)
+    return quotient
+
+
+@dataclass(frozen=True)
+class Quality:
+    """How good decisions are, in 0..1."""
+
+    precision: float
+    recall: float
+    f1: float
 
 
 @dataclass(frozen=True)
@@ -24,53 +35,62 @@ class Counts:
     @classmethod
     def of(cls, truth: np.ndarray, decided: np.ndarray) -> "Counts":
         """Count two ``bool[n, q]`` arrays."""
-        totals = (each.sum(axis=0).astype(np.float64) for each in (truth & decided, decided, truth))
-        return cls(*totals)
+        correct = (truth & decided).sum(axis=0, dtype=np.float64)
+        predicted = decided.sum(axis=0, dtype=np.float64)
+        actual = truth.sum(axis=0, dtype=np.float64)
+        return cls(correct, predicted, actual)
 
-    def overall(self) -> dict[str, float]:
-        """OP, OR, OF1 in 0..1: precision, recall and F1 of all decisions in one pot (micro)."""
+    def overall(self) -> Quality:
+        """OP, OR, OF1: precision, recall and F1 of all decisions pooled (micro)."""
         correct, predicted, actual = self.correct.sum(), self.predicted.sum(), self.actual.sum()
-        return {
-            "OP": float(_ratio(correct, predicted)),
-            "OR": float(_ratio(correct, actual)),
-            "OF1": float(_ratio(2 * correct, predicted + actual)),
-        }
+        return Quality(
+            precision=float(_ratio(correct, predicted)),
+            recall=float(_ratio(correct, actual)),
+            f1=float(_ratio(2 * correct, predicted + actual)),
+        )
 
-    def per_class(self) -> dict[str, float]:
-        """CP, CR, CF1 in 0..1: means over classes of their precision, recall and F1 (macro).
+    def per_class(self) -> Quality:
+        """CP, CR, CF1: means over classes of their precision, recall and F1 (macro).
 
         CF1 is the "average per-class F1-score" of L2D (Yang et al., ICCV 2023, section 4) and of its release,
         and scikit-learn's macro F1; some multi-label papers print the harmonic mean of CP and CR instead. A
-        class that is never predicted has precision 0. Classes without a positive are left out, as from mAP.
+        class that is never predicted has precision 0. Classes without a positive are skipped, as in mAP.
         """
-        keep = self.actual > 0
-        correct, predicted, actual = self.correct[keep], self.predicted[keep], self.actual[keep]
-        return {
-            "CP": float(_ratio(correct, predicted).mean()),
-            "CR": float(_ratio(correct, actual).mean()),
-            "CF1": float(_ratio(2 * correct, predicted + actual).mean()),
-        }
+        scored = self.actual > 0
+        correct, predicted, actual = self.correct[scored], self.predicted[scored], self.actual[scored]
+        return Quality(
+            precision=float(_ratio(correct, predicted).mean()),
+            recall=float(_ratio(correct, actual).mean()),
+            f1=float(_ratio(2 * correct, predicted + actual).mean()),
+        )
 
 
 def decide_true_count(truth: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
     """For each image, yes to as many labels as it truly has, the most probable ones: ``bool[n, q]``.
 
-    This peeks at the answer; it exists to compare with papers whose releases score so (L2D, MSKD).
+    This uses the right answer; it exists to compare with papers whose releases score so (L2D, MSKD).
     """
     order = np.argsort(-probabilities, axis=1, kind="stable")
     rank = np.argsort(order, axis=1, kind="stable")
-    return rank < truth.sum(axis=1, keepdims=True)
+    decided: np.ndarray = rank < truth.sum(axis=1, keepdims=True)
+    return decided
 
 
 def _best_threshold(truth: np.ndarray, probabilities: np.ndarray) -> float:
-    precision, recall, scores = precision_recall_curve(truth, probabilities)
-    total = precision[:-1] + recall[:-1]
-    best = int(np.argmax(_ratio(2 * precision[:-1] * recall[:-1], total)))
+    curve = precision_recall(truth, probabilities)
+    f1 = _ratio(2 * curve.precision * curve.recall, curve.precision + curve.recall)
+    best = int(np.argmax(f1))
+    score = curve.thresholds[best]
+    below = 0.0
+    if best > 0:
+        below = curve.thresholds[best - 1]
     # Half way to the next lower score: the same decisions here, and no score sits on the threshold itself,
     # where a difference in the last digit (another runtime) would flip the label.
-    below = scores[best - 1] if best else 0.0
-    middle = (scores[best] + below) / 2
-    return float(middle if middle > below else scores[best])
+    middle = (score + below) / 2
+    # Between neighboring floats there is none, and half way rounds to one of the two.
+    if middle > below:
+        return float(middle)
+    return float(score)
 
 
 def tune_thresholds(targets: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
@@ -87,7 +107,8 @@ def tune_thresholds(targets: np.ndarray, probabilities: np.ndarray) -> np.ndarra
         ValueError, MlkdcError: as :func:`mlkdc.metrics.inputs.checked`.
     """
     truth, scores = checked(targets, probabilities)
+    # Without a positive no threshold has an F1: such a class keeps the usual one.
     thresholds = np.full(truth.shape[1], 0.5)
-    for k in np.flatnonzero(truth.any(axis=0)):
-        thresholds[k] = _best_threshold(truth[:, k], scores[:, k])
+    for label in np.flatnonzero(truth.any(axis=0)):
+        thresholds[label] = _best_threshold(truth[:, label], scores[:, label])
     return thresholds

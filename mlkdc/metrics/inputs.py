@@ -1,4 +1,4 @@
-"""What every metric demands of its arrays. Nothing is guessed from value ranges."""
+"""What every metric requires of its arrays. Nothing is guessed from value ranges."""
 
 import numpy as np
 
@@ -11,7 +11,7 @@ def checked(targets: np.ndarray, probabilities: np.ndarray) -> tuple[np.ndarray,
     Raises:
         ValueError: shapes differ or are not ``[n, q]`` with n, q > 0, targets other than 0 and 1, or
             probabilities outside 0..1 (logits, for instance: apply the sigmoid first).
-        MlkdcError: a probability is NaN, which a diverged or damaged model gives.
+        MlkdcError: a probability is NaN, as from a diverged or damaged model.
     """
     targets, probabilities = np.asarray(targets), np.asarray(probabilities)
     if targets.ndim != 2 or targets.shape != probabilities.shape or not targets.size:

@@ -1,13 +1,13 @@
-"""Metrics of the order of scores: average precision per class, the best label per image."""
+"""Metrics of the order of probabilities: average precision per class, the best label per image."""
 
 import numpy as np
-from sklearn.metrics import average_precision_score
 
+from mlkdc.metrics.curve import precision_recall
 from mlkdc.metrics.inputs import checked
 
 
 def average_precision(targets: np.ndarray, scores: np.ndarray) -> np.ndarray:
-    """Average precision of each class, as scikit-learn has it: sum over thresholds of (R_i - R_(i-1)) P_i.
+    """Average precision of each class, as in scikit-learn: sum over thresholds of (R_i - R_(i-1)) P_i.
 
     Args:
         targets: ``uint8[n, q]`` of zeros and ones.
@@ -21,13 +21,15 @@ def average_precision(targets: np.ndarray, scores: np.ndarray) -> np.ndarray:
     """
     truth, probabilities = checked(targets, scores)
     values = np.full(truth.shape[1], np.nan)
-    for k in np.flatnonzero(truth.any(axis=0)):
-        values[k] = average_precision_score(truth[:, k], probabilities[:, k])
+    for label in np.flatnonzero(truth.any(axis=0)):
+        curve = precision_recall(truth[:, label], probabilities[:, label])
+        recall_gained = -np.diff(curve.recall, append=0)
+        values[label] = np.sum(recall_gained * curve.precision)
     return values
 
 
 def top1(truth: np.ndarray, probabilities: np.ndarray) -> tuple[float, float]:
-    """P@1 and R@1 in 0..1: is each image's most probable label right, and which share of its labels is that.
+    """P@1 and R@1 in 0..1: is the most probable label of an image right, and what fraction of its labels is that.
 
     Averaged over the images that have a label at all (there is at least one, or the result is NaN).
 

@@ -1,4 +1,4 @@
-"""All figures of one model on one split."""
+"""All metrics of one model on one split."""
 
 from dataclasses import dataclass
 
@@ -11,15 +11,15 @@ from mlkdc.metrics.ranking import average_precision, top1
 
 
 @dataclass(frozen=True)
-class Scores:
-    """The figures of one evaluation.
+class Evaluation:
+    """How well probabilities fit their targets.
 
     Args:
         summary: percent, by name: mAP; OP, OR, OF1, CP, CR, CF1 at threshold 0.5; the same with ``@tuned`` at
-            per-class thresholds, when those were given; OF1@n and CF1@n with each image's true number of
-            labels known (the form of the L2D and MSKD releases); P@1, R@1.
+            per-class thresholds, where there are any; OF1@n and CF1@n from each image's true number of
+            labels (the form of the L2D and MSKD releases); P@1, R@1.
         per_class_ap: percent, in class order; None for a class without a positive.
-        classes_without_positive: how many classes mAP, CP, CR and CF1 leave out.
+        classes_without_positive: how many classes mAP, CP, CR and CF1 skip.
     """
 
     summary: dict[str, float]
@@ -27,8 +27,8 @@ class Scores:
     classes_without_positive: int
 
 
-def evaluate(targets: np.ndarray, probabilities: np.ndarray, thresholds: np.ndarray | None = None) -> Scores:
-    """Score probabilities against targets.
+def evaluate(targets: np.ndarray, probabilities: np.ndarray, thresholds: np.ndarray | None = None) -> Evaluation:
+    """Compare probabilities with targets.
 
     Args:
         targets: ``uint8[n, q]`` of zeros and ones.
@@ -43,22 +43,35 @@ def evaluate(targets: np.ndarray, probabilities: np.ndarray, thresholds: np.ndar
     if not truth.any():
         raise UsageError(f"none of the {len(truth)} images has a label, so nothing can be scored; check the labels")
     ap = average_precision(truth, scores)
-    summary = {"mAP": float(np.nanmean(ap)), **_decided(truth, scores >= 0.5)}
+    metrics = {"mAP": float(np.nanmean(ap)), **_decided(truth, scores >= 0.5)}
     if thresholds is not None:
         limits = np.asarray(thresholds, dtype=np.float64)
         if limits.shape != (truth.shape[1],):
             raise ValueError(f"expected {truth.shape[1]} thresholds, one per class, got shape {limits.shape}")
-        summary |= {f"{name}@tuned": value for name, value in _decided(truth, scores >= limits).items()}
-    peeked = _decided(truth, decide_true_count(truth, scores))
-    precision, recall = top1(truth, scores)
-    summary |= {"OF1@n": peeked["OF1"], "CF1@n": peeked["CF1"], "P@1": precision, "R@1": recall}
-    return Scores(
-        summary={name: 100 * value for name, value in summary.items()},
-        per_class_ap=[None if np.isnan(value) else 100 * float(value) for value in ap],
+        metrics.update(_decided(truth, scores >= limits, "@tuned"))
+    at_true_count = Counts.of(truth, decide_true_count(truth, scores))
+    metrics["OF1@n"] = at_true_count.overall().f1
+    metrics["CF1@n"] = at_true_count.per_class().f1
+    metrics["P@1"], metrics["R@1"] = top1(truth, scores)
+    return Evaluation(
+        summary={name: 100 * value for name, value in metrics.items()},
+        per_class_ap=[_percent(value) for value in ap],
         classes_without_positive=int(np.isnan(ap).sum()),
     )
 
 
-def _decided(truth: np.ndarray, decided: np.ndarray) -> dict[str, float]:
+def _decided(truth: np.ndarray, decided: np.ndarray, suffix: str = "") -> dict[str, float]:
+    """The six metrics of one set of decisions by name, in 0..1."""
     counts = Counts.of(truth, decided)
-    return {**counts.overall(), **counts.per_class()}
+    metrics = {}
+    for letter, quality in (("O", counts.overall()), ("C", counts.per_class())):
+        metrics[f"{letter}P{suffix}"] = quality.precision
+        metrics[f"{letter}R{suffix}"] = quality.recall
+        metrics[f"{letter}F1{suffix}"] = quality.f1
+    return metrics
+
+
+def _percent(ap: float) -> float | None:
+    if np.isnan(ap):
+        return None
+    return 100 * float(ap)

@@ -1,8 +1,13 @@
 """Multi-label models: a timm or torchvision backbone, a head, and the preprocessing that belongs to them."""
 
-from mlkdc.models.backbone import STUDENTS, Backbone, check_name, make_backbone, model_names
+from mlkdc.model_names import STUDENTS
+from mlkdc.models.backbone import Backbone
+from mlkdc.models.build import build_model
+from mlkdc.models.cost import model_size
 from mlkdc.models.heads import DecoderHead, HeadOutput, LinearHead, make_head
-from mlkdc.models.model import MultiLabelModel, build_model, count, parameter_groups, prefers_channels_last
+from mlkdc.models.libraries import check_name, make_backbone, model_names
+from mlkdc.models.model import MultiLabelModel
+from mlkdc.models.traits import parameter_groups, prefers_channels_last
 from mlkdc.models.weights import load_state, read_state
 
 __all__ = [
@@ -14,11 +19,11 @@ __all__ = [
     "MultiLabelModel",
     "build_model",
     "check_name",
-    "count",
     "load_state",
     "make_backbone",
     "make_head",
     "model_names",
+    "model_size",
     "parameter_groups",
     "prefers_channels_last",
     "read_state",

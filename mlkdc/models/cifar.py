@@ -1,24 +1,34 @@
-"""The small residual networks for 32 x 32 pictures that tables of distillation papers are made of.
+"""The small residual networks for 32 x 32 images that tables of distillation papers are made of.
 
-They begin at full resolution and halve it twice, so that the map is a quarter of the picture: at 224 px they cost 49
+They begin at full resolution and halve it twice, so that the map is a quarter of the image: at 224 px they cost 49
 times what they do at 32. No weights of them are published with any of the papers.
 """
 
 from collections import OrderedDict
-from itertools import pairwise
+from typing import NamedTuple
 
 from torch import Tensor, nn
 
-#: By name: blocks per stage, channels of the stem and of the three stages, and whether blocks are pre-activated.
+
+class Shape(NamedTuple):
+    """Residual blocks per stage, channels of the stem and of the three stages, and whether blocks are pre-activated."""
+
+    blocks: int
+    stem: int
+    widths: tuple[int, int, int]
+    preactivated: bool = False
+
+
+#: By name, the same names as :data:`mlkdc.model_names.CIFAR_NAMES`.
 #: ResNets: He et al. 2016, "Deep Residual Learning", section 4.2, depth 6n + 2; x4 is Tian et al. 2020 (CRD). WRN-d-k:
 #: Zagoruyko and Komodakis 2016, section 2, depth d = 6n + 4, k times as wide.
-CIFAR: dict[str, tuple[int, tuple[int, int, int, int], bool]] = {
-    "resnet20": (3, (16, 16, 32, 64), False),
-    "resnet56": (9, (16, 16, 32, 64), False),
-    "resnet32x4": (5, (32, 64, 128, 256), False),
-    "wrn_16_2": (2, (16, 32, 64, 128), True),
-    "wrn_40_1": (6, (16, 16, 32, 64), True),
-    "wrn_40_2": (6, (16, 32, 64, 128), True),
+CIFAR = {
+    "resnet20": Shape(3, 16, (16, 32, 64)),
+    "resnet56": Shape(9, 16, (16, 32, 64)),
+    "resnet32x4": Shape(5, 32, (64, 128, 256)),
+    "wrn_16_2": Shape(2, 16, (32, 64, 128), preactivated=True),
+    "wrn_40_1": Shape(6, 16, (16, 32, 64), preactivated=True),
+    "wrn_40_2": Shape(6, 16, (32, 64, 128), preactivated=True),
 }
 
 
@@ -28,23 +38,34 @@ def make_cifar(name: str) -> nn.Sequential:
     Returns:
         Its three stages: ``float[b, 3, s, s]`` to maps of side s, s / 2 and s / 4, rounded up.
     """
-    blocks, (stem, *widths), preactivated = CIFAR[name]
-    block = _PreactivatedBlock if preactivated else _Block
-    stages: list[nn.Sequential] = []
-    for (before, after), stride in zip(pairwise((stem, *widths)), (1, 2, 2), strict=True):
-        shapes = [(before, after, stride), *[(after, after, 1)] * (blocks - 1)]
-        stages.append(nn.Sequential(*(block(*shape) for shape in shapes)))
-    # What is before the first block, and the activation a pre-activated network ends with, belong to a stage too.
-    stages[0].insert(0, _conv(3, stem, 3, 1))
-    if preactivated:
-        stages[-1].append(_activation(widths[-1]))
+    shape = CIFAR[name]
+    narrow, middle, wide = shape.widths
+    first = _make_stage(shape, shape.stem, narrow, stride=1)
+    second = _make_stage(shape, narrow, middle, stride=2)
+    third = _make_stage(shape, middle, wide, stride=2)
+    # What is before the first block, and the activation a pre-activated network ends with, belong to a stage too:
+    # every child of the body is then a stage, and its output the stage's map.
+    first.insert(0, _conv(3, shape.stem, 3, 1))
+    if shape.preactivated:
+        third.append(_activation(wide))
     else:
-        stages[0].insert(1, _activation(stem))
-    body = nn.Sequential(OrderedDict((f"stage{at}", stage) for at, stage in enumerate(stages, 1)))
+        first.insert(1, _activation(shape.stem))
+    body = nn.Sequential(OrderedDict(stage1=first, stage2=second, stage3=third))
     for layer in body.modules():
         if isinstance(layer, nn.Conv2d):
             nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
     return body
+
+
+def _make_stage(shape: Shape, before: int, after: int, stride: int) -> nn.Sequential:
+    """Residual blocks from ``before`` to ``after`` channels, of which the first has the stride."""
+    make_block: type[_Block] | type[_PreactivatedBlock] = _Block
+    if shape.preactivated:
+        make_block = _PreactivatedBlock
+    stage = nn.Sequential(make_block(before, after, stride))
+    for _ in range(shape.blocks - 1):
+        stage.append(make_block(after, after, 1))
+    return stage
 
 
 def _conv(before: int, after: int, kernel: int, stride: int) -> nn.Conv2d:
@@ -57,7 +78,7 @@ def _activation(channels: int) -> nn.Sequential:
 
 class _Block(nn.Module):
     """Basic block. A shortcut between different shapes is a 1x1 convolution with BatchNorm (option B), as in the
-    networks that distillation papers share; He's own for 32 px pad with zeros and have up to 1 % fewer parameters.
+    networks that distillation papers share; He's networks for 32 px pad with zeros and have up to 1 % fewer parameters.
     """
 
     def __init__(self, before: int, after: int, stride: int) -> None:
@@ -71,7 +92,8 @@ class _Block(nn.Module):
         self.relu = nn.ReLU()
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.relu(self.branch(x) + self.shortcut(x))
+        output: Tensor = self.relu(self.branch(x) + self.shortcut(x))
+        return output
 
 
 class _PreactivatedBlock(nn.Module):
@@ -81,8 +103,14 @@ class _PreactivatedBlock(nn.Module):
         super().__init__()
         self.activation = _activation(before)
         self.branch = nn.Sequential(_conv(before, after, 3, stride), _activation(after), _conv(after, after, 3, 1))
-        self.shortcut = _conv(before, after, 1, stride) if stride != 1 or before != after else None
+        self.shortcut: nn.Conv2d | None = None
+        if stride != 1 or before != after:
+            self.shortcut = _conv(before, after, 1, stride)
 
     def forward(self, x: Tensor) -> Tensor:
-        active = self.activation(x)
-        return self.branch(active) + (x if self.shortcut is None else self.shortcut(active))
+        active: Tensor = self.activation(x)
+        output: Tensor = self.branch(active)
+        if self.shortcut is None:
+            return output + x
+        residual: Tensor = self.shortcut(active)
+        return output + residual

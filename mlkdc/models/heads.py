@@ -13,7 +13,7 @@ DEFAULT_SIZES = {"compact": (256, 512), "decoder": (768, 2048)}
 
 
 class HeadOutput(NamedTuple):
-    """``logits [b, q]`` and, from heads that have them, label-wise ``embeddings [b, q, d]``."""
+    """``logits [b, q]`` and label-wise ``embeddings [b, q, d]``, None from a head that has none."""
 
     logits: Tensor
     embeddings: Tensor | None
@@ -22,7 +22,12 @@ class HeadOutput(NamedTuple):
 class CrossAttention(nn.Module):
     """Multi-head attention (Vaswani et al. 2017, section 3.2.2) of queries shared by all images over positions.
 
-    The queries are projected once for the whole batch, not once per image as ``nn.MultiheadAttention`` would.
+    The queries are projected once per batch, not once per image as ``nn.MultiheadAttention`` would.
+
+    Args:
+        dim: embedding size d, divisible by ``heads``.
+        heads: attention heads.
+        dropout: on the attention weights.
     """
 
     def __init__(self, dim: int, heads: int, dropout: float) -> None:
@@ -42,9 +47,11 @@ class CrossAttention(nn.Module):
         q = self.to_query(query).unflatten(-1, (self.heads, -1)).transpose(0, 1)  # [heads, q, d/heads]
         k = self.to_key(positions).unflatten(-1, (self.heads, -1)).permute(0, 2, 3, 1)  # [b, heads, d/heads, n]
         v = self.to_value(positions).unflatten(-1, (self.heads, -1)).transpose(1, 2)  # [b, heads, n, d/heads]
+        # The scale goes into the query, which has no batch dimension, and not into the larger scores.
         scores = torch.matmul(q * q.shape[-1] ** -0.5, k)
         mixed = torch.matmul(self.dropout(scores.softmax(dim=-1)), v)
-        return self.to_out(mixed.transpose(1, 2).flatten(2))
+        output: Tensor = self.to_out(mixed.transpose(1, 2).flatten(2))
+        return output
 
 
 class DecoderHead(nn.Module):
@@ -53,8 +60,7 @@ class DecoderHead(nn.Module):
     One cross-attention decoder layer over the map's positions with one fixed random query per class, and no
     self-attention. Its output for class k is the label-wise embedding e_k, and ``logit_k = w_k . e_k + bias_k``.
     The queries are a buffer, equal on every machine; ``norm1`` and the query projection are what is trained.
-    Two departures from the L2D release: it groups classes per query above 100 classes, here every class has a
-    query (and so an embedding) of its own; its dropout on the query differs per image, here per batch.
+    One departure from the L2D release: its dropout on the query differs per image, here per batch.
 
     Args:
         channels: C of the feature map.
@@ -69,6 +75,7 @@ class DecoderHead(nn.Module):
 
     def __init__(self, channels: int, num_classes: int, dim: int, ffn: int, heads: int, dropout: float) -> None:
         super().__init__()
+        # A separate generator: the queries do not depend on the run's seed, and drawing them does not advance it.
         generator = torch.Generator().manual_seed(0)
         self.register_buffer("query", torch.randn(num_classes, dim, generator=generator))
         self.embed = nn.Sequential(nn.Linear(channels, dim), nn.ReLU())
@@ -86,6 +93,7 @@ class DecoderHead(nn.Module):
         """``[b, C, h, w]`` to logits ``[b, q]`` and embeddings ``[b, q, d]``; any h and w."""
         # For a channels_last map these two are views.
         positions = self.embed(features.flatten(2).transpose(1, 2))
+        # ML-Decoder drops self-attention and keeps the residual connection around it, so the query adds to itself.
         query = self.norm1(self.query + self.dropout(self.query))
         x = self.norm2(query + self.dropout(self.attention(query, positions)))
         x = self.norm3(x + self.dropout(self.ffn(x)))
@@ -93,7 +101,13 @@ class DecoderHead(nn.Module):
 
 
 class LinearHead(nn.Module):
-    """Global average pooling and one linear layer; it has no label-wise embeddings."""
+    """Global average pooling and one linear layer; it has no label-wise embeddings.
+
+    Args:
+        channels: C of the feature map.
+        num_classes: q.
+        dropout: on the pooled features.
+    """
 
     def __init__(self, channels: int, num_classes: int, dropout: float) -> None:
         super().__init__()
@@ -106,15 +120,20 @@ class LinearHead(nn.Module):
 
 
 def make_head(spec: Head, channels: int, num_classes: int) -> nn.Module:
-    """The head a recipe asks for.
+    """Build the head that a recipe describes, with random weights.
+
+    Args:
+        spec: the recipe's ``head``.
+        channels: C of the feature map.
+        num_classes: q.
 
     Raises:
         UsageError: ``dim`` is not a multiple of ``heads``.
     """
     if spec.kind == "linear":
         return LinearHead(channels, num_classes, spec.dropout)
-    dim, ffn = DEFAULT_SIZES[spec.kind]
-    dim, ffn = spec.dim or dim, spec.ffn or ffn
+    default_dim, default_ffn = DEFAULT_SIZES[spec.kind]
+    dim, ffn = spec.dim or default_dim, spec.ffn or default_ffn
     if dim % spec.heads:
         raise UsageError(f"head: dim {dim} is not a multiple of heads {spec.heads}; change one of them")
     return DecoderHead(channels, num_classes, dim, ffn, spec.heads, spec.dropout)

@@ -13,10 +13,19 @@ from mlkdc.errors import UsageError
 from mlkdc.models.backbone import Backbone
 
 #: Seconds after which a hub counts as unreachable.
-TIMEOUT = 5
+TIMEOUT_SECONDS = 5
 
 #: What timm's repositories call their weights.
 FILE = "model.safetensors"
+
+
+class _UnavailableError(Exception):
+    """A file is neither cached nor reachable: which file, and why."""
+
+    def __init__(self, file: str, reason: str) -> None:
+        super().__init__(file, reason)
+        self.file = file
+        self.reason = reason
 
 
 def fetch_pretrained(backbone: Backbone, name: str, section: str) -> Path:
@@ -29,68 +38,61 @@ def fetch_pretrained(backbone: Backbone, name: str, section: str) -> Path:
 
     Raises:
         UsageError: there are no such weights, or they are neither cached nor reachable; the message names
-            the file to supply and the settings to go on with.
+            the file to supply and the settings to continue with.
     """
     cfg = backbone.cfg
-    if cfg is not None and cfg.hf_hub_id:
-        path, what, fault = _from_hub(str(cfg.hf_hub_id))
-    elif cfg is not None:
+    try:
+        if cfg is None:
+            return _from_url(zoo.get_model_weights(backbone.source)["DEFAULT"].url)
+        if cfg.hf_hub_id:
+            return _from_hub(cfg.hf_hub_id)
+    except _UnavailableError as error:
         raise UsageError(
-            f"there are no pretrained weights of {backbone.source}: train from scratch with "
-            f"--set {section}.weights=none, give a file with --set {section}.weights=FILE, or change the model"
-        )
-    else:
-        path, what, fault = _from_url(zoo.get_model_weights(backbone.source)["DEFAULT"].url)
-    if path is None:
-        raise UsageError(
-            f"the pretrained weights of {name} are neither in the cache nor to be had ({fault}): "
-            f"supply the file ({what}) with --set {section}.weights=FILE, "
+            f"the pretrained weights of {name} are neither in the cache nor reachable ({error.reason}): "
+            f"supply the file ({error.file}) with --set {section}.weights=FILE, "
             f"or train from scratch with --set {section}.weights=none"
-        )
+        ) from error
+    raise UsageError(
+        f"there are no pretrained weights of {backbone.source}: train from scratch with "
+        f"--set {section}.weights=none, give a file with --set {section}.weights=FILE, or change the model"
+    )
+
+
+def _from_hub(hub_id: str) -> Path:
+    """From a repository of Hugging Face, ``owner/name`` or ``owner/name@revision``. Raises _UnavailableError."""
+    repository, _, tag = hub_id.partition("@")
+    revision = tag or None
+    file = f"{FILE} of the Hugging Face repository {repository}"
+    try:
+        return Path(huggingface_hub.hf_hub_download(repository, FILE, revision=revision, local_files_only=True))
+    except LocalEntryNotFoundError:
+        _check_reachable(huggingface_hub.hf_hub_url(repository, FILE, revision=revision), file)
+    try:
+        path = huggingface_hub.hf_hub_download(repository, FILE, revision=revision, etag_timeout=TIMEOUT_SECONDS)
+    except (OSError, HfHubHTTPError) as error:
+        raise _UnavailableError(file, type(error).__name__) from error
+    return Path(path)
+
+
+def _from_url(url: str) -> Path:
+    """From torchvision's server, kept where torchvision itself keeps it. Raises _UnavailableError."""
+    path = Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]
+    if path.is_file():
+        return path
+    _check_reachable(url, file=url)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        torch.hub.download_url_to_file(url, str(path), progress=False)
+    except OSError as error:
+        raise _UnavailableError(url, type(error).__name__) from error
     return path
 
 
-def _from_hub(hub_id: str) -> tuple[Path | None, str, str]:
-    """(path or None, what was looked for, why it is not here)."""
-    repository, _, tag = hub_id.partition("@")
-    revision = tag or None
-    what = f"{FILE} of the Hugging Face repository {repository}"
+def _check_reachable(url: str, file: str) -> None:
+    """Raise _UnavailableError within seconds; the hub's own client retries for half a minute."""
     try:
-        path = huggingface_hub.hf_hub_download(repository, FILE, revision=revision, local_files_only=True)
-        return Path(path), what, ""
-    except LocalEntryNotFoundError:
-        fault = _unreachable(huggingface_hub.hf_hub_url(repository, FILE, revision=revision))
-    if not fault:
-        try:
-            path = huggingface_hub.hf_hub_download(repository, FILE, revision=revision, etag_timeout=TIMEOUT)
-            return Path(path), what, ""
-        except (OSError, HfHubHTTPError) as error:
-            fault = type(error).__name__
-    return None, what, fault
-
-
-def _from_url(url: str) -> tuple[Path | None, str, str]:
-    """(path or None, what was looked for, why it is not here)."""
-    path = Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]
-    if path.is_file():
-        return path, url, ""
-    fault = _unreachable(url)
-    if not fault:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            torch.hub.download_url_to_file(url, str(path), progress=False)
-            return path, url, ""
-        except OSError as error:
-            fault = type(error).__name__
-    return None, url, fault
-
-
-def _unreachable(url: str) -> str:
-    """Why a server cannot be reached, within seconds (the hub's own client retries for half a minute)."""
-    try:
-        urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=TIMEOUT).close()
+        urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=TIMEOUT_SECONDS).close()
     except urllib.error.HTTPError:
-        return ""  # it answered; what it thinks of the file is the client's to say
+        return  # the server answered; whether it has the file is for the client to say
     except OSError as error:
-        return str(getattr(error, "reason", error))
-    return ""
+        raise _UnavailableError(file, str(getattr(error, "reason", error))) from error

@@ -8,15 +8,15 @@ from torchvision.ops.misc import Permute
 
 from mlkdc.errors import UsageError
 
-#: Stages at most: the last four resolutions, 1/4 to 1/32 of the picture in most networks.
+#: Stages at most: the last four resolutions, 1/4 to 1/32 of the image in most networks.
 MOST_STAGES = 4
 
 
 def intermediates(body: Any, x: Tensor, source: str) -> tuple[list[Tensor], Tensor]:
-    """The last map ``[b, C, h, w]`` of each resolution that the body has, finest first, and its own output.
+    """The last map ``[b, C, h, w]`` of each resolution in a body, finest first, and the body's output.
 
-    timm's models are asked for theirs (``forward_intermediates``); of a sequence of layers, as the bodies made from
-    torchvision are, the outputs are looked at.
+    timm's models return theirs (``forward_intermediates``). The bodies made from torchvision are sequences, of which
+    every layer's output is looked at.
 
     Args:
         body: the network up to its last feature map.
@@ -26,6 +26,7 @@ def intermediates(body: Any, x: Tensor, source: str) -> tuple[list[Tensor], Tens
     Raises:
         UsageError: the network is neither.
     """
+    # Not isinstance: a subclass of Sequential may have a forward that does more than run its layers.
     if type(body) is nn.Sequential:
         return _walk(body, x)
     if not hasattr(body, "forward_intermediates"):
@@ -33,35 +34,44 @@ def intermediates(body: Any, x: Tensor, source: str) -> tuple[list[Tensor], Tens
             f"{source} does not give the feature maps of its stages, which a loss term of this run compares; "
             "choose another model, or a method that compares other outputs"
         )
-    # Only the last of each resolution is asked for: transformers have one per block, all of one size.
-    last_at = {info["reduction"]: at for at, info in enumerate(body.feature_info)}
-    output, found = body.forward_intermediates(x, indices=sorted(last_at.values()))
+    # Only the last block of each resolution is requested: transformers have dozens, all of one size.
+    last_block = {}
+    for index, block in enumerate(body.feature_info):
+        last_block[block["reduction"]] = index
+    output, block_maps = body.forward_intermediates(x, indices=sorted(last_block.values()))
     maps: list[Tensor] = []
-    for one in found:
-        keep(maps, one)
+    for block_map in block_maps:
+        append_coarser(maps, block_map)
     return maps, output
 
 
-def keep(maps: list[Tensor], found: Tensor) -> None:
-    """Append a map, instead of those before it that are no finer."""
-    while maps and maps[-1].shape[2:].numel() <= found.shape[2:].numel():
+def append_coarser(maps: list[Tensor], latest: Tensor) -> None:
+    """Append a map ``[b, C, h, w]``, replacing those before it that are no finer."""
+    while maps and _positions(maps[-1]) <= _positions(latest):
         maps.pop()
-    maps.append(found)
+    maps.append(latest)
+
+
+def _positions(feature_map: Tensor) -> int:
+    return feature_map.shape[2:].numel()
 
 
 def _walk(body: nn.Sequential, x: Tensor) -> tuple[list[Tensor], Tensor]:
     maps: list[Tensor] = []
-    channels_last = False
+    ends_with_channels = False
     for layer in _layers(body):
         x = layer(x)
         if isinstance(layer, Permute):  # torchvision's Swin keeps [b, h, w, C] between two of these
-            channels_last = layer.dims == [0, 2, 3, 1]
-        keep(maps, x.permute(0, 3, 1, 2) if channels_last else x)
+            ends_with_channels = layer.dims == [0, 2, 3, 1]
+        feature_map = x
+        if ends_with_channels:
+            feature_map = x.permute(0, 3, 1, 2)
+        append_coarser(maps, feature_map)
     return maps, x
 
 
 def _layers(body: nn.Sequential) -> Iterator[nn.Module]:
-    """The layers of nested sequences. Subclasses, such as a convolution with its activation, stay whole."""
+    """The layers of nested sequences. Subclasses, such as a convolution with its activation, stay complete."""
     for layer in body:
         if type(layer) is nn.Sequential:
             yield from _layers(layer)

@@ -2,9 +2,10 @@
 
 import json
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
+from typing_extensions import Self
 
 from mlkdc.errors import UsageError
 from mlkdc.resources import write_json
@@ -54,12 +55,12 @@ class FileRecord(Record):
     def load_from(cls, path: Path) -> Self:
         """Read the file under another name. Raises as :meth:`load`."""
         values = read_mapping(path, cls.REMEDY)
-        found = values.pop("format", None)
-        if found != cls.FORMAT:
-            upgraded = cls.upgraded(found, values)
+        written = values.pop("format", None)
+        if written != cls.FORMAT:
+            upgraded = cls.upgraded(written, values)
             if upgraded is None:
                 raise UsageError(
-                    f"{path} has format {found!r}, this version of mlkdc reads format {cls.FORMAT}; {cls.REMEDY}"
+                    f"{path} has format {written!r}, this version of mlkdc reads format {cls.FORMAT}; {cls.REMEDY}"
                 )
             values = upgraded
         try:
@@ -68,8 +69,8 @@ class FileRecord(Record):
             raise UsageError(f"{path}: {faults(error)}; {cls.REMEDY}") from None
 
     @classmethod
-    def upgraded(cls, found: object, values: dict[str, Any]) -> dict[str, Any] | None:
-        """The values of an older format under today's keys; None where that format is not read any more."""
+    def upgraded(cls, written: object, values: dict[str, Any]) -> dict[str, Any] | None:
+        """The values of an older format under the keys of this version; None where that format is no longer read."""
         return None
 
 

@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 from mlkdc.records.base import FileRecord, Record
 from mlkdc.records.machine import Machine
 
-#: The row that speedups refer to: the run's own model in torch.
+#: The row that speedups refer to: the run's model in torch.
 BASELINE = "torch eager"
 
 
@@ -85,9 +85,9 @@ class BenchFile(FileRecord):
     rows: tuple[LatencyRow, ...]
 
     @classmethod
-    def upgraded(cls, found: object, values: dict[str, Any]) -> dict[str, Any] | None:
-        """Format 1 had the figures of a row beside its name."""
-        if found != 1 or not isinstance(values.get("rows"), list):
+    def upgraded(cls, written: object, values: dict[str, Any]) -> dict[str, Any] | None:
+        """Format 1 had the figures of a row next to its name."""
+        if written != 1 or not isinstance(values.get("rows"), list):
             return None
         values["rows"] = [_row_of_format_1(row) for row in values["rows"]]
         return values

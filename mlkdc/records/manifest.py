@@ -1,9 +1,10 @@
-"""manifest.json: all that must be known to use an artifact folder, and proof that its files are whole."""
+"""manifest.json: all that must be known to use an artifact folder, and proof that its files are complete."""
 
 from pathlib import Path, PurePosixPath
-from typing import ClassVar, Literal, Self
+from typing import ClassVar, Literal
 
 from pydantic import model_validator
+from typing_extensions import Self
 
 from mlkdc.errors import UsageError
 from mlkdc.records.base import FileRecord, Record, read_mapping
@@ -99,10 +100,10 @@ class RuntimeDetails(Record):
 
     Args:
         needs: hardware and software, in words.
-        reduce_range: whether int8 weights keep to half of their range. With the whole of it, x86 needs VNNI.
+        reduce_range: whether int8 weights keep to half of their range. With the full range, x86 needs VNNI.
         engine: of a TensorRT artifact.
         ncnn_options: fields of ``ncnn::Option`` to set before the net is loaded.
-        outside_xnnpack: operators that ExecuTorch runs with kernels of its own.
+        outside_xnnpack: operators that ExecuTorch runs with its own kernels.
         unverified_by_authors: what mlkdc's authors could not run.
         proxy: whether the runtime stands in for another one, and must run the graph as it is written.
     """
@@ -235,7 +236,7 @@ class Manifest(FileRecord):
 
 def _verify(path: Path, recorded: ModelFile) -> None:
     if not path.is_file():
-        raise UsageError(f"{path} is missing; copy the whole artifact folder, or export the run again")
+        raise UsageError(f"{path} is missing; copy the complete artifact folder, or export the run again")
     size = path.stat().st_size
     if size != recorded.size_bytes:
         raise UsageError(

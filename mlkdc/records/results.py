@@ -87,7 +87,7 @@ class TeacherFacts(Record):
         model: name of the backbone.
         image_size: input width and height in pixels.
         run: its run folder, or its weights file.
-        params, macs, metrics: of the teacher's own run; None for a weights file.
+        params, macs, metrics: of the teacher's run; None for a weights file.
     """
 
     model: str
@@ -149,9 +149,9 @@ class Results(Scores, FileRecord):
     model: ModelFacts
 
     @classmethod
-    def upgraded(cls, found: object, values: dict[str, Any]) -> dict[str, Any] | None:
+    def upgraded(cls, written: object, values: dict[str, Any]) -> dict[str, Any] | None:
         """Format 1 had ``seconds`` and ``AP`` without units."""
-        if found != 1:
+        if written != 1:
             return None
         classes = values.get("per_class")
         if "seconds" in values:
@@ -195,7 +195,7 @@ def read_epochs(run: Path) -> list[Epoch]:
     """One entry per epoch, in order. A killed run can leave a broken last line; a resumed one, an epoch twice.
 
     Raises:
-        UsageError: a line in the middle is not JSON, or lacks keys; names the line.
+        UsageError: a line in the middle is not JSON, or a key is missing; names the line.
     """
     path = run / METRICS_FILE
     if not path.is_file():

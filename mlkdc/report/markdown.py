@@ -1,27 +1,32 @@
 """Text, code and tables as Markdown that shows them as they are. Markup marks what is Markdown already."""
 
-import html
 import re
-from typing import Any
+from collections.abc import Callable, Mapping
 
 from markupsafe import Markup
 
-from mlkdc.report.cells import Table
+from mlkdc.tables import Table, escape_markdown
+
+#: What a template may call after a ``|``, by name.
+Filters = Mapping[str, Callable[..., str]]
 
 
-def escape(value: Any) -> Any:
+def escape(value: object) -> object:
     """Words on one line that neither Markdown nor the HTML in it reads as marks; Markup passes as it is."""
-    if isinstance(value, Markup) or not isinstance(value, str):
-        return value
-    escaped = html.escape(" ".join(value.split()), quote=False)
-    return Markup(re.sub(r"([\\`*_\[\]|~#])", r"\\\1", escaped))
+    if isinstance(value, str) and not isinstance(value, Markup):
+        return Markup(escape_markdown(value))
+    return value
 
 
 def code(text: str) -> Markup:
     """A code span, fenced by more backticks than it holds."""
-    ticks = "`" * (1 + max((len(run) for run in re.findall("`+", text)), default=0))
-    pad = " " if "`" in text else ""
-    return Markup(f"{ticks}{pad}{' '.join(text.split())}{pad}{ticks}")
+    longest = max(map(len, re.findall("`+", text)), default=0)
+    ticks = "`" * (longest + 1)
+    words = " ".join(text.split())
+    # Next to the fence, a backtick of the text would count as part of it.
+    if longest:
+        words = f" {words} "
+    return Markup(f"{ticks}{words}{ticks}")
 
 
 def block(text: str) -> Markup:
@@ -29,18 +34,30 @@ def block(text: str) -> Markup:
     return Markup("\n".join(f"    {line}" for line in text.rstrip().splitlines()))
 
 
-def said(text: str) -> Markup:
+def sentence(text: str) -> Markup:
     """A sentence in which commands stand between backticks."""
-    parts = text.split("`")
-    return Markup("").join(code(part) if number % 2 else escape(part) for number, part in enumerate(parts))
+    parts = []
+    for position, part in enumerate(text.split("`")):
+        if position % 2:
+            parts.append(code(part))
+        else:
+            parts.append(_words(part))
+    return Markup("").join(parts)
 
 
 def table(content: Table) -> Markup:
-    """A table; numbers are set to the right."""
-    rule = ["--:" if letter == "r" else "---" for letter in content.align]
-    rows = [[escape(cell) for cell in row] for row in (content.head, *content.rows)]
-    lines = [rows[0], rule, *rows[1:]]
-    return Markup("\n".join(f"| {' | '.join(line)} |" for line in lines))
+    """A table whose cells are text."""
+    return Markup(content.markdown())
 
 
-FILTERS = {"code": code, "block": block, "said": said, "table": table}
+def _words(text: str) -> Markup:
+    """Escaping strips the ends, but the spaces there keep words apart from the code next to them."""
+    escaped = escape_markdown(text)
+    if text[:1].isspace():
+        escaped = f" {escaped}"
+    if text[-1:].isspace():
+        escaped = f"{escaped} "
+    return Markup(escaped)
+
+
+MARKDOWN_FILTERS: Filters = {"code": code, "block": block, "sentence": sentence, "table": table}

@@ -1,80 +1,106 @@
 """What a reader must know before trusting a report's figures."""
 
-import shlex
+from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any
 
-from mlkdc.report.cells import threads
+from mlkdc.figures import threads
+from mlkdc.records.bench import BenchFile
+from mlkdc.records.manifest import Manifest
+from mlkdc.records.results import Results
 
-
-def notes(collected: dict[str, Any]) -> list[str]:
-    """One plain sentence for each thing that makes a figure weaker than it looks; empty when nothing does."""
-    return _on_accuracy(collected["results"]) + _on_artifacts(collected) + _on_latency(collected)
-
-
-def _listed(names: list[str], most: int = 6) -> str:
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+MOST_NAMES = 6
 
 
-def _on_accuracy(results: dict[str, Any]) -> list[str]:
-    found = []
-    scored, tuned = results.get("scored_on"), results.get("thresholds_from")
-    if scored and scored == tuned:
-        found.append(
-            f"Thresholds were tuned and scored on the same split ({scored}): the tuned figures are optimiztic."
+def notes(
+    results: Results,
+    artifacts: Mapping[str, Manifest],
+    unreadable: Mapping[str, str],
+    bench: BenchFile | None,
+    quoted_run: str,
+) -> tuple[str, ...]:
+    """One plain sentence for each thing that makes a figure weaker than it looks; empty when nothing does.
+
+    Args:
+        unreadable: for each artifact that cannot be read, why and what to do.
+        quoted_run: path of the run folder as it is typed in a shell.
+    """
+    sentences = _on_accuracy(results)
+    for name, reason in unreadable.items():
+        sentences.append(f"{name} cannot be read and is not shown: {reason}.")
+    for name, manifest in artifacts.items():
+        sentences += _on_artifact(name, manifest, results.recipe_hash)
+    if bench is not None:
+        sentences += _on_latency(bench, artifacts, quoted_run)
+    return tuple(sentences)
+
+
+def _on_accuracy(results: Results) -> list[str]:
+    sentences = []
+    scored = results.scored_on
+    if scored == results.thresholds_from:
+        sentences.append(
+            f"Thresholds were tuned and scored on the same split ({scored}): the tuned figures are optimistic."
         )
     if scored in ("train", "val"):
-        found.append(f"Scored on the {scored} split: the data has no test split of its own.")
-    absent = [item["name"] for item in results["per_class"] if item["AP"] is None]
-    if absent:
-        found.append(
-            f"{len(absent)} of {len(results['per_class'])} classes without a positive image in the {scored} split, "
-            f"left out of every mean over classes: {_listed(absent)}."
+        sentences.append(f"Scored on the {scored} split: the data has no test split.")
+    without_positive = [score.name for score in results.per_class if score.ap_percent is None]
+    if without_positive:
+        sentences.append(
+            f"{len(without_positive)} of {len(results.per_class)} classes without a positive image in the {scored} "
+            f"split, not counted in any mean over classes: {_listed(without_positive)}."
         )
-    skipped = results["data"].get("skipped") or []
-    if skipped:
-        what = f"{len(skipped)} files were" if len(skipped) > 1 else "1 file was"
-        found.append(f"{what} left out of the data on request (listed under Data).")
-    return found
+    skipped = len(results.data.skipped)
+    if skipped == 1:
+        sentences.append("1 file of the data was skipped on request (listed under Data).")
+    elif skipped > 1:
+        sentences.append(f"{skipped} files of the data were skipped on request (listed under Data).")
+    return sentences
 
 
-def _on_artifacts(collected: dict[str, Any]) -> list[str]:
-    found = []
-    trained = collected["results"].get("recipe_hash")
-    for name, manifest in collected["artifacts"].items():
-        if manifest["status"] == "unverified":
-            found.append(f"{name} was not run by its own runtime: {manifest['parity']['reason'].rstrip('.')}.")
-        elif manifest["status"] != "ok":
-            reason = manifest["parity"].get("reason") or "it differs from the torch model"
-            found.append(f"{name} failed its parity check and must not be shipped: {reason.rstrip('.')}.")
-        if manifest.get("details", {}).get("reduce_range") is False:
-            found.append(
-                f"{name} has int8 weights in their whole range: it is for Arm, and for x86 processors that have VNNI."
-            )
-        if manifest.get("recipe_hash") not in (None, trained):
-            found.append(f"{name} was exported from another training than the one shown here; export it again.")
-    return found
+def _on_artifact(name: str, manifest: Manifest, trained_hash: str) -> list[str]:
+    sentences = []
+    reason = (manifest.parity.reason or "it differs from the torch model").rstrip(".")
+    if manifest.status == "unverified":
+        sentences.append(f"{name} was not run by its own runtime: {reason}.")
+    elif manifest.status == "failed":
+        sentences.append(f"{name} failed its parity check and must not be shipped: {reason}.")
+    if manifest.details.reduce_range is False:
+        sentences.append(
+            f"{name} has int8 weights in their full range: it is for Arm, and for x86 processors that have VNNI."
+        )
+    # The folder was trained again after the export.
+    if manifest.recipe_hash != trained_hash:
+        sentences.append(f"{name} was exported from another training than the one shown here; export it again.")
+    return sentences
 
 
-def _on_latency(collected: dict[str, Any]) -> list[str]:
-    bench = collected["bench"]
-    if not bench:
-        return []
-    found = []
-    timed = [row for row in bench["rows"] if not row.get("skipped")]
-    unstable = [f"{row['name']} ({threads(row['threads'])})" for row in timed if not row["stable"]]
+def _on_latency(bench: BenchFile, artifacts: Mapping[str, Manifest], quoted_run: str) -> list[str]:
+    sentences = []
+    unstable = []
+    skipped_by_name: dict[str, bool] = {}
+    for row in bench.rows:
+        skipped_by_name[row.name] = row.timing is None
+        if row.timing is not None and not row.timing.stable:
+            unstable.append(f"{row.name} ({threads(row.threads)})")
     if unstable:
-        found.append(f"Unstable timings, not to be relied on: {_listed(unstable)}. Time again on a quiet machine.")
-    listed = {row["name"]: row for row in bench["rows"]}
-    for name, manifest in collected["artifacts"].items():
-        if name not in listed:
-            found.append(f"{name} has not been timed yet: run `mlkdc bench {shlex.quote(collected['run'])}`.")
-        elif listed[name].get("skipped"):
-            continue
-        elif manifest.get("created") and _moment(manifest["created"]) > _moment(bench["when"]):
-            found.append(f"{name} was exported after it was timed: its latency is of an earlier file.")
-    return found
+        sentences.append(f"Unstable timings, not to be relied on: {_listed(unstable)}. Time again on a quiet machine.")
+    for name, manifest in artifacts.items():
+        # A new export under an old name has the timings of a file that no longer exists.
+        if name not in skipped_by_name:
+            sentences.append(f"{name} has not been timed yet: run `mlkdc bench {quoted_run}`.")
+        elif not skipped_by_name[name] and _moment(manifest.created) > _moment(bench.when):
+            sentences.append(f"{name} was exported after it was timed: its latency is of an earlier file.")
+    return sentences
+
+
+def _listed(names: Sequence[str]) -> str:
+    """The first few names, and how many more there are."""
+    text = ", ".join(names[:MOST_NAMES])
+    if len(names) > MOST_NAMES:
+        text += f" and {len(names) - MOST_NAMES} more"
+    return text
 
 
 def _moment(text: str) -> float:
+    """Seconds since the epoch: times of different time zones compare as text only by accident."""
     return datetime.fromisoformat(text).timestamp()

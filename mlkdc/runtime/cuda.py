@@ -1,6 +1,6 @@
 """The CUDA driver, as far as running an engine needs it: one GPU, one stream, memory.
 
-The driver's own library comes with the GPU's driver and needs no package: what a TensorRT engine is run with, on a
+The driver's library comes with the GPU's driver and needs no package: what a TensorRT engine is run with, on a
 device, is TensorRT, NumPy and this file. The functions' names and types are those of ``cuda.h``.
 """
 
@@ -36,7 +36,7 @@ _SIGNATURES: dict[str, list[Any]] = {
 
 
 class _Driver:
-    """The library with a check behind each call."""
+    """The library, with its error code checked after each call."""
 
     def __init__(self) -> None:
         self._library = ctypes.CDLL(LIBRARY)
@@ -48,8 +48,10 @@ class _Driver:
         if code := getattr(self._library, name)(*arguments):
             text = ctypes.c_char_p()
             self._library.cuGetErrorName(code, ctypes.byref(text))
-            said = text.value.decode() if text.value else f"error {code}"
-            raise MlkdcError(f"CUDA could not do its part: {name} says {said}")
+            error = f"error {code}"
+            if text.value:
+                error = text.value.decode()
+            raise MlkdcError(f"CUDA failed: {name} says {error}")
 
     def number(self, name: str, *arguments: Any) -> int:
         """The integer that a call gives through its first argument."""
@@ -79,7 +81,8 @@ def gpu() -> tuple[str, tuple[int, int]]:
     device = driver.number("cuDeviceGet", 0)
     name = ctypes.create_string_buffer(256)
     driver("cuDeviceGetName", name, len(name), device)
-    major, minor = (driver.number("cuDeviceGetAttribute", each, device) for each in (_MAJOR, _MINOR))
+    major = driver.number("cuDeviceGetAttribute", _MAJOR, device)
+    minor = driver.number("cuDeviceGetAttribute", _MINOR, device)
     return name.value.decode(), (major, minor)
 
 

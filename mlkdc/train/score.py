@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from mlkdc.metrics import evaluate, tune_thresholds
-from mlkdc.models import MultiLabelModel, count
+from mlkdc.models import MultiLabelModel, model_size
 from mlkdc.recipe import Recipe
 from mlkdc.runtime.machine import machine, versions
 from mlkdc.train.input.store import ImageStore
@@ -69,7 +69,7 @@ def describe(recipe: Recipe, model: MultiLabelModel) -> dict[str, Any]:
     """The model's names and sizes, as they stand in results.json."""
     spec, size = recipe.student, recipe.data.image_size
     names = {"model": spec.model, "width": spec.width, "head": spec.head.kind, "image_size": size}
-    return {**names, **count(model, size)}
+    return {**names, **model_size(model, size).model_dump()}
 
 
 def provenance(recipe: Recipe, data: TaggedImages, command: str, skipped: list[str], device: str) -> dict[str, Any]:

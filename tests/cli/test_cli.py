@@ -1,13 +1,11 @@
 """The command line as a user meets it: processes, exit codes, messages."""
 
 import json
-import os
 import re
 import shutil
 import subprocess
 import sys
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -17,7 +15,9 @@ import yaml
 from click.testing import CliRunner
 
 from mlkdc.cli import cli, main
+from mlkdc.commands.doctor import TargetState, check_machine, import_failure
 from mlkdc.errors import MlkdcError, UsageError
+from mlkdc.exporting import ExportOptions
 from mlkdc.recipe import Recipe
 from mlkdc.runtime.targets import target_names
 
@@ -51,27 +51,18 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
     return call
 
 
-def test_help_is_quick_and_loads_no_torch(tmp_path: Path) -> None:
-    code = "import sys, mlkdc, mlkdc.cli; print([n for n in ('torch', 'timm', 'numpy') if n in sys.modules])"
+def test_help_loads_nothing_heavy(tmp_path: Path) -> None:
+    """Seconds of imports would be spent before the first word: which are loaded is the same on every machine."""
+    heavy = ("torch", "timm", "numpy", "pydantic", "yaml", "rich", "jinja2", "PIL")
+    code = f"import sys, mlkdc, mlkdc.cli; print([name for name in {heavy} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
-    assert done.stdout.strip() == "[]"
-    times = []
-    for _ in range(5):
-        began = time.perf_counter()
-        assert mlkdc("--help", cwd=tmp_path).returncode == 0
-        times.append(time.perf_counter() - began)
-    assert min(times) < 0.5
+    assert done.stdout.strip() == "[]", done.stderr
+    assert mlkdc("--help", cwd=tmp_path).returncode == 0
 
 
-def test_every_command_explains_itself() -> None:
-    assert set(cli.commands) == {
-        *("run", "distill", "evaluate", "export", "bench", "report", "predict", "data", "ls", "cp", "validate"),
-        *("doctor", "reproduce"),
-    }
-    for name, command in cli.commands.items():
-        done = CliRunner().invoke(cli, [name, "--help"])
-        assert done.exit_code == 0
-        assert command.help
+def test_python_m_is_the_same_command(tmp_path: Path) -> None:
+    done = subprocess.run([sys.executable, "-m", "mlkdc", "--version"], capture_output=True, text=True, cwd=tmp_path)
+    assert done.stdout == CliRunner().invoke(cli, ["--version"]).output
 
 
 @pytest.mark.parametrize("kind", ["recipes", "targets", "methods", "models", "layouts"])
@@ -80,39 +71,70 @@ def test_ls(kind: str) -> None:
     assert done.exit_code == 0, done.output
     expected = {"recipes": "quickstart", "targets": "onnx", "methods": "l2d", "models": "repvgg_a0", "layouts": "coco"}
     assert expected[kind] in done.output
+    assert max(map(len, done.output.splitlines())) <= 80
+    longer = CliRunner().invoke(cli, ["ls", kind, "--long"])
+    assert longer.exit_code == 0
+    assert len(longer.output) >= len(done.stdout)
 
 
-def test_doctor_says_what_is_ready(tmp_path: Path) -> None:
+def test_ls_filters_by_name() -> None:
+    rows = CliRunner().invoke(cli, ["ls", "models", "mobilenetv2_"]).stdout.splitlines()[2:]
+    assert "mobilenetv2_100" in {row.split()[0] for row in rows}
+    assert all("mobilenetv2_" in row for row in rows)
+    paper = CliRunner().invoke(cli, ["ls", "recipes", "l2d-table1/"]).stdout.splitlines()[2:]
+    assert {row.split()[0].rpartition("/")[0] for row in paper} == {"paper/l2d-table1"}
+
+
+def test_doctor_says_what_is_ready() -> None:
     done = CliRunner().invoke(cli, ["doctor", "--json"])
     found = json.loads(done.output)
-    assert {item["target"]: item["state"] for item in found["targets"]}["onnx"] == "ready"
-    assert found["machine"]["cores"] == len(os.sched_getaffinity(0))
-    assert {item["target"] for item in found["targets"]} == set(target_names())
-    assert all(item["precisions"] and item["here"] for item in found["targets"])
+    states = {state["target"]: state for state in found["targets"]}
+    assert set(states) == set(target_names())
+    assert found["machine"]["cores"] >= 1
+    assert found["training"] == "ready"
+    assert states["onnx"]["run"] == "ready"
+    assert all(state["precisions"] and state["export"] for state in states.values())
 
 
 def test_doctor_names_what_is_missing_and_what_cannot_run_here(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mlkdc.runtime.targets.find_spec", lambda name: None if name == "onnxslim" else name)
+    """What is imported is tried by the test above; here, what is said of it."""
     monkeypatch.setattr("mlkdc.runtime.backends.onnxruntime.OnnxRuntime.cannot_run", lambda: "needs luck")
+    imported: list[list[str]] = []
 
-    def rows() -> dict[str, dict[str, str]]:
-        shown = json.loads(CliRunner().invoke(cli, ["doctor", "--json"]).output)
-        return {item["target"]: item for item in shown["targets"]}
+    def states(*missing: str, broken: str = "") -> dict[str, TargetState]:
+        def find(name: str) -> object:
+            return None if name in missing else name
 
-    assert rows()["onnx"]["state"] == "missing onnxslim"
-    assert rows()["onnx"]["install"] == "pip install 'mlkdc[onnx]'"
-    monkeypatch.setattr("mlkdc.runtime.targets.find_spec", lambda name: name)
-    assert (rows()["onnx"]["state"], rows()["onnx"]["here"]) == ("ready", "export only: needs luck")
-    assert f"onnxruntime {version('onnxruntime')}" in rows()["onnx"]["versions"]
+        def imports(modules: list[str]) -> str | None:
+            imported.append(modules)
+            return f"broken: no module {broken}" if broken in modules else None
+
+        monkeypatch.setattr("mlkdc.runtime.targets.find_spec", find)
+        return {state.target: state for state in check_machine(imports).targets}
+
+    onnx = states("onnxslim")["onnx"]
+    assert (onnx.export, onnx.run) == ("missing onnxslim", "no: needs luck")
+    assert onnx.install == "pip install 'mlkdc[onnx]'"
+    onnx = states()["onnx"]
+    assert (onnx.export, onnx.run, onnx.install) == ("ready", "no: needs luck", "")
+    assert onnx.versions["onnxruntime"] == version("onnxruntime")
+    assert ["onnx", "onnxruntime", "onnxscript", "onnxslim"] in imported
+    ncnn = states("ncnn")["ncnn"]
+    assert (ncnn.export, ncnn.run) == ("missing ncnn", "missing ncnn")
+    assert ncnn.install == "pip install 'mlkdc[ncnn-runtime]' (to run), pip install 'mlkdc[ncnn]' (to export)"
     # TensorRT itself does nothing without a GPU; TensorRT-RTX builds engines.
     monkeypatch.setattr("mlkdc.runtime.cuda.available", lambda: False)
-    monkeypatch.setattr("mlkdc.runtime.targets.find_spec", lambda name: None if name == "tensorrt_rtx" else name)
-    assert rows()["tensorrt"]["state"] == "missing tensorrt-rtx"
+    assert states("tensorrt_rtx")["tensorrt"].export == "missing tensorrt-rtx"
     # What is there and cannot be imported is not ready.
     monkeypatch.setattr("mlkdc.runtime.cuda.available", lambda: True)
-    broken = rows()["tensorrt"]
-    assert broken["state"] == "broken: ModuleNotFoundError: No module named 'tensorrt'"
-    assert (broken["here"], broken["install"]) == ("-", "pip install 'mlkdc[tensorrt]'")
+    broken = states("tensorrt_rtx", broken="tensorrt")["tensorrt"]
+    assert broken.export == "broken: no module tensorrt"
+    assert "pip install 'mlkdc[tensorrt]'" in broken.install
+
+
+def test_an_import_that_fails_is_reported() -> None:
+    assert import_failure(["json", "csv"]) is None
+    assert import_failure(["no_such_module"]) == "broken: ModuleNotFoundError: No module named 'no_such_module'"
 
 
 def test_cp_then_validate_then_a_fault(tmp_path: Path, here: Callable[..., Done]) -> None:
@@ -155,12 +177,10 @@ def test_shipped_recipe_without_weights_says_which_file_to_supply(
     for name in ("http_proxy", "https_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     monkeypatch.setenv("HF_HOME", str(tmp_path / "hub"))
-    began = time.perf_counter()
     done = mlkdc("distill", "--recipe", "l2d-mobilenet", "--set", "data.digits_images=100", cwd=tmp_path)
     assert done.returncode == 2, done.stderr
     assert "model.safetensors" in done.stderr
     assert re.search(r"(teacher|student)\.weights=none", done.stderr)
-    assert time.perf_counter() - began < 60
 
 
 def test_the_whole_day(
@@ -189,7 +209,7 @@ def test_the_whole_day(
         assert (run / name).is_file()
     bench = json.loads((run / "bench.json").read_text())
     assert {row["name"] for row in bench["rows"]} == {"torch eager", "onnx-fp32"}
-    assert all(row["median_ms"] > 0 and row["runs"] >= 200 for row in bench["rows"])
+    assert all(row["timing"]["median_ms"] > 0 and row["timing"]["runs"] >= 200 for row in bench["rows"])
 
     monkeypatch.chdir(tmp_path)
     evaluated = CliRunner().invoke(cli, ["evaluate", "--json"])
@@ -244,54 +264,65 @@ def _refusals(here: Callable[..., Done], photos: Path, artifact: Path, tmp_path:
     }
 
 
-def test_several_exports_go_on_where_one_cannot_be_made(
+def test_several_exports_continue_where_one_cannot_be_made(
     here: Callable[..., Done], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    asked: list[tuple[str, str]] = []
-    given: list[dict[str, object]] = []
+    requested: list[ExportOptions] = []
 
-    def export(run: object, target: str, *, precision: str, **options: object) -> Path:
-        asked.append((target, precision))
-        given.append(options)
-        if target == "ncnn":
-            raise UsageError("target ncnn needs pnnx")
-        if precision == "int8":
-            raise MlkdcError("mAP fell")
-        return tmp_path / target
+    def export_several(
+        run: object, options: list[ExportOptions], *, say: object
+    ) -> Iterator[tuple[ExportOptions, Path | MlkdcError]]:
+        for choice in options:
+            requested.append(choice)
+            if choice.target == "ncnn":
+                yield choice, UsageError("target ncnn needs pnnx")
+            elif choice.precision == "int8":
+                yield choice, MlkdcError("mAP drops")
+            else:
+                yield choice, tmp_path / choice.target
 
-    monkeypatch.setattr("mlkdc.exporting.several.export_run", export)
-    monkeypatch.setattr("mlkdc.exporting.several.reference_of", lambda run: "torch's answers")
-    monkeypatch.setattr("mlkdc.cli.ship.pick_run", lambda folder: None)
+    def pairs() -> list[tuple[str, str]]:
+        return [(choice.target, choice.precision) for choice in requested]
+
+    monkeypatch.setattr("mlkdc.exporting.export_several", export_several)
+    monkeypatch.setattr("mlkdc.cli.artifacts.pick_run", lambda folder: None)
     monkeypatch.setattr("mlkdc.records.manifest.Manifest.load", lambda folder: None)
-    monkeypatch.setattr("mlkdc.commands.artifacts.artifact_lines", lambda manifest: ["parity: ok"])
+    monkeypatch.setattr("mlkdc.commands.describe.artifact_lines", lambda manifest: ["parity: ok"])
 
     one = here("export", "--target", "onnx", "--target", "ncnn")
     assert one.returncode == 0
-    assert asked == [("onnx", "fp32"), ("ncnn", "fp32")]
+    assert pairs() == [("onnx", "fp32"), ("ncnn", "fp32")]
     assert one.stdout.splitlines() == [
         "parity: ok",
         str(tmp_path / "onnx"),
         "ncnn-fp32: skipped: target ncnn needs pnnx",
     ]
-    defaults = {"input_dtype": "float32", "dynamic": False, "equalize": False, "max_drop": None, "max_class_drop": None}
-    assert given[0].items() >= (defaults | {"reduce_range": None, "reference": "torch's answers"}).items()
+    assert requested[0] == ExportOptions(target="onnx", precision="fp32")
     limits = ("--max-drop", "0.25", "--max-class-drop", "7")
     here("export", "--uint8", "--dynamic", "--equalize", "--no-reduce-range", *limits, "--out", "x")
-    wanted = {"input_dtype": "uint8", "dynamic": True, "equalize": True, "max_drop": 0.25, "max_class_drop": 7.0}
-    assert given[-1].items() >= (wanted | {"reduce_range": False, "out": Path("x")}).items()
-    assert "reference" not in given[-1]  # it is made when all else has been checked
+    assert requested[-1] == ExportOptions(
+        target="onnx",
+        precision="fp32",
+        dynamic=True,
+        input_dtype="uint8",
+        max_drop=0.25,
+        max_class_drop=7.0,
+        equalize=True,
+        reduce_range=False,
+        out=Path("x"),
+    )
     failed = here("export", "--target", "onnx", "--precision", "all")
     assert failed.returncode == 1
-    assert "onnx-int8: failed: mAP fell" in failed.stdout
+    assert "onnx-int8: failed: mAP drops" in failed.stdout
     assert "1 of 2 exports failed or were skipped" in failed.stderr
     twice = here("export", "--target", "onnx", "--target", "openvino", "--precision", "fp32", "--precision", "int9")
     assert "has precision 'int9'" in twice.stderr
     alone = here("export", "--target", "ncnn")
     assert (alone.returncode, "needs pnnx" in alone.stderr) == (2, True)
-    asked.clear()
+    requested.clear()
     here("export", "--target", "all", "--precision", "int8")
-    assert asked
-    assert {precision for _, precision in asked} == {"int8"}
+    assert requested
+    assert {choice.precision for choice in requested} == {"int8"}
     assert here("export", "--target", "all", "--out", "x").returncode == 2
     wrong = here("export", "--target", "onnx", "--precision", "int4")
     assert "target onnx has no precision 'int4'" in wrong.stderr

@@ -1,4 +1,4 @@
-"""`mlkdc reproduce`: rows are trained, gone on with, and printed beside the published figures."""
+"""`mlkdc reproduce`: rows are trained, resumed, and printed next to the published figures."""
 
 import json
 import re
@@ -9,9 +9,13 @@ from pathlib import Path
 import pytest
 
 from mlkdc.cli import main
-from mlkdc.commands.reproduce import load_table, metric, reproduce, table_names
+from mlkdc.commands.reproduce import load_table, metric, table_names
+from mlkdc.commands.reproduce.train import reproduce
 from mlkdc.errors import Interrupted, UsageError
-from mlkdc.train import Progress, Run
+from mlkdc.progress import Progress
+from mlkdc.records.reproduction import Reproduction
+from mlkdc.records.results import ClassScore, Results
+from mlkdc.records.run import Run
 
 HEAD = "{kind: compact, dim: 16, ffn: 16, heads: 2}"
 TINY = [
@@ -31,7 +35,7 @@ TINY = [
 ROW = "repvgg_a2-repvgg_a0"
 
 
-class Told(Progress):
+class Listener(Progress):
     """Keeps what is said, and is stopped by Ctrl-C when a training of ``stop`` begins."""
 
     def __init__(self, stop: str = "nothing") -> None:
@@ -46,8 +50,8 @@ class Told(Progress):
             raise KeyboardInterrupt
 
 
-def trained(told: Told) -> list[str]:
-    return [line.split()[2] for line in told.said if line.startswith("training")]
+def trained(heard: Listener) -> list[str]:
+    return [line.split()[2] for line in heard.said if line.startswith("training")]
 
 
 @pytest.fixture
@@ -66,43 +70,42 @@ def command(
     return call
 
 
-def test_rows_are_trained_once_gone_on_with_and_compared(tmp_path: Path) -> None:
-    def call(told: Told, **changes: object) -> tuple[dict, Path]:
+def test_rows_are_trained_once_resumed_and_compared(tmp_path: Path) -> None:
+    def call(heard: Listener, **changes: object) -> tuple[Reproduction, Path]:
         given = {"rows": [ROW], "methods": ["vanilla", "l2d"], "settings": TINY, "out": tmp_path / "out", **changes}
-        return reproduce("paper/l2d-table1", **given, command="the command", progress=told)
+        return reproduce("paper/l2d-table1", **given, command="the command", progress=heard)
 
-    told = Told(stop="(l2d)")
-    with pytest.raises(Interrupted, match="the same command goes on"):
-        call(told)
-    assert trained(told) == ["(vanilla)", "(vanilla)", "(l2d)"]  # the student alone, the teacher, the student
+    heard = Listener(stop="(l2d)")
+    with pytest.raises(Interrupted, match="repeat the same command to resume"):
+        call(heard)
+    assert trained(heard) == ["(vanilla)", "(vanilla)", "(l2d)"]  # the student alone, the teacher, the student
 
-    told = Told()
-    result, path = call(told)
-    assert trained(told) == ["(l2d)"]
-    assert any(line.startswith("teacher: reusing") for line in told.said)
-    assert result == json.loads(path.read_text())
-    assert (result["command"], result["seed"], result["settings"]) == ("the command", 0, TINY)
-    assert [row["method"] for row in result["rows"]] == ["teacher", "vanilla", "l2d"]
+    heard = Listener()
+    result, path = call(heard)
+    assert trained(heard) == ["(l2d)"]
+    assert any(line.startswith("teacher: reusing") for line in heard.said)
+    assert Reproduction.load_from(path) == result
+    assert (result.command, result.seed, list(result.settings)) == ("the command", 0, TINY)
+    assert [row.method for row in result.rows] == ["teacher", "vanilla", "l2d"]
 
     # Independent of the tables' reader: what L2D prints in table 1, and what the run folders hold.
     printed = {"teacher": (72.71, 74.11, 68.63), "vanilla": (70.02, 72.49, 66.77), "l2d": (72.81, 74.59, 69.49)}
-    for row in result["rows"]:
-        own = json.loads((tmp_path / "out" / row["run"] / "results.json").read_text())
-        assert own["model"]["model"] == ("resnet10t" if row["method"] == "teacher" else "mobilenetv2")
-        for (name, figures), theirs in zip(row["metrics"].items(), printed[row["method"]], strict=True):
-            ours = own["metrics"][name if name == "mAP" else f"{name}@n"]
-            assert figures == {"theirs": theirs, "ours": ours, "difference": pytest.approx(ours - theirs)}
-            line = (
-                f"| {row['method']} | {name if name == 'mAP' else f'{name} ({name}@n)'} | {theirs:.2f} | {ours:.2f} |"
-            )
-            assert line in path.with_suffix(".md").read_text()
+    for row in result.rows:
+        results = json.loads((tmp_path / "out" / row.run / "results.json").read_text())
+        assert results["model"]["model"] == ("resnet10t" if row.method == "teacher" else "mobilenetv2")
+        for (name, figure), published in zip(row.metrics.items(), printed[row.method], strict=True):
+            ours = results["metrics"][name if name == "mAP" else f"{name}@n"]
+            assert (figure.published, figure.ours) == (published, ours)
+            assert figure.difference == pytest.approx(ours - published)
+            shown = name if name == "mAP" else f"{name} ({name}@n)"
+            assert f"| {row.method} | {shown} | {published:.2f} | {ours:.2f} |" in path.with_suffix(".md").read_text()
 
-    told = Told()
-    again, _ = call(told, methods=["vanilla"])
-    assert not trained(told)
-    assert again["rows"] == result["rows"]  # what is finished beside the chosen method is shown too
+    heard = Listener()
+    again, _ = call(heard, methods=["vanilla"])
+    assert not trained(heard)
+    assert again.rows == result.rows  # what is finished next to the chosen method is shown too
     with pytest.raises(UsageError, match=r"vanilla-seed0 holds a run of other settings; .* --out ANOTHER"):
-        call(Told(), settings=[*TINY, "train.lr=0.5"])
+        call(Listener(), settings=[*TINY, "train.lr=0.5"])
     recipe = Run(tmp_path / "out" / f"{ROW}-l2d-seed0").recipe
     assert recipe.distill.terms == {}
     assert recipe.train.lr == 1e-4
@@ -111,19 +114,21 @@ def test_rows_are_trained_once_gone_on_with_and_compared(tmp_path: Path) -> None
 def test_a_table_without_teachers_and_its_metrics(tmp_path: Path) -> None:
     settings = [setting for setting in TINY if not setting.startswith("teacher")]
     result, _ = reproduce(
-        "paper/mskd-table3", methods=["vanilla"], settings=settings, seed=3, out=tmp_path, progress=Told()
+        "paper/mskd-table3", methods=["vanilla"], settings=settings, seed=3, out=tmp_path, progress=Listener()
     )
-    (row,) = result["rows"]
-    own = json.loads((tmp_path / "resnet34-vanilla-seed3" / "results.json").read_text())
-    assert own["seed"] == 3
-    precision, recall = own["metrics"]["CP"], own["metrics"]["CR"]
-    assert row["metrics"]["P@1"] == {"theirs": 79.46, "ours": precision, "difference": pytest.approx(precision - 79.46)}
+    (row,) = result.rows
+    results = json.loads((tmp_path / "resnet34-vanilla-seed3" / "results.json").read_text())
+    assert results["seed"] == 3
+    precision, recall = results["metrics"]["CP"], results["metrics"]["CR"]
+    first = row.metrics["P@1"]
+    assert (first.published, first.ours, first.difference) == (79.46, precision, pytest.approx(precision - 79.46))
     harmonic = 0 if precision + recall == 0 else 2 * precision * recall / (precision + recall)
-    assert row["metrics"]["CF1"]["ours"] == pytest.approx(harmonic)
+    assert row.metrics["CF1"].ours == pytest.approx(harmonic)
 
 
 def test_names_of_metrics() -> None:
-    results = {"metrics": {"mAP": 50.0, "CP": 80.0, "CR": 20.0}, "per_class": [{"name": "cow", "AP": 33.0}]}
+    cow = ClassScore(name="cow", ap_percent=33.0, positives=3, threshold=0.5)
+    results = Results.model_construct(metrics={"mAP": 50.0, "CP": 80.0, "CR": 20.0}, per_class=(cow,))
     assert metric(results, "mAP") == 50
     assert metric(results, "F1(CP,CR)") == 32
     assert metric(results, "AP(cow)") == 33
@@ -153,7 +158,7 @@ def test_without_a_table_they_are_listed(command: Callable[..., tuple]) -> None:
         (["paper/l2d-table1", "--data", ".", "--set", "student.head.kind=linear"], "student.head.kind is linear"),
     ],
 )
-def test_what_is_wrong_is_told_before_anything_is_trained(
+def test_what_is_wrong_is_said_before_anything_is_trained(
     command: Callable[..., tuple], tmp_path: Path, arguments: list[str], words: str
 ) -> None:
     code, _, err = command("reproduce", *arguments)

@@ -1,6 +1,6 @@
-"""Writes one small data set in every layout, and says what a reader must find in it.
+"""Writes one small data set in every layout, and says what a reader must get from it.
 
-Every maker returns the path to open. All of them put the same kind of thing on disk: tiny real pictures.
+Every maker returns the path to open. All of them put the same kind of thing on disk: tiny real images.
 """
 
 import json
@@ -22,8 +22,8 @@ POTENTIAL = [
 ]
 
 
-def picture(path: Path, seed: int = 0) -> Path:
-    """A small picture that no other seed has."""
+def write_image(path: Path, seed: int = 0) -> Path:
+    """A small image that no other seed has."""
     path.parent.mkdir(parents=True, exist_ok=True)
     pixels = np.random.default_rng([seed, *map(ord, path.name)]).integers(0, 255, (12, 16, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(path)
@@ -31,15 +31,15 @@ def picture(path: Path, seed: int = 0) -> Path:
 
 
 def csv_folder(root: Path, text: str, name: str = "labels.csv", classes: str | None = None) -> Path:
-    """A table with this text, and a picture for every path in its first column."""
+    """A table with this text, and an image for every path in its first column."""
     root.mkdir(parents=True, exist_ok=True)
     (root / name).write_text(text, encoding="utf-8")
     for line in text.splitlines()[1:]:
         image = line.replace("\t", ",").split(",")[0]
         if image:
-            picture(root / image)
+            write_image(root / image)
     if classes is not None:
-        (root / "classes.txt").write_text(classes)
+        (root / "classes.txt").write_text(classes, encoding="utf-8")
     return root
 
 
@@ -69,11 +69,11 @@ def make_voc(root: Path, year: str = "VOC2007") -> Path:
     (folder / "ImageSets/Main").mkdir(parents=True)
     (folder / "Annotations").mkdir()
     for split, (name, objects) in images.items():
-        (folder / f"ImageSets/Main/{split}.txt").write_text(f"{name}\n")
-        (folder / f"Annotations/{name}.xml").write_text(voc_xml(objects))
-        picture(folder / f"JPEGImages/{name}.jpg")
+        (folder / f"ImageSets/Main/{split}.txt").write_text(f"{name}\n", encoding="utf-8")
+        (folder / f"Annotations/{name}.xml").write_text(voc_xml(objects), encoding="utf-8")
+        write_image(folder / f"JPEGImages/{name}.jpg")
     # The devkit has one list per class and split as well; they are not split lists.
-    (folder / "ImageSets/Main/dog_train.txt").write_text("000001  1\n")
+    (folder / "ImageSets/Main/dog_train.txt").write_text("000001  1\n", encoding="utf-8")
     return root / "VOCdevkit"
 
 
@@ -95,10 +95,10 @@ def make_coco(root: Path, year: str = "2014") -> Path:
             ],
             "categories": COCO_CATEGORIES,
         }
-        (root / f"annotations/instances_{split}{year}.json").write_text(json.dumps(content))
+        (root / f"annotations/instances_{split}{year}.json").write_text(json.dumps(content), encoding="utf-8")
         for name in named.values():
-            picture(root / f"{split}{year}" / name)
-    (root / f"annotations/captions_val{year}.json").write_text("{}")
+            write_image(root / f"{split}{year}" / name)
+    (root / f"annotations/captions_val{year}.json").write_text("{}", encoding="utf-8")
     return root
 
 
@@ -112,13 +112,17 @@ def make_nuswide(root: Path) -> Path:
     truth = root / "Groundtruth/TrainTestLabels"
     truth.mkdir(parents=True)
     (root / "ImageList").mkdir()
-    (root / "Concepts81.txt").write_text("\n".join(concepts) + "\n")
+    (root / "Concepts81.txt").write_text("\n".join(concepts) + "\n", encoding="utf-8")
     for part, images in rows.items():
-        (root / f"ImageList/{part}Imagelist.txt").write_text("".join(f"{name} \r\n" for name, _ in images))
+        (root / f"ImageList/{part}Imagelist.txt").write_text(
+            "".join(f"{name} \r\n" for name, _ in images), encoding="utf-8"
+        )
         for at, concept in enumerate(concepts):
-            (truth / f"Labels_{concept}_{part}.txt").write_text("".join(f"{flags[at]}\n" for _, flags in images))
+            (truth / f"Labels_{concept}_{part}.txt").write_text(
+                "".join(f"{flags[at]}\n" for _, flags in images), encoding="utf-8"
+            )
         for name, _ in images:
-            picture(root / "Flickr" / name.replace("\\", "/"))
+            write_image(root / "Flickr" / name.replace("\\", "/"))
     return root
 
 
@@ -130,10 +134,10 @@ def make_mirflickr(root: Path, images: int = 24) -> Path:
     members["sky"] = [number for number in range(1, images + 1) if number % 2 == 0]
     members["water"] = [number for number in range(1, images + 1) if number % 3 == 0]
     for name, numbers in {**members, "sky_r1": [2]}.items():
-        (annotations / f"{name}.txt").write_text("".join(f"{number}\r\n" for number in numbers))
-    (annotations / "README.txt").write_text("MIRFLICKR annotations\n")
+        (annotations / f"{name}.txt").write_text("".join(f"{number}\r\n" for number in numbers), encoding="utf-8")
+    (annotations / "README.txt").write_text("MIRFLICKR annotations\n", encoding="utf-8")
     for number in range(1, images + 1):
-        picture(root / f"mirflickr/im{number}.jpg")
+        write_image(root / f"mirflickr/im{number}.jpg")
     (root / "mirflickr/doc").mkdir()
     return root
 

@@ -1,4 +1,4 @@
-"""`inspect` finds each kind of fault, `summary` counts as a plain loop does."""
+"""`inspect` reports every kind of fault, `summary` counts as a plain loop does."""
 
 import json
 import shutil
@@ -9,6 +9,7 @@ from make_layouts import csv_folder, make_voc
 
 from mlkdc.data import open_data
 from mlkdc.data.check import check_readable, inspect, summary, unseen_labels
+from mlkdc.records.data import DataSummary
 from mlkdc.types import TaggedImages
 
 GOOD = "image,labels,split\na.png,x|y,train\nb.png,x,train\nc.png,y|x,val\nd.png,x|y,test\n"
@@ -19,20 +20,20 @@ def folder(tmp_path: Path) -> Path:
     return csv_folder(tmp_path / "photos", GOOD)
 
 
-def found(folder: Path) -> list[tuple[str, str, str]]:
+def faults(folder: Path) -> list[tuple[str, str, str]]:
     problems = inspect(open_data(str(folder)))
     return [(problem.kind, Path(problem.where).name, problem.detail) for problem in problems]
 
 
 def test_good_data_have_no_problem(folder: Path):
-    assert found(folder) == []
+    assert faults(folder) == []
 
 
 def test_files_that_cannot_be_used(folder: Path):
     (folder / "a.png").unlink()
     (folder / "b.png").write_bytes((folder / "b.png").read_bytes()[:200])
-    (folder / "c.png").write_text("this is not an image")
-    kinds = [(kind, name) for kind, name, _ in found(folder)]
+    (folder / "c.png").write_text("this is not an image", encoding="utf-8")
+    kinds = [(kind, name) for kind, name, _ in faults(folder)]
     assert kinds == [("missing file", "a.png"), ("truncated image", "b.png"), ("unreadable image", "c.png")]
     samples = open_data(str(folder)).samples
     assert [problem.where for problem in check_readable(samples, threads=1)] == [
@@ -49,16 +50,20 @@ def test_a_file_listed_twice_is_decoded_once(folder: Path, monkeypatch: pytest.M
 
 
 def test_image_without_labels(folder: Path):
-    (folder / "labels.csv").write_text(GOOD.replace("b.png,x,", "b.png,,"))
-    assert found(folder) == [("image without labels", "b.png", "in train")]
+    (folder / "labels.csv").write_text(GOOD.replace("b.png,x,", "b.png,,"), encoding="utf-8")
+    assert faults(folder) == [("image without labels", "b.png", "in train")]
 
 
 def test_duplicates_within_and_across_splits(folder: Path):
-    (folder / "labels.csv").write_text(GOOD + "a.png,x,train\nb.png,x,test\ne.png,x,train\nf.png,x,train\n")
+    (folder / "labels.csv").write_text(
+        GOOD + "a.png,x,train\nb.png,x,test\ne.png,x,train\nf.png,x,train\n", encoding="utf-8"
+    )
     shutil.copy(folder / "c.png", folder / "e.png")
     shutil.copy(folder / "d.png", folder / "f.png")
-    (folder / "labels.csv").write_text((folder / "labels.csv").read_text().replace("d.png,x|y,test", "d.png,x,train"))
-    problems = [row for row in found(folder) if row[0].startswith("duplicate")]
+    (folder / "labels.csv").write_text(
+        (folder / "labels.csv").read_text(encoding="utf-8").replace("d.png,x|y,test", "d.png,x,train"), encoding="utf-8"
+    )
+    problems = [row for row in faults(folder) if row[0].startswith("duplicate")]
     assert problems == [
         ("duplicate image", "a.png", "listed 2 times; in train"),
         ("duplicate image across splits", "b.png", "listed 2 times; in train, test"),
@@ -71,32 +76,36 @@ def test_equal_size_is_not_equal_content(folder: Path):
     for name in ("a.png", "b.png"):
         content = (folder / name).read_bytes()
         (folder / name).write_bytes(content + b"\0" * (2000 - len(content)))
-    assert found(folder) == []
+    assert faults(folder) == []
 
 
 def test_label_never_seen_in_training(folder: Path):
-    (folder / "labels.csv").write_text(GOOD.replace("d.png,x|y", "d.png,x|y|new"))
-    assert found(folder) == [
+    (folder / "labels.csv").write_text(GOOD.replace("d.png,x|y", "d.png,x|y|new"), encoding="utf-8")
+    assert faults(folder) == [
         ("label never seen in training", "new", "1 images in test, none in train"),
         ("label without a positive", "new", "in val"),
     ]
 
 
 def test_training_on_train_and_val_sees_the_labels_of_both(folder: Path):
-    (folder / "labels.csv").write_text(GOOD.replace("c.png,y|x", "c.png,y|x|new").replace("d.png,x|y", "d.png,new"))
+    (folder / "labels.csv").write_text(
+        GOOD.replace("c.png,y|x", "c.png,y|x|new").replace("d.png,x|y", "d.png,new"), encoding="utf-8"
+    )
     data = open_data(str(folder))
     assert [problem.where for problem in unseen_labels(data)] == ["new", "new"]
     assert unseen_labels(data, ("train", "val")) == []
 
 
 def test_label_without_a_positive(folder: Path):
-    (folder / "classes.txt").write_text("x\ny\nnever\n")
-    assert found(folder) == [("label without a positive", "never", f"in {split}") for split in ("train", "val", "test")]
+    (folder / "classes.txt").write_text("x\ny\nnever\n", encoding="utf-8")
+    assert faults(folder) == [
+        ("label without a positive", "never", f"in {split}") for split in ("train", "val", "test")
+    ]
 
 
-def test_what_the_reader_met_comes_first(folder: Path):
-    (folder / "classes.txt").write_text("x\n")
-    assert {kind for kind, _, _ in found(folder)} == {"unknown label"}
+def test_what_the_reader_noticed_is_included(folder: Path):
+    (folder / "classes.txt").write_text("x\n", encoding="utf-8")
+    assert {kind for kind, _, _ in faults(folder)} == {"unknown label"}
 
 
 def slow_counts(data: TaggedImages) -> dict[str, dict[str, int]]:
@@ -108,15 +117,20 @@ def slow_counts(data: TaggedImages) -> dict[str, dict[str, int]]:
 
 
 def test_summary(folder: Path):
-    (folder / "labels.csv").write_text(GOOD.replace("b.png,x,", "b.png,,"))
+    (folder / "labels.csv").write_text(GOOD.replace("b.png,x,", "b.png,,"), encoding="utf-8")
     data = open_data(str(folder))
-    told = summary(data)
-    assert json.loads(json.dumps(told)) == told
-    assert told["images"] == {"train": 2, "val": 1, "test": 1}
-    assert told["counts"] == slow_counts(data)
-    assert told["labels_per_image"] == {"mean": 1.5, "min": 0, "max": 2}
-    assert (told["name"], told["layout"], told["classes"], told["boxes"]) == ("photos", "csv", 2, 0)
+    record = summary(data)
+    assert DataSummary(**json.loads(record.model_dump_json())) == record
+    assert record.images == {"train": 2, "val": 1, "test": 1}
+    assert record.counts == slow_counts(data)
+    assert record.labels_per_image.model_dump() == {"mean": 1.5, "min": 0, "max": 2}
+    assert (record.name, record.layout, record.classes, record.boxes) == ("photos", "csv", 2, 0)
+
+
+def test_keys_of_the_summary_as_json(folder: Path):
+    keys = ["name", "path", "layout", "split_from", "classes", "images", "labels_per_image", "boxes", "counts"]
+    assert list(summary(open_data(str(folder))).model_dump(mode="json")) == keys
 
 
 def test_summary_counts_boxes(tmp_path: Path):
-    assert summary(open_data(str(make_voc(tmp_path))))["boxes"] == 5
+    assert summary(open_data(str(make_voc(tmp_path)))).boxes == 5

@@ -1,6 +1,9 @@
 """The embedded data set: seeded, cached, labels and boxes true, no handwritten digit in two splits."""
 
 import json
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +11,7 @@ import pytest
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from mlkdc.data import digits, fingerprint, open_data
+from mlkdc.data import digits, fingerprint, open_data, scenes
 from mlkdc.data.check import inspect
 from mlkdc.errors import MlkdcError, UsageError
 from mlkdc.types import SPLITS, TaggedImages
@@ -30,7 +33,7 @@ def empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def objects(data: TaggedImages) -> dict[str, list[dict]]:
-    return json.loads((data.root / "boxes.json").read_text())
+    return json.loads((data.root / "boxes.json").read_text(encoding="utf-8"))
 
 
 def test_splits_classes_and_no_problem(data: TaggedImages):
@@ -54,7 +57,7 @@ def test_no_handwritten_digit_is_in_two_splits(data: TaggedImages):
 
 
 def test_partition_uses_every_handwritten_digit_once():
-    parts = digits.partition(0)
+    parts = scenes.partition(0)
     everything = np.concatenate([part for split in SPLITS for part in parts[split]])
     assert sorted(everything) == list(range(1797))
     targets = load_digits().target
@@ -73,7 +76,7 @@ def test_labels_are_those_of_the_boxes(data: TaggedImages):
 
 
 def test_every_box_shows_its_handwritten_digit(data: TaggedImages):
-    """The picture inside a box correlates with scikit-learn's 8x8 digit, in either polarity."""
+    """The image inside a box correlates with scikit-learn's 8x8 digit, in either polarity."""
     source = load_digits()
     likeness, others = [], []
     for name, items in objects(data).items():
@@ -126,7 +129,7 @@ def test_second_call_does_no_work(empty_cache: Path, monkeypatch: pytest.MonkeyP
 
 def test_other_constants_are_another_data_set(empty_cache: Path):
     first = digits.make_digits(20, 0)
-    second = digits.make_digits(20, 0, digits.Difficulty(pixels=64, largest=30))
+    second = digits.make_digits(20, 0, scenes.Difficulty(pixels=64, largest=30))
     assert first != second
     assert Image.open(second / "images/00000.png").size == (64, 64)
 
@@ -166,3 +169,35 @@ def test_a_folder_called_digits_is_read_as_a_folder(tmp_path: Path, monkeypatch:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UsageError, match="an empty folder"):
         open_data("./digits")
+
+
+@pytest.fixture
+def without_sklearn(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """scikit-learn as if it were not installed."""
+    scenes.handwriting.cache_clear()
+    for name in ("sklearn", "sklearn.datasets"):
+        monkeypatch.setitem(sys.modules, name, None)
+    yield
+    scenes.handwriting.cache_clear()
+
+
+@pytest.mark.usefixtures("without_sklearn")
+def test_without_sklearn_the_message_says_what_to_install(empty_cache: Path):
+    with pytest.raises(UsageError, match=r"come with scikit-learn, .*; run: pip install 'mlkdc\[train\]'$") as caught:
+        open_data("digits", digits_images=20)
+    assert "\n" not in str(caught.value)
+    assert list(empty_cache.iterdir()) == []
+
+
+def test_sklearn_is_not_needed_once_the_scenes_are_in_the_cache(empty_cache: Path, request: pytest.FixtureRequest):
+    first = open_data("digits", digits_images=20)
+    request.getfixturevalue("without_sklearn")
+    assert open_data("digits", digits_images=20) == first
+
+
+def test_the_measuring_half_does_not_import_the_making_half():
+    code = "import sys, mlkdc.data.check, mlkdc.data.runs, mlkdc.metrics; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, encoding="utf-8", check=True)
+    imported = set(done.stdout.split())
+    assert "mlkdc.metrics.summary" in imported
+    assert not imported & {"torch", "torchvision", "timm", "accelerate", "sklearn", "scipy", "iterstrat"}

@@ -1,9 +1,9 @@
-"""Every layout: found by itself, read as its source means it."""
+"""Every layout: detected automatically, read as its source means it."""
 
 from pathlib import Path
 
 import pytest
-from make_layouts import MAKERS, csv_folder, make_coco, make_csv, make_mirflickr, make_nuswide, make_voc, picture
+from make_layouts import MAKERS, csv_folder, make_coco, make_csv, make_mirflickr, make_nuswide, make_voc, write_image
 
 import mlkdc.data.layouts
 from mlkdc.data import LAYOUTS, fingerprint, open_data
@@ -31,22 +31,22 @@ def test_every_layout_file_registers_and_has_a_maker():
 
 @pytest.mark.parametrize("name", FILES)
 class TestEveryLayout:
-    def test_is_found_and_only_by_its_own_reader(self, name: str, tmp_path: Path):
-        path = MAKERS[name](tmp_path / "mine")
+    def test_only_its_reader_detects_it(self, name: str, tmp_path: Path):
+        path = MAKERS[name](tmp_path / "photos")
         assert [other for other, layout in LAYOUTS.items() if layout.detect(path)] == [name]
         assert open_data(str(path)).layout == name
         assert open_data(str(path), layout=name) == open_data(str(path))
 
-    def test_every_sample_is_whole(self, name: str, tmp_path: Path):
-        data = open_data(str(MAKERS[name](tmp_path / "mine")))
+    def test_every_sample_is_complete(self, name: str, tmp_path: Path):
+        data = open_data(str(MAKERS[name](tmp_path / "photos")))
         assert check_readable(data.samples) == []
         for sample in data.samples:
             assert sample.split in ("train", "val", "test")
             assert sample.labels == tuple(sorted(set(sample.labels)))
             assert {box.label for box in sample.boxes} <= set(sample.labels)
 
-    def test_fingerprint_moves_with_the_folder(self, name: str, tmp_path: Path):
-        first, second = MAKERS[name](tmp_path / "here/x"), MAKERS[name](tmp_path / "there/x")
+    def test_fingerprint_does_not_depend_on_the_place(self, name: str, tmp_path: Path):
+        first, second = MAKERS[name](tmp_path / "first/x"), MAKERS[name](tmp_path / "second/x")
         assert fingerprint(open_data(str(first))) == fingerprint(open_data(str(second)))
 
 
@@ -66,7 +66,7 @@ def test_csv_joined_labels_and_spellings_of_splits(tmp_path: Path):
 def test_csv_file_itself_and_tsv_and_single_table(tmp_path: Path):
     text = "image\tlabels\tsplit\na.png\tx|y\ttrain\nb.png\ty\ttest\n"
     folder = csv_folder(tmp_path / "t", text, name="pets.tsv")
-    (folder / "notes.txt").write_text("not a table")
+    (folder / "notes.txt").write_text("not a table", encoding="utf-8")
     for path in (folder, folder / "pets.tsv"):
         assert tags(open_data(str(path))) == {"a.png": ("train", {"x", "y"}), "b.png": ("test", {"y"})}
 
@@ -92,7 +92,7 @@ def test_csv_classes_file_fixes_the_order(tmp_path: Path):
 def test_csv_quoted_cells_and_byte_order_mark(tmp_path: Path):
     folder = csv_folder(tmp_path / "t", "image,labels,split\n")
     (folder / "labels.csv").write_text('image,labels,split\n"a, b.png",caf\u00e9|x,train\n', encoding="utf-8-sig")
-    picture(folder / "a, b.png")
+    write_image(folder / "a, b.png")
     assert tags(open_data(str(folder))) == {"a, b.png": ("train", {"caf\u00e9", "x"})}
 
 
@@ -124,7 +124,7 @@ def test_coco_category_order_boxes_and_unannotated_images(tmp_path: Path):
     }
     assert boxes(data, "COCO_train2014_000000000011.jpg")[0] == ("boat", 1.5, 2, 5.5, 7.5)
     (problem,) = data.problems
-    assert (problem.kind, problem.detail) == ("images without annotation", "1 of 2 are left out")
+    assert (problem.kind, problem.detail) == ("images without annotation", "1 of 2 are skipped")
 
 
 def test_coco_one_file_chooses_the_year(tmp_path: Path):
@@ -156,7 +156,7 @@ def test_mirflickr_uses_the_24_potential_labels(tmp_path: Path):
     assert data.split_from.startswith("made here")
 
 
-def test_mirflickr_sees_an_annotated_picture_that_is_not_there(tmp_path: Path):
+def test_mirflickr_reports_an_annotated_image_that_is_missing(tmp_path: Path):
     root = make_mirflickr(tmp_path / "mir")
     (root / "mirflickr/im6.jpg").unlink()
     (problem,) = check_readable(open_data(str(root)).samples)
@@ -169,9 +169,9 @@ def test_fingerprint_changes_with_labels_split_and_bytes(tmp_path: Path):
     folder = csv_folder(tmp_path / "t", text)
     seen = {fingerprint(open_data(str(folder)))}
     for changed in (text.replace("x|y", "y"), text.replace("test", "val")):
-        (folder / "labels.csv").write_text(changed)
+        (folder / "labels.csv").write_text(changed, encoding="utf-8")
         seen.add(fingerprint(open_data(str(folder))))
-    (folder / "labels.csv").write_text(text)
+    (folder / "labels.csv").write_text(text, encoding="utf-8")
     with (folder / "a.png").open("ab") as stream:
         stream.write(b"0")
     seen.add(fingerprint(open_data(str(folder))))

@@ -5,13 +5,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mlkdc.data.split import FEWEST, SHARES, stratified
+from mlkdc.data.split import FEWEST, FRACTIONS, stratified
 from mlkdc.errors import UsageError
 from mlkdc.types import SPLITS, Sample, TaggedImages
 
 
 def unsplit(images: int, classes: int, seed: int = 0) -> TaggedImages:
-    """Long-tailed labels: class k on a share of about 0.5 / (k + 1) of the images; some images have none."""
+    """Long-tailed labels: class k on a fraction of about 0.5 / (k + 1) of the images; some images have none."""
     rng = np.random.default_rng(seed)
     targets = rng.random((images, classes)) < 0.5 / (1 + np.arange(classes))
     samples = tuple(Sample(Path(f"{at}.png"), tuple(np.flatnonzero(row)), "") for at, row in enumerate(targets))
@@ -20,21 +20,21 @@ def unsplit(images: int, classes: int, seed: int = 0) -> TaggedImages:
 
 def test_every_label_is_spread_in_proportion():
     data = stratified(unsplit(1000, 15), seed=3)
-    whole = sum(data.targets(split).sum(0, dtype=int) for split in SPLITS)
-    for split, share in zip(SPLITS, SHARES, strict=True):
-        assert len(data.split(split)) == pytest.approx(share * 1000, abs=25)
+    total = sum(data.targets(split).sum(0, dtype=int) for split in SPLITS)
+    for split, fraction in zip(SPLITS, FRACTIONS, strict=True):
+        assert len(data.split(split)) == pytest.approx(fraction * 1000, abs=25)
         counts = data.targets(split).sum(0, dtype=int)
-        assert np.abs(counts - share * whole).max() <= 2
+        assert np.abs(counts - fraction * total).max() <= 2
         empty = sum(not sample.labels for sample in data.split(split))
-        assert empty == pytest.approx(share * sum(not sample.labels for sample in data.samples), abs=2)
+        assert empty == pytest.approx(fraction * sum(not sample.labels for sample in data.samples), abs=2)
 
 
 def test_a_rare_label_goes_to_train():
     data = unsplit(100, 3)
     samples = (Sample(Path("rare.png"), (3,), ""), *data.samples)
     for seed in range(5):
-        whole = stratified(TaggedImages("x", Path("x"), "csv", ("a", "b", "c", "rare"), samples), seed)
-        assert whole.samples[0].split == "train"
+        split = stratified(TaggedImages("x", Path("x"), "csv", ("a", "b", "c", "rare"), samples), seed)
+        assert split.samples[0].split == "train"
 
 
 def test_same_seed_same_split_and_order_kept():

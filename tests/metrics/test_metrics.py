@@ -1,4 +1,4 @@
-"""Every figure against scikit-learn, timm's evaluator, or a slow loop written from the definition."""
+"""Every metric against scikit-learn, timm's evaluator, or a slow loop written from the definition."""
 
 import numpy as np
 import pytest
@@ -28,8 +28,8 @@ def test_sklearn_agrees_on_decisions_at_one_half(seed, ties):
     summary = evaluate(targets, probabilities, None).summary
     for letter, average in (("O", "micro"), ("C", "macro")):
         expected = sk.precision_recall_fscore_support(targets, decided, average=average, zero_division=0)[:3]
-        found = [summary[letter + figure] for figure in ("P", "R", "F1")]
-        np.testing.assert_allclose(found, 100 * np.array(expected), rtol=1e-12)
+        values = [summary[letter + figure] for figure in ("P", "R", "F1")]
+        np.testing.assert_allclose(values, 100 * np.array(expected), rtol=1e-12)
 
 
 @pytest.mark.parametrize("ties", [False, True])
@@ -66,7 +66,7 @@ def test_average_precision_is_the_slow_sum(ties):
     np.testing.assert_allclose(evaluate(targets, probabilities).per_class_ap, 100 * np.array(expected))
 
 
-def test_class_without_positive_is_left_out_and_counted():
+def test_class_without_positive_is_skipped_and_counted():
     targets, probabilities = make(4)
     targets[:, [2, 5]] = 0
     kept = [k for k in range(targets.shape[1]) if k not in (2, 5)]
@@ -79,7 +79,7 @@ def test_class_without_positive_is_left_out_and_counted():
         assert scores.summary[name] == pytest.approx(reduced[name])
     expected = sk.f1_score(targets, probabilities >= 0.5, average="macro", labels=kept)
     assert scores.summary["CF1"] == pytest.approx(100 * expected)
-    # yet a label wrongly given still costs overall precision
+    # yet a wrong label still costs overall precision
     assert scores.summary["OP"] < reduced["OP"]
     assert np.isnan(average_precision(targets, probabilities)[[2, 5]]).all()
 
@@ -140,7 +140,7 @@ def test_tuned_thresholds_have_the_best_f1_of_all_cuts(ties):
         assert not np.isclose(scores, threshold, atol=1e-9).any(), "a score on the threshold flips easily"
 
 
-def test_tuned_figures_use_the_given_thresholds():
+def test_tuned_metrics_use_the_thresholds_passed_in():
     targets, probabilities = make(8)
     tuned = tune_thresholds(*make(9))
     summary = evaluate(targets, probabilities, tuned).summary

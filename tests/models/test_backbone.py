@@ -1,4 +1,4 @@
-"""Backbones of both libraries give maps, and the libraries' own models agree with them."""
+"""Backbones of both libraries give maps, and the libraries' models agree with them."""
 
 import pytest
 import timm
@@ -61,7 +61,7 @@ def test_swin_map_is_timms_in_order():
             assert torch.equal(ours[0, :, row, column], theirs[0, row, column])
 
 
-def test_vit_map_leaves_out_the_class_token():
+def test_vit_map_skips_the_class_token():
     torch.manual_seed(0)
     backbone = make_backbone("vit_tiny_patch16_224", 1.0, 64).eval()
     x = torch.rand(1, 3, 64, 64)
@@ -72,17 +72,26 @@ def test_vit_map_leaves_out_the_class_token():
 @pytest.mark.parametrize("width", [0.35, 0.5, 0.6, 1.4])
 def test_mobilenet_takes_any_width(width):
     backbone = make_backbone("mobilenetv2", width, 64)
-    known = {0.35: "035", 0.5: "050", 1.4: "140"}.get(width)
-    if known is None:
+    timm_width = {0.35: "035", 0.5: "050", 1.4: "140"}.get(width)
+    if timm_width is None:
         narrow, wide = (make_backbone("mobilenetv2", w, 64).body.conv_head.in_channels for w in (0.5, 0.75))
         assert narrow < backbone.body.conv_head.in_channels < wide
     else:
-        reference = timm.create_model(f"mobilenetv2_{known}", num_classes=0)
+        reference = timm.create_model(f"mobilenetv2_{timm_width}", num_classes=0)
         shapes = {name: tensor.shape for name, tensor in reference.state_dict().items()}
         assert {name: tensor.shape for name, tensor in backbone.body.state_dict().items()} == shapes
 
 
-def test_width_of_a_model_without_one():
+def test_mobilenets_residual_blocks_start_as_identities():
+    body = make_backbone("mobilenetv2", 0.35, 32).body.eval()
+    blocks = [block for block in body.modules() if getattr(block, "has_skip", False)]
+    assert len(blocks) == 10  # table 2 of the paper: the repeated blocks of the sequences of 2, 3, 4, 3 and 3
+    for block in blocks:
+        x = torch.randn(1, block.conv_pw.in_channels, 4, 4)
+        assert torch.equal(block(x), x)
+
+
+def test_width_of_a_model_without_a_multiplier():
     with pytest.raises(UsageError, match=r"width 0.5: repvgg_a0 has no channel multiplier"):
         make_backbone("repvgg_a0", 0.5, 64)
 
@@ -168,7 +177,7 @@ def test_stages_of_torchvisions_models_are_what_their_layers_give():
 
 
 @pytest.mark.parametrize("name", ["mobilenetv2", "shufflenetv2_x1_0", "repvgg_a0"])
-def test_stages_take_one_pass_with_the_networks_own_weights(name):
+def test_stages_take_one_pass_through_the_network(name):
     backbone = make_backbone(name, 1.0, 64).train()
     keys = set(backbone.state_dict())
     stages = backbone.stages(torch.rand(2, 3, 64, 64))

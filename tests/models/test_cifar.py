@@ -26,7 +26,7 @@ CHANNELS = {"resnet20": 64, "resnet56": 64, "resnet32x4": 256, "wrn_16_2": 128, 
 
 def by_hand(name: str, classes: int) -> int:
     """Parameters added up from the papers' tables of layers."""
-    depth, first, widths = {
+    depth, stem, widths = {
         "resnet20": (20, 16, (16, 32, 64)),
         "resnet56": (56, 16, (16, 32, 64)),
         "resnet32x4": (32, 32, (64, 128, 256)),
@@ -36,7 +36,7 @@ def by_hand(name: str, classes: int) -> int:
     }[name]
     wide = name.startswith("wrn")
     blocks = (depth - (4 if wide else 2)) // 6
-    total, before = 27 * first, first
+    total, before = 27 * stem, stem
     for width in widths:
         for at in range(blocks):
             total += 9 * before * width + 9 * width * width  # two 3x3 convolutions
@@ -44,7 +44,7 @@ def by_hand(name: str, classes: int) -> int:
             if before != width or (at == 0 and width != widths[0]):
                 total += before * width + (0 if wide else 2 * width)  # shortcut
             before = width
-    return total + 2 * (widths[-1] if wide else first) + (widths[-1] + 1) * classes
+    return total + 2 * (widths[-1] if wide else stem) + (widths[-1] + 1) * classes
 
 
 @pytest.mark.parametrize("name", CIFAR)
@@ -71,7 +71,7 @@ def test_depth_is_what_the_name_says(name):
 
 @pytest.mark.parametrize("name", CIFAR)
 @pytest.mark.parametrize(("size", "side"), [(32, 8), (50, 13)])
-def test_map_is_a_quarter_of_the_picture_in_three_stages(name, size, side):
+def test_map_is_a_quarter_of_the_image_in_three_stages(name, size, side):
     torch.manual_seed(0)
     backbone = make_backbone(name, 1.0, size)
     x = torch.randn(2, 3, size, size)
@@ -108,7 +108,7 @@ def test_resnet20_computes_what_torchvisions_blocks_compute():
     torch.testing.assert_close(ours(x), theirs(x))
 
 
-def test_names_are_listed_and_are_no_one_elses():
+def test_names_are_listed_and_in_no_library():
     assert not set(CIFAR) & {*timm.list_models(), *zoo.list_models(module=zoo)}
     assert set(CIFAR) < set(model_names())
     with pytest.raises(UsageError, match="resnet20"):
@@ -130,4 +130,4 @@ def test_vgg13_of_the_tables_ends_before_its_fully_connected_layers():
     reference.load_state_dict(backbone.body.state_dict(), strict=False)
     x = torch.randn(1, 3, 64, 64)
     torch.testing.assert_close(backbone(x), reference.features(x))
-    assert [one.shape[-1] for one in backbone.stages(x)] == [16, 8, 4, 2]
+    assert [stage.shape[-1] for stage in backbone.stages(x)] == [16, 8, 4, 2]

@@ -39,8 +39,8 @@ def _slow_decoder(head: DecoderHead, features: np.ndarray) -> tuple[np.ndarray, 
             mixed = np.zeros(d)
             for part in (slice(n * size, (n + 1) * size) for n in range(head.attention.heads)):
                 scores = np.array([query[part] @ key[part] for key in keys]) / math.sqrt(size)
-                shares = np.exp(scores - scores.max()) / np.exp(scores - scores.max()).sum()
-                mixed[part] = sum(share * value[part] for share, value in zip(shares, values, strict=True))
+                attention = np.exp(scores - scores.max()) / np.exp(scores - scores.max()).sum()
+                mixed[part] = sum(weight * value[part] for weight, value in zip(attention, values, strict=True))
             x = norm("norm2", start + linear("attention.to_out", mixed))
             x = norm("norm3", x + linear("ffn.3", np.maximum(linear("ffn.0", x), 0)))
             embeddings[image, label] = x
@@ -49,7 +49,7 @@ def _slow_decoder(head: DecoderHead, features: np.ndarray) -> tuple[np.ndarray, 
 
 
 def _randomized(head: nn.Module) -> nn.Module:
-    """Other values than the first ones, so that no norm or bias is idle."""
+    """Other values than the initial ones, so that no norm or bias is idle."""
     generator = torch.Generator().manual_seed(1)
     for parameter in head.parameters():
         parameter.data += 0.3 * torch.randn(parameter.shape, generator=generator)
@@ -105,18 +105,18 @@ def test_sizes_come_from_the_recipe():
 
 def test_queries_are_fixed_stored_and_the_same_for_every_seed():
     torch.manual_seed(1)
-    one = DecoderHead(8, 3, 16, 16, 4, 0.1)
+    first = DecoderHead(8, 3, 16, 16, 4, 0.1)
     torch.manual_seed(2)
-    two = DecoderHead(8, 3, 16, 16, 4, 0.1)
-    assert torch.equal(one.query, two.query)
-    assert not torch.equal(one.weight, two.weight)
-    assert "query" in one.state_dict()
-    assert all(parameter is not one.query for parameter in one.parameters())
+    second = DecoderHead(8, 3, 16, 16, 4, 0.1)
+    assert torch.equal(first.query, second.query)
+    assert not torch.equal(first.weight, second.weight)
+    assert "query" in first.state_dict()
+    assert all(parameter is not first.query for parameter in first.parameters())
     expected = torch.tensor([1.5409960746765137, -0.2934289276599884, -2.1787893772125244])  # of any torch since 1.0
     torch.testing.assert_close(DecoderHead(8, 1, 8, 8, 2, 0.1).query[0, :3], expected)
 
 
-def test_dropout_acts_in_training_alone():
+def test_dropout_acts_only_in_training():
     torch.manual_seed(0)
     head = DecoderHead(8, 3, 16, 16, 4, dropout=0.5)
     x = torch.randn(1, 8, 2, 2)

@@ -1,14 +1,14 @@
-"""The whole model: normalization, backbone and head apart, counting, optimizer groups."""
+"""The complete model: normalization, backbone and head apart, counting, optimizer groups."""
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from mlkdc.models import STUDENTS, build_model, count, parameter_groups
+from mlkdc.models import STUDENTS, build_model, model_size, parameter_groups
 from mlkdc.models.model import MultiLabelModel
 from mlkdc.recipe import Head, Model
-from mlkdc.types import Preprocess
+from mlkdc.records.manifest import Preprocess
 
 
 def _build(name="mobilenetv2", classes=6, size=64, kind="compact", **rest):
@@ -43,7 +43,7 @@ def test_normalizes_as_the_pretrained_weights_expect(name, mean, std):
     expected = (pixels / 255 - np.reshape(mean, (3, 1, 1))) / np.reshape(std, (3, 1, 1))
     normalized = model.normalize(torch.from_numpy(pixels).float())
     np.testing.assert_allclose(normalized.numpy(), expected, atol=1e-5)
-    assert model.preprocess == Preprocess(32, tuple(mean), tuple(std))
+    assert model.preprocess == Preprocess(size=32, mean=tuple(mean), std=tuple(std))
     assert not {"mean", "std"} & set(model.state_dict())
 
 
@@ -58,12 +58,12 @@ def test_normalizes_as_the_pretrained_weights_expect(name, mean, std):
 )
 def test_multiply_adds_against_published_figures(name, kind, backbone, head):
     model = _build(name, classes=80, kind=kind)
-    counted = count(model, 224)
-    assert counted["macs_backbone"] == pytest.approx(backbone, rel=0.02)
-    assert counted["macs_head"] == pytest.approx(head, rel=0.02)
-    assert counted["macs"] == counted["macs_backbone"] + counted["macs_head"]
-    assert counted["params"] == sum(parameter.numel() for parameter in model.parameters())
-    assert counted["params"] == counted["params_backbone"] + counted["params_head"]
+    size = model_size(model, 224)
+    assert size.macs_backbone == pytest.approx(backbone, rel=0.02)
+    assert size.macs_head == pytest.approx(head, rel=0.02)
+    assert size.macs == size.macs_backbone + size.macs_head
+    assert size.params == sum(parameter.numel() for parameter in model.parameters())
+    assert size.params == size.params_backbone + size.params_head
 
 
 def test_counting_by_hand_and_leaving_the_model_alone():
@@ -75,17 +75,18 @@ def test_counting_by_hand_and_leaving_the_model_alone():
         def forward(self, x):
             return self.conv(x)
 
-    model = MultiLabelModel(Map(), _build(kind="linear").head, Preprocess(8))
+    model = MultiLabelModel(Map(), _build(kind="linear").head, Preprocess(size=8))
     model.head.fc = nn.Linear(4, 2)
     model.train()
-    assert count(model, 8)["macs_backbone"] == 4 * 4 * 4 * 3 * 9
-    assert count(model, 8)["macs_head"] == 4 * 2
-    assert count(model, 8)["params"] == 4 * 3 * 9 + 4 * 2 + 2
+    size = model_size(model, 8)
+    assert size.macs_backbone == 4 * 4 * 4 * 3 * 9
+    assert size.macs_head == 4 * 2
+    assert size.params == 4 * 3 * 9 + 4 * 2 + 2
     assert model.training
     assert model.backbone.conv.weight.device.type == "cpu"
 
 
-def test_weight_decay_is_for_weights_alone():
+def test_weight_decay_is_only_for_weights():
     model = _build("repvgg_a0", size=32)
     decayed, plain = parameter_groups(model, 1e-4)
     assert (decayed["weight_decay"], plain["weight_decay"]) == (1e-4, 0.0)
@@ -96,6 +97,6 @@ def test_weight_decay_is_for_weights_alone():
     assert len(decayed["params"]) + len(plain["params"]) == len(list(model.parameters()))
 
 
-def test_the_seed_decides_the_first_weights():
-    one, two = _build(size=32), _build(size=32)
-    assert all(torch.equal(a, b) for a, b in zip(one.parameters(), two.parameters(), strict=True))
+def test_the_seed_decides_the_initial_weights():
+    first, second = _build(size=32), _build(size=32)
+    assert all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))

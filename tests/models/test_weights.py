@@ -1,7 +1,8 @@
-"""First weights from files and hubs: equal outputs when they fit, one clear sentence when they do not."""
+"""Initial weights from files and hubs: equal outputs when they fit, one clear sentence when they do not."""
 
 import os
 import urllib.error
+from dataclasses import replace
 
 import huggingface_hub
 import pytest
@@ -13,7 +14,8 @@ from safetensors.torch import save_file
 from torch import nn
 
 from mlkdc.errors import UsageError
-from mlkdc.models import build_model, load_state, read_state
+from mlkdc.models import build_model, load_state, make_backbone, read_state
+from mlkdc.models.weights import load_backbone
 from mlkdc.recipe import Head, Model, Teacher
 
 X = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0)) * 255
@@ -62,7 +64,7 @@ def test_transformer_file_of_another_image_size(tmp_path):
     assert model.backbone.body.pos_embed.shape == (1, 1 + 16, 192)
 
 
-def test_whole_model_file_gives_identical_logits(tmp_path):
+def test_complete_model_file_gives_identical_logits(tmp_path):
     saved = _build(seed=1)
     save_file(saved.state_dict(), tmp_path / "model.safetensors")
     assert torch.equal(_build(weights=tmp_path / "model.safetensors", seed=2)(X), saved(X))
@@ -73,16 +75,50 @@ def test_whole_model_file_gives_identical_logits(tmp_path):
     assert not torch.equal(other(X), saved(X))
 
 
-def test_whole_model_of_other_labels_architecture_or_head():
+def test_complete_model_file_without_step_counters(tmp_path):
+    """torch's own state dicts carry version numbers, by which BatchNorm would insist on its counters."""
+    saved = _build(seed=1)
+    state = saved.state_dict()
+    for name in list(state):
+        if name.endswith("num_batches_tracked"):
+            del state[name]
+    torch.save(state, tmp_path / "model.pt")
+    other = _build(seed=2)
+    load_state(other, tmp_path / "model.pt", "teacher file")
+    assert torch.equal(other(X), saved(X))
+
+
+def test_a_layer_of_the_body_that_is_named_like_a_classifier_is_loaded(tmp_path):
+    torch.manual_seed(5)
+    reference = timm.create_model("convnext_atto")
+    nn.init.normal_(reference.head.norm.weight)
+    save_file(reference.state_dict(), tmp_path / "w.safetensors")
+    model = _build("convnext_atto", weights=tmp_path / "w.safetensors")
+    assert torch.equal(model.backbone.body.head.norm.weight, reference.head.norm.weight)
+
+
+def test_a_classifier_that_timm_names_twice_is_skipped():
+    torch.manual_seed(5)
+    backbone = make_backbone("resnet10t", 1.0, 64)
+    backbone.cfg = replace(backbone.cfg, classifier=("first.classifier", "second"))
+    extra = {"first.classifier.weight": torch.zeros(1), "second.bias": torch.zeros(1), "fc.weight": torch.zeros(1)}
+    state = {name: torch.full_like(tensor, 2) for name, tensor in backbone.body.state_dict().items()}
+    load_backbone(backbone, state | extra, "file")
+    assert all((tensor == 2).all() for tensor in backbone.body.state_dict().values())
+    with pytest.raises(UsageError, match=r"unexpected third\.bias"):
+        load_backbone(backbone, state | {"third.bias": torch.zeros(1)}, "file")
+
+
+def test_complete_model_of_other_labels_architecture_or_head():
     model = _build()
     with pytest.raises(UsageError, match=r"teacher a.pt .* trained for 7 labels and the data has 4"):
         load_state(model, _build(classes=7).state_dict(), "teacher a.pt")
-    with pytest.raises(UsageError, match=r"its backbone is another one .*use the model, width and head"):
+    with pytest.raises(UsageError, match=r"its backbone is different .*use the model, width and head"):
         load_state(model, _build("shufflenetv2_x0_5").state_dict(), "teacher a.pt")
-    with pytest.raises(UsageError, match=r"its backbone is another one .*was expected"):
+    with pytest.raises(UsageError, match=r"its backbone is different .*was expected"):
         load_state(model, _build(width=0.5).state_dict(), "teacher a.pt")
     wider = build_model(Model(weights="none", head=Head(dim=32, ffn=16)), 4, 64)
-    with pytest.raises(UsageError, match="its head is another one"):
+    with pytest.raises(UsageError, match="its head is different"):
         load_state(model, wider.state_dict(), "teacher a.pt")
     linear = [build_model(Model(weights="none", head=Head(kind="linear")), q, 64) for q in (4, 5)]
     with pytest.raises(UsageError, match="trained for 5 labels and the data has 4"):
@@ -112,13 +148,13 @@ def test_files_that_are_not_weights(tmp_path, monkeypatch):
     (tmp_path / "f.pt").write_bytes((tmp_path / "d.pt").read_bytes()[:300])
     (tmp_path / "g.pt").write_bytes(b"")
     for name, words in {
-        "a.safetensors": "not a whole safetensors file",
-        "b.pt": "not a whole torch state dict",
+        "a.safetensors": "not a complete safetensors file",
+        "b.pt": "not a complete torch state dict",
         "c.pt": "could run code",
         "d.pt": "could run code",
         "e.pt": r"expected a state dict \(tensors by name\), got a list",
-        "f.pt": "not a whole torch state dict",
-        "g.pt": "not a whole torch state dict",
+        "f.pt": "not a complete torch state dict",
+        "g.pt": "not a complete torch state dict",
         "absent.pt": "is not a file, 'pretrained' or 'none'",
     }.items():
         with pytest.raises(UsageError, match=words):
@@ -140,7 +176,7 @@ def offline(monkeypatch, tmp_path):
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
 
 
-def test_pretrained_offline_names_the_file_and_both_ways_on(offline):
+def test_pretrained_offline_names_the_file_and_both_settings_to_continue_with(offline):
     with pytest.raises(UsageError) as raised:
         _build(weights="pretrained")
     words = "model.safetensors", "timm/mobilenetv2_100", "--set student.weights=FILE", "--set student.weights=none"

@@ -1,4 +1,4 @@
-"""Recipes: every shipped one loads, every fault is told at once by key."""
+"""Recipes: every shipped one loads, every fault is reported at once by key."""
 
 from pathlib import Path
 
@@ -64,10 +64,10 @@ def test_l2d_recipe_is_the_papers() -> None:
     assert recipe.teacher.train.stop_after == 30
 
 
-def test_all_unknown_keys_are_told_at_once_with_the_nearest() -> None:
-    with pytest.raises(RecipeError) as told:
+def test_all_unknown_keys_are_reported_at_once_with_the_nearest() -> None:
+    with pytest.raises(RecipeError) as caught:
         load_recipe("quickstart", ["train.epoch=3", "studnet.model=x", "data.augment.flop=true", "train.lr=fast"])
-    message = str(told.value)
+    message = str(caught.value)
     assert "4 faults" in message
     for fault in ("train.epoch: unknown key; did you mean epochs", "studnet: unknown key; did you mean student"):
         assert fault in message
@@ -76,11 +76,27 @@ def test_all_unknown_keys_are_told_at_once_with_the_nearest() -> None:
     assert "'fast'" in message
 
 
-def test_all_unknown_names_are_told_at_once() -> None:
+@pytest.mark.parametrize(
+    ("setting", "fault"),
+    [
+        ("teacher.head.dropot=0.2", "teacher.head.dropot: unknown key; did you mean dropout?"),
+        ("teacher.train.epoch=3", "teacher.train.epoch: unknown key; did you mean epochs?"),
+        ("data.zzz=true", "data.zzz: unknown key; valid: allow_unseen, augment, digits_images, image_size"),
+        ("export.max_fall=2", "export.max_fall: unknown key; did you mean max_drop"),
+        ("distill.terms.mld=heavy", "distill.terms.mld: input should be a valid number"),
+    ],
+)
+def test_a_mistyped_key_is_named_wherever_it_is(setting: str, fault: str) -> None:
+    with pytest.raises(RecipeError) as caught:
+        load_recipe("quickstart", [setting])
+    assert fault in str(caught.value)
+
+
+def test_all_unknown_names_are_reported_at_once() -> None:
     settings = ["student.model=mobilnetv2", "teacher.model=resnet1o1", "distill.method=l3d", "targets=[onx]"]
-    with pytest.raises(RecipeError) as told:
+    with pytest.raises(RecipeError) as caught:
         check_recipe(load_recipe("quickstart", settings))
-    message = str(told.value)
+    message = str(caught.value)
     for name in ("mobilenetv2", "resnet101", "l2d", "onnx"):
         assert f"did you mean {name}" in message or f" {name}" in message
     assert "4 faults" in message
@@ -99,8 +115,8 @@ def test_a_changed_method_does_not_keep_the_weights_of_the_old_one() -> None:
 
 
 def test_a_file_that_changes_the_method_of_what_it_extends_does_not_keep_its_terms(tmp_path: Path) -> None:
-    (tmp_path / "own.yaml").write_text("extends: quickstart\ndistill: {method: vanilla}\n")
-    recipe = load_recipe(tmp_path / "own.yaml")
+    (tmp_path / "changed.yaml").write_text("extends: quickstart\ndistill: {method: vanilla}\n", encoding="utf-8")
+    recipe = load_recipe(tmp_path / "changed.yaml")
     assert recipe.distill.terms == {}
     assert recipe.distill.ramp == load_recipe("quickstart").distill.ramp
 
@@ -117,25 +133,25 @@ def test_settings_reach_into_sections_and_keep_the_rest() -> None:
         apply_settings({}, ["train.epochs"])
 
 
-def test_extends_is_found_beside_the_file_and_among_the_shipped(tmp_path: Path) -> None:
-    (tmp_path / "base.yaml").write_text("seed: 3\ntrain: {epochs: 5, lr: 0.1}\n")
-    (tmp_path / "mine.yaml").write_text("extends: base\ntrain: {epochs: 7}\n")
-    assert read_yaml(tmp_path / "mine.yaml") == {"seed": 3, "train": {"epochs": 7, "lr": 0.1}}
-    (tmp_path / "other.yaml").write_text("extends: quickstart\nseed: 9\n")
+def test_extends_is_looked_up_next_to_the_file_and_among_the_shipped(tmp_path: Path) -> None:
+    (tmp_path / "base.yaml").write_text("seed: 3\ntrain: {epochs: 5, lr: 0.1}\n", encoding="utf-8")
+    (tmp_path / "derived.yaml").write_text("extends: base\ntrain: {epochs: 7}\n", encoding="utf-8")
+    assert read_yaml(tmp_path / "derived.yaml") == {"seed": 3, "train": {"epochs": 7, "lr": 0.1}}
+    (tmp_path / "other.yaml").write_text("extends: quickstart\nseed: 9\n", encoding="utf-8")
     assert load_recipe(tmp_path / "other.yaml").data.image_size == load_recipe("quickstart").data.image_size
-    (tmp_path / "lost.yaml").write_text("extends: nowhere\n")
+    (tmp_path / "orphan.yaml").write_text("extends: nowhere\n", encoding="utf-8")
     with pytest.raises(UsageError, match="nowhere"):
-        load_recipe(tmp_path / "lost.yaml")
-    (tmp_path / "a.yaml").write_text("extends: b\n")
-    (tmp_path / "b.yaml").write_text("extends: a\n")
+        load_recipe(tmp_path / "orphan.yaml")
+    (tmp_path / "a.yaml").write_text("extends: b\n", encoding="utf-8")
+    (tmp_path / "b.yaml").write_text("extends: a\n", encoding="utf-8")
     with pytest.raises(UsageError, match="extends"):
         load_recipe(tmp_path / "a.yaml")
 
 
 def test_not_yaml_is_one_sentence(tmp_path: Path) -> None:
-    (tmp_path / "bad.yaml").write_text("train: [1, 2\n")
+    (tmp_path / "bad.yaml").write_text("train: [1, 2\n", encoding="utf-8")
     with pytest.raises(UsageError, match="is not YAML"):
         load_recipe(tmp_path / "bad.yaml")
-    (tmp_path / "list.yaml").write_text("- 1\n")
+    (tmp_path / "list.yaml").write_text("- 1\n", encoding="utf-8")
     with pytest.raises(UsageError, match="expected a mapping"):
         load_recipe(tmp_path / "list.yaml")

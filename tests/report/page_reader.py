@@ -54,6 +54,6 @@ class Page(HTMLParser):
 
     def table(self, *head: str) -> dict[str, list[str]]:
         """The rows, by their first cell, of all tables that start with this head, put together."""
-        found = [rows for rows in self.tables if tuple(rows[0][: len(head)]) == head]
-        assert found, f"no table headed {head}"
-        return {row[0]: row[1:] for rows in found for row in rows[1:]}
+        matching = [rows for rows in self.tables if tuple(rows[0][: len(head)]) == head]
+        assert matching, f"no table headed {head}"
+        return {row[0]: row[1:] for rows in matching for row in rows[1:]}

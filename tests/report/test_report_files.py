@@ -1,48 +1,50 @@
-"""report.json and report.md, the notes, and folders that cannot be reported on."""
+"""report.json, and folders that cannot be reported on."""
 
 import json
-import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
-from report_folder import (
-    bench,
-    class_names,
-    history,
-    manifest,
-    read_recipe,
-    results,
-    write_full,
-    write_json,
-    write_lines,
-    write_minimal,
-)
+from report_artifacts import bench, bench_of, manifest, parity, quantization
+from report_folder import read_json, read_recipe, write_epochs, write_full, write_json, write_manifest, write_minimal
+from report_training import class_names, history, results
 
 from mlkdc.errors import UsageError
-from mlkdc.report import write_report
+from mlkdc.records.manifest import RuntimeDetails
+from mlkdc.records.report import Report
+from mlkdc.report import collect, write_report
 
 
 def report(folder: Path) -> dict:
     """Write the report and read its JSON, refusing what is not JSON."""
     write_report(folder)
-    return json.loads((folder / "report.json").read_text(), parse_constant=pytest.fail)
+    return json.loads((folder / "report.json").read_text(encoding="utf-8"), parse_constant=pytest.fail)
 
 
-def notes(folder: Path) -> str:
-    return "\n".join(report(folder)["notes"])
+def commands(folder: Path) -> dict[str, str]:
+    return {item["what"]: item["command"] for item in report(folder)["commands"]}
+
+
+def without_format(path: Path) -> dict:
+    values = read_json(path)
+    del values["format"]
+    return values
 
 
 def test_json_holds_the_sources_unchanged(tmp_path):
     folder = write_full(tmp_path)
     written = report(folder)
-    assert written["results"] == results()
-    assert written["bench"] == bench()
-    assert written["history"] == history()
+    assert written["format"] == 2
+    assert written["results"] == without_format(folder / "results.json")
+    assert written["bench"] == without_format(folder / "bench.json")
+    assert written["history"] == [entry.model_dump() for entry in history()]
     assert written["recipe"] == read_recipe(folder)
+    assert written["recipe_yaml"] == (folder / "recipe.yaml").read_text(encoding="utf-8")
     assert sorted(written["artifacts"]) == ["onnx-fp16", "onnx-fp32", "onnx-int8"]
-    for name, found in written["artifacts"].items():
-        assert found == json.loads((folder / "export" / name / "manifest.json").read_text())
-    assert written["missing"] == {}
+    for name, artifact in written["artifacts"].items():
+        assert artifact == without_format(folder / "export" / name / "manifest.json")
+    assert written["missing"] == {"history": None, "artifacts": None, "bench": None}
     assert sorted(path.name for path in folder.iterdir() if path.name.startswith("report")) == [
         "report.html",
         "report.json",
@@ -50,123 +52,75 @@ def test_json_holds_the_sources_unchanged(tmp_path):
     ]
 
 
+def test_json_is_read_back_to_an_equal_record(tmp_path):
+    folder = write_full(tmp_path)
+    collected = collect(folder)
+    collected.save(folder)
+    assert Report.load(folder) == collected
+
+
 def test_json_of_a_bare_run(tmp_path):
     written = report(write_minimal(tmp_path))
     assert (written["bench"], written["artifacts"], written["latency"], written["best"]) == (None, {}, [], None)
-    assert set(written["missing"]) == {"bench", "artifacts"}
+    assert {part for part, text in written["missing"].items() if text} == {"bench", "artifacts"}
 
 
-def tables(text: str) -> list[list[list[str]]]:
-    """The tables of a Markdown text: cells between pipes that no backslash precedes."""
-    found: list[list[list[str]]] = [[]]
-    for line in text.splitlines():
-        if line.startswith("|"):
-            cells = [cell.strip() for cell in re.split(r"(?<!\\)\|", line)]
-            assert cells[0] == cells[-1] == ""
-            found[-1].append(cells[1:-1])
-        elif found[-1]:
-            found.append([])
-    return [table for table in found if table]
-
-
-@pytest.mark.parametrize("write", [write_full, write_minimal])
-def test_markdown_tables_are_even(tmp_path, write):
-    text = write_report(write(tmp_path)).with_suffix(".md").read_text(encoding="utf-8")
-    for table in tables(text):
-        assert {len(row) for row in table} == {len(table[0])}
-        assert all(re.fullmatch("---|--:", cell) for cell in table[1])
-        assert len(table) > 2
-
-
-def test_markdown_holds_the_figures_and_escapes_names(tmp_path):
-    text = write_report(write_full(tmp_path)).with_suffix(".md").read_text(encoding="utf-8")
-    by_class = next(table for table in tables(text) if table[0][0] == "class")
-    read = {re.sub(r"\\(.)", r"\1", row[0]): row[1:] for row in by_class[2:]}
-    expected = {name.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;") for name in class_names(20)}
-    assert set(read) == expected
-    for item in results()["per_class"][6:-1]:
-        assert read[item["name"]] == [f"{item['AP']:.2f}", f"{item['positives']}", f"{item['threshold']:.3f}"]
-    assert "<b>" not in text
-    assert "`mlkdc distill --recipe l2d-mobilenet --data 'my photos/'`" in text
+def test_nothing_heavy_is_imported_before_a_report_is_rendered():
+    heavy = {"jinja2", "markupsafe", "numpy", "torch", "sklearn", "timm", "PIL"}
+    code = f"import sys, mlkdc.report; print(sorted({heavy} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
 
 
 def test_commands_make_the_same_again(tmp_path):
     folder = write_full(tmp_path / "my run")
     source = manifest("onnx-fp32", class_names(20))
-    source |= {"dynamic_batch": True, "input": source["input"] | {"dtype": "uint8"}}
-    write_json(folder / "export" / "onnx-fp32" / "manifest.json", source)
-    commands = {item["what"]: item["command"] for item in report(folder)["commands"]}
-    assert commands["trained with"] == results()["command"]
-    assert commands["timed with"] == bench()["command"]
+    changes = {"dynamic_batch": True, "input": source.input.model_copy(update={"dtype": "uint8"})}
+    write_manifest(folder, "onnx-fp32", source.model_copy(update=changes))
+    written = commands(folder)
+    assert written["trained with"] == results().command
+    assert written["timed with"] == bench().command
     again = f"mlkdc export '{folder}' --target onnx --precision fp32 --dynamic --uint8"
-    assert commands["exports onnx-fp32 again"] == again
+    assert written["exports onnx-fp32 again"] == again
 
 
-def test_commands_of_int8_tell_how_it_was_made(tmp_path):
+@pytest.mark.parametrize(
+    ("reduce_range", "option"), [(False, " --no-reduce-range"), (True, " --reduce-range"), (None, "")]
+)
+def test_commands_of_int8_say_how_it_was_made(tmp_path, reduce_range, option):
     folder = write_full(tmp_path)
-    source = manifest("onnx-int8", class_names(20))
-    source |= {"quantization": source["quantization"] | {"equalize": True}, "details": {"reduce_range": False}}
-    write_json(folder / "export" / "onnx-int8" / "manifest.json", source)
-    commands = {item["what"]: item["command"] for item in report(folder)["commands"]}
-    again = f"mlkdc export {folder} --target onnx --precision int8 --no-reduce-range"
-    assert commands["exports onnx-int8 again"] == f"{again} --max-drop 0.1 --max-class-drop 5 --equalize"
+    changes = {"quantization": quantization(equalize=True), "details": RuntimeDetails(reduce_range=reduce_range)}
+    write_manifest(folder, "onnx-int8", manifest("onnx-int8", class_names(20)).model_copy(update=changes))
+    again = f"mlkdc export {folder} --target onnx --precision int8{option} --max-drop 0.1 --max-class-drop 5 --equalize"
+    assert commands(folder)["exports onnx-int8 again"] == again
 
 
-def test_notes_on_what_weakens_a_figure(tmp_path):
+def test_one_command_that_did_everything(tmp_path):
     folder = write_full(tmp_path)
-    found = notes(folder)
-    assert "onnx-int8 failed its parity check" in found
-    assert "onnx-fp16 (2 threads)" in found
-    assert "onnx-fp32" not in found
-    assert "openvino" not in found  # skipped, not unstable
-    assert "optimiztic" not in found
-    assert "1 of 20 classes without a positive image in the test split" in found
-
-    write_json(folder / "results.json", results() | {"scored_on": "val", "thresholds_from": "val"})
-    found = notes(folder)
-    assert "same split (val): the tuned figures are optimiztic" in found
-    assert "no test split" in found
-
-
-def test_notes_on_artifacts_that_changed_since(tmp_path):
-    folder = write_full(tmp_path)
-    later = manifest("onnx-fp32", class_names(20)) | {"created": "2026-11-21T16:00:00+01:00", "recipe_hash": "another"}
-    write_json(folder / "export" / "onnx-fp32" / "manifest.json", later)
-    figures = bench()
-    figures["rows"] = [row for row in figures["rows"] if row["name"] != "onnx-fp16"]
-    write_json(folder / "bench.json", figures)
-    found = notes(folder)
-    assert "onnx-fp32 was exported after it was timed" in found
-    assert "onnx-fp32 was exported from another training" in found
-    assert "onnx-fp16 has not been timed yet" in found
-    assert "whole range" not in found
-
-
-def test_notes_on_what_only_some_processors_can_run(tmp_path):
-    folder = write_full(tmp_path)
-    whole = manifest("onnx-int8", class_names(20)) | {"details": {"reduce_range": False}}
-    write_json(folder / "export" / "onnx-int8" / "manifest.json", whole)
-    assert (
-        "onnx-int8 has int8 weights in their whole range: it is for Arm, and for x86 processors that have VNNI"
-        in notes(folder)
-    )
+    bench().model_copy(update={"command": results().command}).save(folder)
+    written = commands(folder)
+    assert written["trained, exported and timed with"] == results().command
+    assert "timed with" not in written
 
 
 def test_history_of_a_run_that_was_killed_and_resumed(tmp_path):
     folder = write_minimal(tmp_path)
     entries = history(5)
-    write_lines(folder / "metrics.jsonl", [*entries[:3], entries[2] | {"loss": 9.0}, entries[3]])
-    with (folder / "metrics.jsonl").open("a") as stream:
-        stream.write('{"epoch": 5, "loss": NaN, "lr": 0.1}\n{"epoch": 6, "lo')
+    again = entries[2].model_copy(update={"loss": 9.0})
+    write_epochs(folder, [*entries[:3], again, entries[3]])
+    with (folder / "metrics.jsonl").open("a", encoding="utf-8") as stream:
+        stream.write('{"format": 2, "epoch": 5, "step": 9, "lr": 0.1, "loss": 1.0, "terms": {}, ')
+        stream.write('"images_per_second": 60.0, "seconds": 52.0, "val_map_percent": NaN}\n{"epoch": 6, "lo')
     written = report(folder)["history"]
     assert [entry["epoch"] for entry in written] == [1, 2, 3, 4, 5]
     assert written[2]["loss"] == 9.0
-    assert written[4]["loss"] is None
+    assert written[4]["val_map_percent"] is None
 
 
 def test_a_broken_line_inside_the_history(tmp_path):
     folder = write_minimal(tmp_path)
-    (folder / "metrics.jsonl").write_text('{"epoch": 1}\nbroken\n{"epoch": 2}\n')
+    first, second = history(2)
+    (folder / "metrics.jsonl").write_text(f"{first.line()}broken\n{second.line()}", encoding="utf-8")
     with pytest.raises(UsageError, match=r"metrics\.jsonl, line 2"):
         write_report(folder)
 
@@ -174,32 +128,47 @@ def test_a_broken_line_inside_the_history(tmp_path):
 def test_only_failed_artifacts(tmp_path):
     folder = write_full(tmp_path)
     for name in ("onnx-fp32", "onnx-fp16"):
-        write_json(folder / "export" / name / "manifest.json", manifest(name, class_names(20), 1.0, passed=False))
+        write_manifest(folder, name, manifest(name, class_names(20), 1.0, passed=False))
     assert report(folder)["best"]["name"] == "torch eager"
     assert "no artifact passed its parity check" in (folder / "report.html").read_text(encoding="utf-8")
 
 
-def test_steady_timings_come_before_faster_unsteady_ones(tmp_path):
+def test_stable_timings_come_before_faster_unstable_ones(tmp_path):
     folder = write_full(tmp_path)
-    figures = bench()
-    for row in figures["rows"]:
-        if (row["name"], row["threads"]) == ("onnx-fp32", 2):
-            row["stable"] = False
-    write_json(folder / "bench.json", figures)
+    rows = []
+    for row in bench().rows:
+        if (row.name, row.threads) == ("onnx-fp32", 2):
+            row = row.model_copy(update={"timing": row.timing.model_copy(update={"stable": False})})
+        rows.append(row)
+    bench_of(rows).save(folder)
     best = report(folder)["best"]
     assert (best["name"], best["threads"]) == ("onnx-fp32", 1)
+
+
+def test_an_artifact_that_was_not_run_is_never_the_best(tmp_path):
+    folder = write_full(tmp_path)
+    unverified = manifest("onnx-fp32", class_names(20)).model_copy(update={"status": "unverified"})
+    write_manifest(folder, "onnx-fp32", unverified)
+    assert report(folder)["best"]["name"] == "onnx-fp16"
+
+
+def test_torch_has_no_map_where_the_checks_used_different_images(tmp_path):
+    folder = write_full(tmp_path)
+    assert {entry.map_percent for entry in collect(folder).latency if entry.name == "torch eager"} == {78.12}
+    other = manifest("onnx-fp16", class_names(20)).model_copy(update={"parity": parity(images=100)})
+    write_manifest(folder, "onnx-fp16", other)
+    assert {entry.map_percent for entry in collect(folder).latency if entry.name == "torch eager"} == {None}
 
 
 @pytest.mark.parametrize(
     ("name", "content", "says"),
     [
         ("results.json", None, "mlkdc distill --resume"),
-        ("results.json", {"format": 2}, r"format 2.*reads up to 1.*mlkdc distill --resume"),
+        ("results.json", {"format": 3}, r"format 3.*reads format 2.*mlkdc distill --resume"),
         ("results.json", "not json", r"is not JSON.*mlkdc distill --resume"),
-        ("results.json", {"format": 1, "name": "x"}, r"has no method, command"),
-        ("results.json", [1], "expected a mapping"),
+        ("results.json", {"format": 2, "name": "x"}, r"scored_on is missing.*mlkdc distill --resume"),
+        ("results.json", [1], "expected a JSON object"),
         ("bench.json", {"format": 7}, r"format 7.*mlkdc bench"),
-        ("export/onnx-fp32/manifest.json", {"format": 9}, r"format 9.*export the run again"),
         ("recipe.yaml", None, "is not a run folder"),
     ],
 )
@@ -208,7 +177,7 @@ def test_folders_that_cannot_be_reported_on(tmp_path, name, content, says):
     if content is None:
         (folder / name).unlink()
     elif isinstance(content, str):
-        (folder / name).write_text(content)
+        (folder / name).write_text(content, encoding="utf-8")
     else:
         write_json(folder / name, content)
     with pytest.raises(UsageError, match=says):

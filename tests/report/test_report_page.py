@@ -1,13 +1,15 @@
 """The HTML page, read back and compared with the files it was made from."""
 
-import json
 import math
 
 import numpy as np
 import pytest
 from page_reader import Page
-from report_folder import bench, class_names, history, manifest, results, write_full, write_json, write_minimal
+from report_artifacts import bench, bench_of, manifest, parity
+from report_folder import write_epochs, write_full, write_manifest, write_minimal
+from report_training import class_names, history, results
 
+from mlkdc.records.results import TeacherFacts
 from mlkdc.report import write_report
 
 
@@ -34,7 +36,7 @@ def test_nothing_is_loaded_from_elsewhere(tmp_path):
 
 
 def test_accuracy_tables_hold_every_metric(full):
-    metrics = results()["metrics"]
+    metrics = results().metrics
     ranked, decided = full.table("metric", "%"), full.table("metric", "at 0.5, %", "tuned, %", "@n, %")
     shown = {name: row[0] for name, row in ranked.items()}
     for name, row in decided.items():
@@ -45,12 +47,12 @@ def test_accuracy_tables_hold_every_metric(full):
 
 def test_every_class_with_its_name_as_it_is(full):
     rows = full.table("class")
-    expected = results()["per_class"]
+    expected = results().per_class
     assert set(rows) == set(class_names(len(expected)))
-    for item in expected:
-        _, ap, positives, threshold = rows[item["name"]]
-        assert ap == ("–" if item["AP"] is None else f"{item['AP']:.2f}")
-        assert (int(positives), float(threshold)) == (item["positives"], round(item["threshold"], 3))
+    for score in expected:
+        _, ap, positives, threshold = rows[score.name]
+        assert ap == ("–" if score.ap_percent is None else f"{score.ap_percent:.2f}")
+        assert (int(positives), float(threshold)) == (score.positives, round(score.threshold, 3))
     shown = [float(row[1]) for row in rows.values() if row[1] != "–"]
     assert shown == sorted(shown, reverse=True)
     assert "b" not in full.tags
@@ -59,52 +61,59 @@ def test_every_class_with_its_name_as_it_is(full):
 def test_latency_table_joins_accuracy(full):
     rows = [row for table in full.tables if table[0][0] == "what" for row in table[1:]]
     mean = {"onnx-fp32": "78.12", "onnx-fp16": "78.08", "onnx-int8": "75.02", "torch eager": "78.12"}
-    for row, source in zip(rows, bench()["rows"], strict=True):
-        assert row[0] == source["name"]
-        assert row[1] == str(source["threads"])
-        if source["skipped"]:
+    for row, source in zip(rows, bench().rows, strict=True):
+        assert row[0] == source.name
+        assert row[1] == str(source.threads)
+        timing = source.timing
+        if timing is None:
             assert row[2:] == ["–"] * 6 + ["skipped: openvino is not installed"]
             continue
-        times = [round(source[key], 2) for key in ("median_ms", "p90_ms", "p99_ms")]
-        assert [float(cell) for cell in row[2:5]] == times
+        assert [float(cell) for cell in row[2:5]] == [
+            round(value, 2) for value in (timing.median_ms, timing.p90_ms, timing.p99_ms)
+        ]
         assert row[5] == mean[row[0]]
-        size = source["size_bytes"]
-        assert row[6] == ("–" if size is None else f"{size / 1e6:.2f}")
-        assert row[7] == f"{source['speedup']:.2f}×"
-        assert row[8].startswith("stable" if source["stable"] else "unstable")
+        assert row[6] == ("–" if source.size_bytes is None else f"{source.size_bytes / 1e6:.2f}")
+        assert row[7] == f"{source.speedup:.2f}x"
+        assert row[8].startswith("stable" if timing.stable else "unstable")
         assert ("FAILED" in row[8]) == (row[0] == "onnx-int8")
 
 
 def test_best_latency_is_of_an_artifact_that_passed(full):
     assert "6.4ms" in full.text  # onnx-fp32, 2 threads; the failed int8 has 4.0 ms
-    assert "onnx-fp32, 2 threads, 4.2× as fast as torch eager" in full.text
+    assert "onnx-fp32, 2 threads, 4.2x as fast as the baseline, torch eager" in full.text
 
 
-def test_teacher_beside_student(full):
+def test_the_size_is_of_the_artifact_with_the_best_latency(full):
+    assert "13.7MB" in full.text  # onnx-fp32; onnx-fp16 is smaller but slower
+
+
+def test_teacher_next_to_student(full):
     rows, values = full.table("", "student", "teacher"), results()
-    student, teacher = values["metrics"]["mAP"], values["teacher"]["metrics"]["mAP"]
+    student, teacher = values.metrics["mAP"], values.teacher.metrics["mAP"]
     assert rows["mAP, %"] == [f"{student:.2f}", f"{teacher:.2f}", f"{student - teacher:+.2f} points"]
     assert rows["parameters"] == ["3.412 M", "47.12 M", "7.2 %"]
     assert rows["multiply-adds"] == ["355.1 M", "31.40 G", "1.1 %"]
 
 
 def test_a_teacher_from_a_weights_file_has_no_figures(tmp_path):
-    values = results()
-    values["teacher"] = {"model": "resnet101", "image_size": 448, "run": "teacher.safetensors"}
+    teacher = TeacherFacts(model="resnet101", image_size=448, run="teacher.safetensors")
+    values = results().model_copy(update={"teacher": teacher})
     page = Page(write_report(write_minimal(tmp_path, values)).read_text(encoding="utf-8"))
     assert page.table("", "student", "teacher")["parameters"] == ["3.412 M", "–", "–"]
     assert "was not scored" in page.text
 
 
-def test_what_was_merged_is_told_once_for_artifacts_merged_alike(full):
+def test_what_was_merged_is_shown_once_for_artifacts_merged_alike(full):
     merges = [table for table in full.tables if "parameters before" in table[0]]
     assert len(merges) == 1
-    merge = manifest("onnx-fp32", [])["merge"]
+    merge = manifest("onnx-fp32", []).merge
     rows = {row[0]: row[1:] for row in merges[0][1:]}
     for title, part in (("backbone", "_backbone"), ("head", "_head"), ("whole model", "")):
-        keys = [f"{what}{part}_{when}" for what in ("params", "macs") for when in ("before", "after")]
+        counts = []
+        for what in ("params", "macs"):
+            counts += [getattr(size, f"{what}{part}") for size in (merge.before, merge.after)]
         assert [float(cell.split()[0]) for cell in rows[title]] == pytest.approx(
-            [merge[key] / 1e6 for key in keys], rel=5e-4
+            [count / 1e6 for count in counts], rel=5e-4
         )
     assert "onnx-fp16, onnx-fp32, onnx-int8" in full.text
 
@@ -113,15 +122,15 @@ def test_curves_are_the_recorded_values(full):
     """A line is right if its pixels are an affine map of the values, epoch to the right and larger values up."""
     entries = history()
     terms = [
-        [entry["loss"] for entry in entries],
-        *([e["terms"][name] for e in entries] for name in entries[0]["terms"]),
+        [entry.loss for entry in entries],
+        *([entry.terms[name] for entry in entries] for name in entries[0].terms),
     ]
     logs = [[math.log(value) for value in line] for line in terms]
-    plain = [[entry[key] for entry in entries] for key in ("mAP", "lr")]
+    plain = [[getattr(entry, key) for entry in entries] for key in ("val_map_percent", "lr")]
     assert len(full.lines) == len(logs) + len(plain)
     for line, values in zip(full.lines, logs + plain, strict=True):
         x, y = np.array(line).T
-        assert np.corrcoef(x, [entry["epoch"] for entry in entries])[0, 1] == pytest.approx(1, abs=1e-5)
+        assert np.corrcoef(x, [entry.epoch for entry in entries])[0, 1] == pytest.approx(1, abs=1e-5)
         assert np.corrcoef(y, values)[0, 1] == pytest.approx(-1, abs=1e-3)
 
 
@@ -135,9 +144,7 @@ def test_missing_parts_are_said_and_nothing_is_zero(minimal):
 
 def test_one_epoch_without_validation(tmp_path):
     folder = write_minimal(tmp_path)
-    entry = history()[0]
-    del entry["mAP"]
-    (folder / "metrics.jsonl").write_text(json.dumps(entry) + "\n")
+    write_epochs(folder, [history()[0].model_copy(update={"val_map_percent": None})])
     page = Page(write_report(folder).read_text(encoding="utf-8"))
     assert "Validation mAP" not in page.text
     assert "Learning rate" in page.text
@@ -152,9 +159,9 @@ def test_no_history_at_all(tmp_path):
 
 
 def test_metrics_without_tuned_thresholds(tmp_path):
-    values = results() | {"thresholds_from": None, "teacher": None}
-    values["metrics"] = {name: value for name, value in values["metrics"].items() if "tuned" not in name}
-    values["metrics"]["new figure"] = 12.345
+    metrics = {name: value for name, value in results().metrics.items() if "tuned" not in name}
+    metrics["new figure"] = 12.345
+    values = results().model_copy(update={"teacher": None, "metrics": metrics})
     page = Page(write_report(write_minimal(tmp_path, values)).read_text(encoding="utf-8"))
     assert "tuned" not in page.table("metric")
     assert page.table("metric", "%")["new figure"][0] == "12.35"
@@ -163,9 +170,11 @@ def test_metrics_without_tuned_thresholds(tmp_path):
 def test_two_artifacts_at_the_same_spot(tmp_path):
     """Equal latency and accuracy, in a chart with one value on each axis."""
     folder = write_full(tmp_path)
-    figures = bench()
-    figures["rows"] = [row | {"median_ms": 5.0} for row in figures["rows"] if row["name"] == "onnx-fp32"]
-    write_json(folder / "bench.json", figures)
+    rows = []
+    for row in bench().rows:
+        if row.name == "onnx-fp32":
+            rows.append(row.model_copy(update={"timing": row.timing.model_copy(update={"median_ms": 5.0})}))
+    bench_of(rows).save(folder)
     source = write_report(folder).read_text(encoding="utf-8")
     assert "nan" not in source.split("The resolved recipe")[0].replace("naïve", "")
 
@@ -174,28 +183,57 @@ def test_artifact_table_holds_the_parity_check(full):
     rows = full.table("artifact")
     for name, drop, passed in (("onnx-fp32", 0, True), ("onnx-fp16", 0.04, True), ("onnx-int8", 3.1, False)):
         source = manifest(name, [], drop, passed)
-        parity = source["parity"]
+        comparison, figures = source.parity.comparison, source.parity.figures
         verdict, images, largest, flips, torch, artifact, worst, size, _, shape = rows[name]
         assert verdict == ("ok" if passed else "FAILED")
-        assert (int(images), int(flips)) == (parity["images"], parity["label_flips"])
-        assert float(largest) == pytest.approx(parity["max_probability_difference"], rel=0.02)
-        assert float(torch) == parity["mAP_torch"]
-        assert float(artifact) == round(parity["mAP_artifact"], 2)
-        assert worst.split() == [f"{-parity['worst_class_drop']:+.2f}", "zebra"]
-        assert float(size) == source["files"]["model.onnx"]["bytes"] / 1e6
+        assert (int(images), int(flips)) == (comparison.images, figures.label_flips)
+        assert float(largest) == pytest.approx(figures.max_probability_difference, rel=0.02)
+        assert float(torch) == comparison.map_torch_percent
+        assert float(artifact) == round(figures.map_artifact_percent, 2)
+        assert worst.split() == [f"{figures.worst_class_drop_points:.2f}", "zebra"]
+        assert float(size) == source.files["model.onnx"].size_bytes / 1e6
         assert shape == "float32 1×3×224×224"
     assert (
         "probability by 0.001, 0.1 % of the decisions, mAP by 0.1 points, the worst class's AP by 5 points" in full.text
     )
 
 
-def test_the_steps_of_a_quantization_are_shown_with_what_each_lost(full):
-    steps = manifest("onnx-int8", [])["quantization"]["steps"]
-    rows = full.table("step")
-    assert list(rows) == [step["step"] for step in steps]
+def test_the_steps_of_a_quantization_are_shown_with_the_drop_of_each(full):
+    steps = manifest("onnx-int8", []).quantization.steps
+    rows = full.table("step", "layers in float", "mAP, %", "drop of mAP, points", "worst class, drop in points")
+    assert list(rows) == [step.step for step in steps]
     for step in steps:
-        kept, found, fall, worst, enough = rows[step["step"]]
-        assert kept == (", ".join(step["keep"]) or "none")
-        assert (float(found), float(fall)) == (round(step["mAP_artifact"], 2), step["mAP_drop"])
-        assert worst == f"{-step['worst_class_drop']:+.2f} zebra"
+        kept, mean, drop, worst, enough = rows[step.step]
+        assert kept == (", ".join(step.keep) or "none")
+        assert float(mean) == round(step.figures.map_artifact_percent, 2)
+        assert float(drop) == step.figures.map_drop_points
+        assert worst == f"{step.figures.worst_class_drop_points:.2f} zebra"
         assert enough == "no"
+
+
+def test_a_gain_is_a_negative_drop_and_rounding_no_drop_at_all(tmp_path):
+    folder = write_full(tmp_path)
+    for name, drop in (("onnx-fp32", -0.3), ("onnx-fp16", -0.0004)):
+        changed = manifest(name, class_names(20)).model_copy(update={"parity": parity(drop)})
+        write_manifest(folder, name, changed)
+    page = write_report(folder)
+    rows = Page(page.read_text(encoding="utf-8")).table("artifact")
+    assert rows["onnx-fp32"][6] == "-0.60 zebra"
+    assert rows["onnx-fp16"][6] == "0.00 zebra"
+    for path in (page, page.with_suffix(".md")):
+        assert "-0.00" not in path.read_text(encoding="utf-8")
+
+
+def test_figures_not_to_be_relied_on_are_set_apart(full):
+    assert ("td", "class", "l bad") in full.attributes
+    assert len([item for item in full.attributes if item[2].endswith(" bad")]) == 4  # 1 unstable, 3 failed
+
+
+def test_an_artifact_that_gave_nan_has_no_figures(tmp_path):
+    folder = write_full(tmp_path)
+    comparison = parity().comparison.model_copy(update={"figures": None})
+    failed = parity(passed=False).model_copy(update={"comparison": comparison})
+    changes = {"parity": failed, "status": "failed"}
+    write_manifest(folder, "onnx-fp32", manifest("onnx-fp32", class_names(20)).model_copy(update=changes))
+    rows = Page(write_report(folder).read_text(encoding="utf-8")).table("artifact")
+    assert rows["onnx-fp32"][:7] == ["FAILED", "490", "–", "–", "78.12", "–", "–"]

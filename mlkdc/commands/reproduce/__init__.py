@@ -1,7 +1,6 @@
-"""The papers' tables: our runs of their rows, and their figures beside ours."""
+"""The papers' tables: our runs of their rows, next to the published figures."""
 
-from mlkdc.commands.reproduce.compare import comparison_rows, metric
-from mlkdc.commands.reproduce.tables import Table, load_table, table_names
-from mlkdc.commands.reproduce.train import reproduce
+from mlkdc.commands.reproduce.compare import comparison_table, metric
+from mlkdc.commands.reproduce.tables import PublishedTable, load_table, table_names
 
-__all__ = ["Table", "comparison_rows", "load_table", "metric", "reproduce", "table_names"]
+__all__ = ["PublishedTable", "comparison_table", "load_table", "metric", "table_names"]

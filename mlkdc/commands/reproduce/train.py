@@ -1,19 +1,22 @@
-"""The runs behind a table: planned, checked, trained or gone on with."""
+"""The runs behind a table: planned, checked, trained or resumed."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mlkdc.commands.reproduce.compare import Result, compare, markdown
-from mlkdc.commands.reproduce.tables import Table, load_table
+from mlkdc.commands.reproduce.compare import compare, markdown
+from mlkdc.commands.reproduce.tables import PublishedTable, load_table
 from mlkdc.data import EMBEDDED
 from mlkdc.data.layouts import LAYOUTS
 from mlkdc.errors import Interrupted, RecipeError, UsageError, nearest
+from mlkdc.progress import Progress
 from mlkdc.recipe import Recipe, load_recipe
-from mlkdc.resources import write_atomic, write_json
-from mlkdc.train import Progress, Run, distill
+from mlkdc.records.reproduction import Reproduction
+from mlkdc.records.run import RUNS, Run
+from mlkdc.resources import write_text
+from mlkdc.train import distill
 from mlkdc.train.plan import check_heads, check_names, with_absolute_paths
 
 # Where a shipped recipe's data.path begins with this, it is a name and no path.
@@ -30,13 +33,14 @@ class Cell:
     folder: Path
 
     @property
-    def begun(self) -> bool:
-        return (self.folder / "recipe.yaml").is_file()
+    def run(self) -> Run:
+        """The run folder, begun or not."""
+        return Run(self.folder)
 
     @property
     def same(self) -> bool:
         """Whether the run in the folder is of this recipe."""
-        return self.begun and Run(self.folder).recipe.hash() == with_absolute_paths(self.recipe).hash()
+        return self.run.exists and self.run.recipe.hash() == with_absolute_paths(self.recipe).hash()
 
 
 def reproduce(
@@ -50,11 +54,11 @@ def reproduce(
     out: Path | None = None,
     command: str = "",
     progress: Progress | None = None,
-) -> tuple[Result, Path]:
+) -> tuple[Reproduction, Path]:
     """Train what of a table is not trained yet, and compare.
 
-    Every method of every row is a run folder below ``out``: a finished one is taken as it is, a stopped one is gone
-    on with, so that the same call can be repeated until all is done. Rows share the teachers they have in common.
+    Every method of every row is a run folder below ``out``: a finished one is taken as it is, a stopped one is resumed,
+    so that the same call can be repeated until all is done. Rows share the teachers they have in common.
 
     Args:
         name: of the table.
@@ -68,7 +72,7 @@ def reproduce(
 
     Returns:
         The comparison, with the finished runs of other rows and methods that are in ``out`` with the same settings,
-        and the JSON file it was written to; a Markdown table is beside it.
+        and the JSON file it was written to; the Markdown table lies next to it.
 
     Raises:
         UsageError: an unknown name, no data, a folder with a run of other settings.
@@ -76,73 +80,107 @@ def reproduce(
         Interrupted: Ctrl-C.
     """
     table, progress = load_table(name), progress or Progress()
-    for kind, given, known in (("row", rows, table.rows), ("method", methods, table.methods)):
-        for item in given:
-            if item not in known:
-                raise UsageError(f"{name} has no {kind} {item!r}; {nearest(item, known)}")
-    out = out or Path("runs") / name.replace("/", "-")
+    _check_names_of(table, "row", rows, table.rows)
+    _check_names_of(table, "method", methods, table.methods)
+    out = out or RUNS / name.replace("/", "-")
     cells = _cells(table, data, settings, seed, out)
-    chosen = [cell for cell in cells if cell.row in (rows or table.rows) and cell.method in (methods or table.methods)]
+    chosen = []
+    for cell in cells:
+        if cell.row in (rows or table.rows) and cell.method in (methods or table.methods):
+            chosen.append(cell)
     _check(table, chosen)
     for number, cell in enumerate(chosen, 1):
         progress.say(f"{number} of {len(chosen)}: {cell.row}, {cell.method}")
         _train(cell, command, progress)
-    done = [cell for cell in cells if cell.same and Run(cell.folder).finished]
-    result = compare(table, {(cell.row, cell.method): Run(cell.folder) for cell in done})
-    result = {"format": 1, "command": command, "seed": seed, "settings": list(settings), **result}
+    finished = {(cell.row, cell.method): cell.run for cell in cells if cell.same and cell.run.finished}
+    result = Reproduction(
+        table=table.name,
+        title=table.title,
+        metrics=table.metrics,
+        command=command,
+        seed=seed,
+        settings=tuple(settings),
+        rows=tuple(compare(table, finished)),
+    )
     path = out / f"reproduced-seed{seed}.json"
-    write_json(path, result)
-    write_atomic(path.with_suffix(".md"), lambda temporary: temporary.write_text(markdown(result)))
+    result.save_as(path)
+    write_text(path.with_suffix(".md"), markdown(result))
     return result, path
 
 
-def _cells(table: Table, data: str | None, settings: Sequence[str], seed: int, out: Path) -> list[Cell]:
-    overrides: dict[str, Any] = {"seed": seed, "data": {"path": data} if data else {}}
+def _check_names_of(table: PublishedTable, kind: str, names: Iterable[str], valid: Iterable[str]) -> None:
+    for name in names:
+        if name not in valid:
+            raise UsageError(f"{table.name} has no {kind} {name!r}; {nearest(name, valid)}")
+
+
+def _cells(table: PublishedTable, data: str | None, settings: Sequence[str], seed: int, out: Path) -> list[Cell]:
+    overrides: dict[str, Any] = {"seed": seed, "data": {}}
+    if data:
+        overrides["data"] = {"path": data}
     cells = []
     for row in table.rows:
         for method, values in table.methods.items():
             # JSON is YAML; the user's settings come after the table's.
-            changes = [*(f"{key}={json.dumps(value)}" for key, value in values.items()), *settings]
-            recipe = load_recipe(f"{table.name}/{row}", changes, overrides)
+            changes = [f"{key}={json.dumps(value)}" for key, value in values.items()]
+            recipe = load_recipe(f"{table.name}/{row}", [*changes, *settings], overrides)
             if recipe.data.path == EMBEDDED:
                 recipe.data.layout = None
             cells.append(Cell(row, method, recipe, out / f"{row}-{method}-seed{seed}"))
     return cells
 
 
-def _check(table: Table, cells: list[Cell]) -> None:
+def _check(table: PublishedTable, cells: list[Cell]) -> None:
     """Everything that can be found wrong before the first of many trainings."""
-    homes = {cell.row: load_recipe(f"{table.name}/{cell.row}").data for cell in cells}
-    names = {home.path.removeprefix(NOWHERE): home.layout for home in homes.values()}
     faults: list[str] = []
     for cell in cells:
         if cell.recipe.data.path.startswith(NOWHERE):
-            raise UsageError(f"{table.name} is on {_choices(names)}; give its folder: --data PATH")
+            raise UsageError(f"{table.name} is on {_published_data(table, cells)}; give its folder: --data PATH")
         try:
             check_names(cell.recipe)
             check_heads(cell.recipe)
         except RecipeError as error:
             faults += error.faults
-        if cell.begun and not cell.same:
+        if cell.run.exists and not cell.same:
             raise UsageError(
-                f"{cell.folder} holds a run of other settings; go on with those, or start anew elsewhere: --out ANOTHER"
+                f"{cell.folder} holds a run of other settings; keep to those, or start in another folder: --out ANOTHER"
             )
     if faults:
         raise RecipeError(list(dict.fromkeys(faults)), table.name)
-    if len(names) > 1 and any(cell.recipe.data.path != EMBEDDED for cell in cells):
-        rows = "; ".join(f"{row} on {home.path.removeprefix(NOWHERE)}" for row, home in homes.items())
+    _check_one_data_set(table, cells)
+
+
+def _data_sets(table: PublishedTable, cells: list[Cell]) -> dict[str, tuple[str, str | None]]:
+    """By row: name and layout of the data set it was published on."""
+    data_sets = {}
+    for cell in cells:
+        spec = load_recipe(f"{table.name}/{cell.row}").data
+        data_sets[cell.row] = (spec.path.removeprefix(NOWHERE), spec.layout)
+    return data_sets
+
+
+def _published_data(table: PublishedTable, cells: list[Cell]) -> str:
+    described = []
+    for name, layout in dict.fromkeys(_data_sets(table, cells).values()):
+        if layout:
+            described.append(f"{name} ({LAYOUTS.get(layout).summary})")
+    return " and on ".join(described)
+
+
+def _check_one_data_set(table: PublishedTable, cells: list[Cell]) -> None:
+    if all(cell.recipe.data.path == EMBEDDED for cell in cells):
+        return
+    data_sets = _data_sets(table, cells)
+    if len(set(data_sets.values())) > 1:
+        rows = "; ".join(f"{row} on {name}" for row, (name, _) in data_sets.items())
         raise UsageError(f"{table.name} is on several data sets; choose the rows of one with --rows: {rows}")
-
-
-def _choices(names: Mapping[str, str | None]) -> str:
-    return " and on ".join(f"{name} ({LAYOUTS.get(layout).summary})" for name, layout in names.items() if layout)
 
 
 def _train(cell: Cell, command: str, progress: Progress) -> None:
     try:
-        if cell.begun:
+        if cell.run.exists:
             distill(None, resume=cell.folder, progress=progress)
         else:
             distill(cell.recipe, out=cell.folder, command=command, progress=progress)
     except Interrupted:
-        raise Interrupted("stopped; whole epochs are kept: the same command goes on") from None
+        raise Interrupted("stopped; whole epochs are kept: repeat the same command to resume") from None

@@ -1,12 +1,12 @@
-"""Readers of data sets, one file per layout on disk. Adding a layout is adding a file here."""
+"""Readers of data sets, one file per layout on disk. To add a layout, add a file here."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from mlkdc.errors import UsageError
 from mlkdc.registry import Registry
-from mlkdc.types import TaggedImages
+from mlkdc.types import Box, TaggedImages
 
 UNSPLIT = ""
 """The ``split`` of samples whose source has no official split; :func:`mlkdc.data.open_data` then makes one."""
@@ -14,7 +14,7 @@ UNSPLIT = ""
 
 @dataclass(frozen=True)
 class Layout:
-    """How one kind of data set lies on disk.
+    """How one kind of data set is stored on disk.
 
     Args:
         summary: what the user must have, for messages: one line.
@@ -31,8 +31,8 @@ class Layout:
 LAYOUTS: Registry[Layout] = Registry("layout", __name__)
 
 
-def understood() -> str:
-    """The layouts that are understood, one line each."""
+def list_layouts() -> str:
+    """The layouts that can be read, one line each."""
     lines = [f"  {name}: {layout.summary}" for name, layout in LAYOUTS.items()]
     return "\n".join([*lines, "  digits: the word 'digits', for the embedded data set"])
 
@@ -54,3 +54,8 @@ def read_text(path: Path) -> str:
 def read_lines(path: Path) -> list[str]:
     """A text file's lines, stripped, without the empty ones. Raises as :func:`read_text`."""
     return [line.strip() for line in read_text(path).splitlines() if line.strip()]
+
+
+def labels_of(boxes: Iterable[Box]) -> tuple[int, ...]:
+    """The labels that occur among the boxes, sorted."""
+    return tuple(sorted({box.label for box in boxes}))

@@ -1,7 +1,7 @@
 """MIRFLICKR-25k (Huiskes and Lew, 2008): 24 "potential" labels, annotations version 080.
 
 The 14 stricter ``*_r1`` ("relevant") lists are not used: they repeat 14 of the 24 labels, and the published
-distillation figures are on the 24. There is no official split.
+distillation results are on the 24. There is no official split.
 """
 
 import re
@@ -23,51 +23,68 @@ def _folders(path: Path) -> list[Path]:
     """``path`` and the folders directly in it and in its mirflickr folder, where the two archives may be unpacked."""
     if not path.is_dir():
         return []
-    inner = [folder for where in (path, path / "mirflickr") if where.is_dir() for folder in sorted(where.iterdir())]
-    return [path, *(folder for folder in inner if folder.is_dir())]
+    folders = [path]
+    for parent in (path, path / "mirflickr"):
+        if parent.is_dir():
+            folders += filter(Path.is_dir, sorted(parent.iterdir()))
+    return folders
 
 
 def _annotations(path: Path) -> Path | None:
-    signs = ("plant_life.txt", "structures.txt")
-    return next((folder for folder in _folders(path) if all((folder / sign).is_file() for sign in signs)), None)
+    """The folder of the annotations."""
+    for folder in _folders(path):
+        # Two names that no other data set has.
+        if (folder / "plant_life.txt").is_file() and (folder / "structures.txt").is_file():
+            return folder
+    return None
 
 
 def _images(path: Path) -> tuple[Path, set[int]] | None:
-    """The folder of the pictures and their numbers."""
+    """The folder of the images and their numbers."""
     for folder in _folders(path):
-        numbers = {int(match[1]) for file in folder.iterdir() if (match := _IMAGE.fullmatch(file.name))}
+        numbers = set()
+        for file in folder.iterdir():
+            match = _IMAGE.fullmatch(file.name)
+            if match:
+                numbers.add(int(match[1]))
         if numbers:
             return folder, numbers
     return None
 
 
 def _numbers(file: Path) -> set[int]:
-    lines = read_lines(file)
-    wrong = next((line for line in lines if not line.isdecimal()), None)
-    if wrong is not None:
-        raise UsageError(f"{file}: expected one image number per line, got {wrong!r}")
-    return {int(line) for line in lines}
+    """The image numbers that a label's file lists."""
+    numbers = set()
+    for line in read_lines(file):
+        if not line.isdecimal():
+            raise UsageError(f"{file}: expected one image number per line, got {line!r}")
+        numbers.add(int(line))
+    return numbers
 
 
 def read(path: Path) -> TaggedImages:
-    """Every picture on disk and every annotated one, so that a missing file is seen as one."""
+    """Every image on disk and every annotated one, so that a missing file is reported as one."""
     annotations, images = _annotations(path), _images(path)
     assert annotations is not None, "detect() comes first"
     if images is None:
-        raise UsageError(f"{path}: found MIRFLICKR's annotations but no picture im1.jpg, ... in it or in mirflickr/")
+        raise UsageError(f"{path}: has MIRFLICKR's annotations but no image im1.jpg, ... in it or in mirflickr/")
     folder, on_disk = images
     members = [_numbers(annotations / f"{name}.txt") for name in CLASSES]
     samples = []
     for number in sorted(on_disk.union(*members)):
-        labels = tuple(at for at, member in enumerate(members) if number in member)
+        labels = tuple(label for label, member in enumerate(members) if number in member)
         samples.append(Sample(folder / f"im{number}.jpg", labels, UNSPLIT))
     return TaggedImages(path.name, path, "mirflickr", CLASSES, tuple(samples))
 
 
+def _detect(path: Path) -> bool:
+    return _annotations(path) is not None
+
+
 LAYOUTS.register("mirflickr")(
     Layout(
-        "MIRFLICKR-25k: mirflickr/im*.jpg and the annotations' text files (v080) in a folder beside it",
-        lambda path: _annotations(path) is not None,
+        "MIRFLICKR-25k: mirflickr/im*.jpg and the annotations' text files (v080) in a folder next to it",
+        _detect,
         read,
     )
 )

@@ -1,6 +1,6 @@
 """NUS-WIDE, 81 concepts (Chua et al., 2009): all 161,789 train and 107,859 test images of the official lists.
 
-Pictures that Flickr no longer has are missing files; images without any concept are kept.
+Images that Flickr no longer has are missing files; images without any concept are kept.
 """
 
 from pathlib import Path
@@ -12,14 +12,17 @@ from mlkdc.errors import UsageError
 from mlkdc.types import Sample, TaggedImages
 
 _LISTS = ("ImageList", "")
-_CONCEPTS = ("Concepts81.txt", "ConceptsList/Concepts81.txt", "ImageList/Concepts81.txt")
+_CONCEPTS = ("", "ConceptsList", "ImageList")
 _TRUTHS = ("Groundtruth/TrainTestLabels", "TrainTestLabels", "Groundtruth")
 _IMAGES = ("Flickr", "images", "Images", "")
 
 
-def _first(root: Path, places: tuple[str, ...], name: str) -> Path:
-    """The first ``place`` below ``root`` that holds ``name``; the first of all when none does."""
-    return next((root / place for place in places if (root / place / name).exists()), root / places[0])
+def _locate(root: Path, places: tuple[str, ...], name: str) -> Path:
+    """The path of ``name`` in the first of the places below ``root`` that has it; in the first of all if none has."""
+    for place in places:
+        if (root / place / name).exists():
+            return root / place / name
+    return root / places[0] / name
 
 
 def _column(file: Path, length: int) -> np.ndarray:
@@ -27,37 +30,39 @@ def _column(file: Path, length: int) -> np.ndarray:
     cells = read_text(file).split()
     if len(cells) != length or not set(cells) <= {"0", "1"}:
         raise UsageError(f"{file}: expected {length} lines of 0 or 1, as its image list has; got {len(cells)} lines")
-    return np.array(cells) == "1"
+    column: np.ndarray = np.array(cells) == "1"
+    return column
 
 
 def _samples(root: Path, classes: list[str], part: str) -> list[Sample]:
     """One of the parts ``Train`` and ``Test``."""
-    listed = _first(root, _LISTS, f"{part}Imagelist.txt") / f"{part}Imagelist.txt"
+    listed = _locate(root, _LISTS, f"{part}Imagelist.txt")
+    # The official lists were written on Windows.
     names = [line.replace("\\", "/") for line in read_lines(listed)]
     if not names:
         raise UsageError(f"{listed}: lists no image")
-    truth = _first(root, _TRUTHS, f"Labels_{classes[0]}_{part}.txt")
+    truth = _locate(root, _TRUTHS, f"Labels_{classes[0]}_{part}.txt").parent
     columns = [_column(truth / f"Labels_{name}_{part}.txt", len(names)) for name in classes]
-    targets = np.stack(columns, axis=1)
-    images = _first(root, _IMAGES, Path(names[0]).parts[0])
-    return [
-        Sample(images / name, tuple(np.flatnonzero(row).tolist()), part.lower())
-        for name, row in zip(names, targets, strict=True)
-    ]
+    images = _locate(root, _IMAGES, Path(names[0]).parts[0]).parent
+    samples = []
+    for name, row in zip(names, np.stack(columns, axis=1), strict=True):
+        labels = tuple(np.flatnonzero(row).tolist())
+        samples.append(Sample(images / name, labels, part.lower()))
+    return samples
 
 
 def read(path: Path) -> TaggedImages:
     """The official train and test parts; there is no val."""
-    concepts = next((path / place for place in _CONCEPTS if (path / place).is_file()), path / _CONCEPTS[0])
+    concepts = _locate(path, _CONCEPTS, "Concepts81.txt")
     classes = read_lines(concepts)
     if not classes:
         raise UsageError(f"{concepts}: expected one concept per line, got none")
-    samples = [sample for part in ("Train", "Test") for sample in _samples(path, classes, part)]
+    samples = [*_samples(path, classes, "Train"), *_samples(path, classes, "Test")]
     return TaggedImages(path.name, path, "nuswide", tuple(classes), tuple(samples))
 
 
 def _detect(path: Path) -> bool:
-    return any((path / place / "TrainImagelist.txt").is_file() for place in _LISTS)
+    return _locate(path, _LISTS, "TrainImagelist.txt").is_file()
 
 
 LAYOUTS.register("nuswide")(

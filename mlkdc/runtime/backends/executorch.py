@@ -63,7 +63,7 @@ class ExecuTorch(Backend):
         with quiet():
             bindings._unsafe_reset_threadpool(threads)
         if (used := bindings._threadpool_get_thread_count()) != threads:
-            raise UsageError(f"asked ExecuTorch for {threads} threads, it has {used}; leave out --threads")
+            raise UsageError(f"asked ExecuTorch for {threads} threads, it has {used}; omit --threads")
 
 
 def _bindings() -> Any:

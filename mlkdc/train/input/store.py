@@ -1,4 +1,4 @@
-"""Pictures as tensors: decoded once into memory when they fit, else on demand."""
+"""Images as tensors: decoded once into memory when they fit, else on demand."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -12,47 +12,83 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from mlkdc.images import load_square
 from mlkdc.types import Sample
 
-MEMORY_SHARE = 0.25
+#: Of the machine's memory, what decoded images may fill: a run can have several stores next to the model.
+MEMORY_FRACTION = 0.25
+
+#: Where the system does not say how much memory it has (Windows): what any machine that trains has.
+ASSUMED_MEMORY_BYTES = 4 * 2**30
 
 
-def _memory_bytes() -> int:
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+def memory_bytes() -> int:
+    """Main memory of the machine, or :data:`ASSUMED_MEMORY_BYTES` where the system does not say."""
+    if not hasattr(os, "sysconf"):
+        return ASSUMED_MEMORY_BYTES
+    try:
+        page_bytes, pages = os.sysconf("SC_PAGE_SIZE"), os.sysconf("SC_PHYS_PAGES")
+    except (OSError, ValueError):
+        return ASSUMED_MEMORY_BYTES
+    # POSIX has -1 for a value that is not determined.
+    if page_bytes <= 0 or pages <= 0:
+        return ASSUMED_MEMORY_BYTES
+    return page_bytes * pages
 
 
 class ImageStore(Dataset[tuple[int, Tensor]]):
-    """The pictures of some samples, each stretched to a square.
-
-    Args:
-        samples: which pictures.
-        size: side in pixels.
+    """The images of some samples, each stretched to a square.
 
     Items are ``(index, uint8[3, size, size])``. All are decoded up front when they take at most a quarter of the
     machine's memory.
+
+    Args:
+        samples: which images.
+        size: side in pixels.
+
+    Attributes:
+        cached: ``uint8[n, 3, size, size]``, or None where items are decoded on demand.
+
+    Raises:
+        UsageError: an image is missing or damaged; on demand, when it is read.
     """
 
     def __init__(self, samples: Sequence[Sample], size: int) -> None:
         self.samples = samples
         self.size = size
         self.cached: Tensor | None = None
-        if len(samples) * 3 * size * size <= MEMORY_SHARE * _memory_bytes():
-            self.cached = torch.empty((len(samples), 3, size, size), dtype=torch.uint8)
-            with ThreadPoolExecutor(os.cpu_count()) as pool:
-                for index, image in enumerate(pool.map(self._decode, range(len(samples)))):
-                    self.cached[index] = image
+        if len(samples) * 3 * size * size <= MEMORY_FRACTION * memory_bytes():
+            self.cached = self._decode_all()
+
+    def _decode_all(self) -> Tensor:
+        images = torch.empty((len(self.samples), 3, self.size, self.size), dtype=torch.uint8)
+        # Threads, not processes: Pillow decodes without holding the interpreter's lock.
+        with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+            for index, image in enumerate(pool.map(self._decode, range(len(self.samples)))):
+                images[index] = image
+        return images
 
     def _decode(self, index: int) -> Tensor:
         pixels = load_square(self.samples[index].image, self.size)
+        # A copy, because an array made from a Pillow image is read-only, which torch warns of.
         return torch.from_numpy(pixels.copy()).permute(2, 0, 1)
 
     def __len__(self) -> int:
         return len(self.samples)
 
     def __getitem__(self, index: int) -> tuple[int, Tensor]:
-        return index, self.cached[index] if self.cached is not None else self._decode(index)
+        if self.cached is None:
+            return index, self._decode(index)
+        return index, self.cached[index]
 
 
 class EpochOrder(Sampler[int]):
-    """A random order that depends on the seed and the epoch alone, so that a resumed run sees the same one."""
+    """A random order that depends only on the seed and the epoch, so that a resumed run sees the same one.
+
+    Args:
+        length: number of images in the split.
+        seed: the run's seed.
+
+    Attributes:
+        epoch: set it before iterating.
+    """
 
     def __init__(self, length: int, seed: int) -> None:
         self.length = length
@@ -63,8 +99,10 @@ class EpochOrder(Sampler[int]):
         return self.length
 
     def __iter__(self) -> Iterator[int]:
-        order = np.random.Generator(np.random.Philox(key=[self.seed, 2 * self.epoch + 1]))
-        return iter(order.permutation(self.length).tolist())
+        # Odd keys: the even ones draw the epoch's views (:class:`mlkdc.train.input.views.Views`).
+        generator = np.random.Generator(np.random.Philox(key=[self.seed, 2 * self.epoch + 1]))
+        order: list[int] = generator.permutation(self.length).tolist()
+        return iter(order)
 
 
 def batches(
@@ -72,14 +110,22 @@ def batches(
 ) -> DataLoader[tuple[int, Tensor]]:
     """Batches of ``(index int64[b], uint8[b, 3, size, size])``; without an order, one pass in stored order.
 
-    With an order, a last batch smaller than the others is dropped: batch statistics and the relation terms
-    need company.
+    With an order, a last batch smaller than the others is dropped: batch statistics, and the terms on relations
+    between images, need enough of them.
+
+    Args:
+        store: the images.
+        batch_size: b.
+        workers: processes that decode images; none where the store has them in memory.
+        order: of a training epoch, or None.
     """
+    if store.cached is not None:
+        workers = 0
     return DataLoader(
         store,
         batch_size=batch_size,
         sampler=order,
-        num_workers=0 if store.cached is not None else workers,
+        num_workers=workers,
         drop_last=order is not None and len(store) >= batch_size,
-        persistent_workers=workers > 0 and store.cached is None,
+        persistent_workers=workers > 0,
     )

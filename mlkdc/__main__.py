@@ -1,0 +1,5 @@
+"""``python -m mlkdc``: the command line."""
+
+from mlkdc.cli import main
+
+main()

@@ -1,0 +1,226 @@
+"""`mlkdc evaluate`, `export`, `bench`, `report` and `predict`."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from mlkdc.cli.shared import command_line, data_option, examples, json_option, pick_run, run_argument, say, show
+from mlkdc.errors import MlkdcError, UsageError
+from mlkdc.figures import number
+from mlkdc.tables import Table
+
+if TYPE_CHECKING:
+    from mlkdc.records.results import Scores
+
+
+@click.command(
+    short_help="Score a run, or an exported artifact.",
+    epilog=examples(
+        "mlkdc evaluate runs/photos", "mlkdc evaluate runs/photos/export/onnx-int8 --data other-photos/ --json"
+    ),
+)
+@click.argument("folder", required=False, type=click.Path(path_type=Path), metavar="[RUN|ARTIFACT]")
+@data_option
+@json_option
+@click.option("--allow-failed", is_flag=True, help="Score an artifact although it failed its parity check.")
+def evaluate(folder: Path | None, data_path: str | None, as_json: bool, allow_failed: bool) -> None:
+    """Score a run, or an artifact through its own runtime: mAP, F1s at 0.5 and at tuned thresholds, per class."""
+    from mlkdc.commands.evaluate import evaluate as score
+    from mlkdc.commands.evaluate import is_artifact_folder
+
+    if folder is None:
+        folder = pick_run(None).path
+    if is_artifact_folder(folder):
+        _say_if_unverified(folder)
+    scores = score(folder, data_path, allow_failed=allow_failed)
+    if as_json:
+        click.echo(scores.model_dump_json(indent=2))
+        return
+    say(f"scored on {scores.scored_on}; thresholds from {scores.thresholds_from}")
+    _show_scores(scores)
+
+
+def _show_scores(scores: "Scores") -> None:
+    show(Table(["metric", "%"], [[name, number(value)] for name, value in scores.metrics.items()], "lr"))
+    click.echo()
+    rows = []
+    for item in scores.per_class:
+        rows.append([item.name, number(item.ap_percent), str(item.positives), number(item.threshold, 3)])
+    show(Table(["class", "AP, %", "positives", "threshold"], rows, "lrrr"))
+
+
+@click.command(
+    short_help="Merge, export and prove equal to the torch model.",
+    epilog=examples(
+        "mlkdc export runs/photos --target onnx --target litert --precision all",
+        "mlkdc export runs/photos --target openvino --precision int8 --max-drop 0.5",
+    ),
+)
+@run_argument
+@click.option("--target", "targets", multiple=True, default=["onnx"], show_default=True, help="Repeat, or `all`.")
+@click.option("--precision", "precisions", multiple=True, help="Repeat, or `all`; default: each target's first.")
+@click.option("--dynamic", is_flag=True, help="Any batch size instead of 1.")
+@click.option("--uint8", is_flag=True, help="Take uint8 pixels instead of float32.")
+@click.option("--max-drop", type=click.FloatRange(min=0), help="Allowed drop of mAP in percentage points.")
+@click.option("--max-class-drop", type=click.FloatRange(min=0), help="Allowed drop of the worst class's AP in points.")
+@click.option("--equalize", is_flag=True, help="Equalize channels across layers before int8: for RepVGG.")
+@click.option(
+    "--reduce-range/--no-reduce-range",
+    default=None,
+    help="int8 weights of onnx and openvino in half of their range (default), or all of it: better, needs VNNI on x86.",
+)
+@click.option("--out", type=click.Path(path_type=Path), help="Folder; default: RUN/export/TARGET-PRECISION.")
+def export(
+    run_folder: Path | None,
+    targets: tuple[str, ...],
+    precisions: tuple[str, ...],
+    dynamic: bool,
+    uint8: bool,
+    max_drop: float | None,
+    max_class_drop: float | None,
+    equalize: bool,
+    reduce_range: bool | None,
+    out: Path | None,
+) -> None:
+    """Merge a run's model, export it, and prove that it answers like the torch model.
+
+    An int8 model that loses more than allowed is quantized again with more care, step by step.
+    """
+    from mlkdc.commands.halves import require_training
+
+    require_training("exporting")
+    from mlkdc.exporting import ExportOptions, choices, export_several
+
+    selected = choices(targets, precisions)
+    if len(selected) > 1 and out:
+        raise UsageError("--out names one folder; omit it where several artifacts are exported")
+    run = pick_run(run_folder)
+    options = []
+    for target, precision in selected:
+        options.append(
+            ExportOptions(
+                target=target,
+                precision=precision,
+                dynamic=dynamic,
+                input_dtype="uint8" if uint8 else "float32",
+                max_drop=max_drop,
+                max_class_drop=max_class_drop,
+                equalize=equalize,
+                reduce_range=reduce_range,
+                out=out,
+            )
+        )
+    faults: list[MlkdcError] = []
+    for choice, outcome in export_several(run, options, say=say):
+        if isinstance(outcome, Path):
+            _show_artifact(outcome)
+            continue
+        if len(options) == 1:
+            raise outcome
+        faults.append(outcome)
+        verdict = "skipped" if outcome.exit_code == 2 else "failed"
+        click.echo(f"{choice.target}-{choice.precision}: {verdict}: {outcome}")
+    _raise_if_failed(faults, len(options))
+
+
+def _show_artifact(folder: Path) -> None:
+    from mlkdc.commands.describe import artifact_lines
+    from mlkdc.records.manifest import Manifest
+
+    for line in artifact_lines(Manifest.load(folder)):
+        click.echo(line)
+    click.echo(str(folder))
+
+
+def _raise_if_failed(faults: list[MlkdcError], count: int) -> None:
+    """An export that could not be tried here is no failure, unless it is so with all of them."""
+    message = f"{len(faults)} of {count} exports failed or were skipped"
+    if any(fault.exit_code != 2 for fault in faults):
+        raise MlkdcError(message)
+    if len(faults) == count:
+        raise UsageError(message)
+
+
+@click.command(
+    short_help="Measure latency of runs and artifacts.",
+    epilog=examples(
+        "mlkdc bench runs/photos --threads 1 --threads 4",
+        "mlkdc bench runs/a/export/onnx-fp32 runs/b/export/onnx-int8 --out ab.json",
+    ),
+)
+@click.argument("paths", nargs=-1, type=click.Path(path_type=Path), metavar="[RUN|ARTIFACT]...")
+@click.option("--runs", type=click.IntRange(min=200), help="Timed calls in each process.")
+@click.option("--passes", type=click.IntRange(min=1), help="Processes per row, rows interleaved.")
+@click.option("--threads", "threads", type=click.IntRange(min=1), multiple=True, help="May be repeated.")
+@click.option("--out", type=click.Path(path_type=Path), help="JSON file for the figures.")
+def bench(
+    paths: tuple[Path, ...], runs: int | None, passes: int | None, threads: tuple[int, ...], out: Path | None
+) -> None:
+    """Measure latency, each row in processes of its own; of a run also that of its torch model."""
+    from mlkdc.cli.progress import Shown
+    from mlkdc.commands.bench import bench_paths, bench_table
+
+    figures, saved = bench_paths(
+        list(paths) or [pick_run(None).path],
+        runs=runs,
+        passes=passes,
+        threads=threads,
+        out=out,
+        command=command_line(),
+        progress=Shown(),
+    )
+    show(bench_table(figures))
+    click.echo(f"\n{saved}")
+
+
+@click.command(
+    short_help="Write a run's report: HTML, Markdown and JSON.",
+    epilog=examples("mlkdc report", "mlkdc report runs/photos"),
+)
+@run_argument
+def report(run_folder: Path | None) -> None:
+    """Write report.html, report.md and report.json."""
+    from mlkdc.report import write_report
+
+    # A folder that was copied without its weights can still be reported on, so it need not be a run that can be loaded.
+    folder = run_folder or pick_run(None).path
+    click.echo(str(write_report(folder)))
+
+
+@click.command(
+    short_help="Labels of images, by an exported artifact.",
+    epilog=examples(
+        "mlkdc predict photo.jpg --model runs/photos/export/onnx-fp32", "mlkdc predict photos/ --top 5 --json"
+    ),
+)
+@click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="IMAGE|FOLDER...")
+@click.option("--model", "artifact", type=click.Path(path_type=Path), help="An artifact folder; default: the newest.")
+@click.option("--top", type=click.IntRange(min=1), help="The N most probable labels, whatever their thresholds.")
+@json_option
+@click.option("--allow-failed", is_flag=True, help="Use an artifact that failed its parity check.")
+def predict(
+    images: tuple[Path, ...], artifact: Path | None, top: int | None, as_json: bool, allow_failed: bool
+) -> None:
+    """Print the labels of images and their probabilities, by an exported artifact."""
+    from mlkdc.commands.predict import predict as predict_images
+
+    if artifact is None:
+        artifact = pick_run(None).newest_artifact()
+        say(f"model: {artifact}")
+    _say_if_unverified(artifact)
+    for prediction in predict_images(artifact, images, top=top, allow_failed=allow_failed):
+        if as_json:
+            click.echo(json.dumps({"image": str(prediction.image), "labels": prediction.labels}))
+            continue
+        shown = "  ".join(f"{name} {probability:.3f}" for name, probability in prediction.labels.items())
+        click.echo(f"{prediction.image}: {shown or '(no label above its threshold)'}")
+
+
+def _say_if_unverified(artifact: Path) -> None:
+    from mlkdc.records.manifest import Manifest
+
+    manifest = Manifest.load(artifact)
+    if manifest.status == "unverified":
+        say(f"note: {artifact} was exported where its runtime could not run ({manifest.parity.reason})")

@@ -1,0 +1,41 @@
+"""A progress bar on a terminal; plain lines now and then elsewhere."""
+
+from collections.abc import Mapping
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bars
+
+from mlkdc.progress import Progress
+
+
+class Shown(Progress):
+    """Prints what it hears on standard error."""
+
+    def __init__(self) -> None:
+        self.console = Console(stderr=True, highlight=False)
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=20),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[figures]}"),
+        )
+        self.bars = Bars(*columns, console=self.console, transient=True, disable=not self.console.is_terminal)
+
+    def say(self, text: str) -> None:
+        self.console.print(text, soft_wrap=True, markup=False)
+
+    def start(self, title: str, steps: int, done: int = 0) -> None:
+        self.bars.start()
+        self.task = self.bars.add_task(title, total=steps, completed=done, figures="")
+
+    def step(self, figures: Mapping[str, float]) -> None:
+        terms = dict(figures)
+        rate, lr = terms.pop("images_per_second"), terms.pop("lr")
+        shown = " ".join(f"{name} {value:.3g}" for name, value in terms.items())
+        self.bars.update(self.task, advance=1, figures=f"{shown} lr {lr:.1e} {rate:.0f} img/s")
+
+    def end(self) -> None:
+        self.bars.stop()
+        self.bars.remove_task(self.task)

@@ -1,0 +1,79 @@
+"""Checking a recipe completely, as far as the packages that are installed know its names."""
+
+from mlkdc.commands.halves import INSTALL, missing_training
+from mlkdc.errors import RecipeError, UsageError
+from mlkdc.methods import load_method
+from mlkdc.model_names import short_names
+from mlkdc.recipe import Recipe
+from mlkdc.runtime.targets import load_target, split_name
+
+
+def check_recipe(recipe: Recipe) -> str | None:
+    """Check all names in a recipe.
+
+    Returns:
+        What could not be checked because torch is not installed, in one sentence; None if everything was.
+
+    Raises:
+        RecipeError: every name that is unknown.
+    """
+    faults = _unknown_targets(recipe)
+    unchecked = None
+    if missing_training():
+        faults += _unknown_method(recipe)
+        unchecked = _unchecked(recipe)
+    else:
+        faults += _unknown_to_training(recipe)
+    if faults:
+        raise RecipeError(faults, recipe.name)
+    return unchecked
+
+
+def check_exports(recipe: Recipe) -> None:
+    """What a run's exports would fail on after its training.
+
+    Raises:
+        UsageError: an unknown target, a package is missing, or this processor cannot compare the artifact.
+    """
+    for name in recipe.targets:
+        target_name, precision = split_name(name)
+        target = load_target(target_name)
+        target.check_range(precision, recipe.export.reduce_range)
+        target.check_installed()
+
+
+def _unknown_targets(recipe: Recipe) -> list[str]:
+    faults = []
+    for target in recipe.targets:
+        try:
+            split_name(target)
+        except UsageError as error:
+            faults.append(f"targets: {error}")
+    return faults
+
+
+def _unknown_method(recipe: Recipe) -> list[str]:
+    try:
+        load_method(recipe.distill.method)
+    except UsageError as error:
+        return [f"distill.method: {error}"]
+    return []
+
+
+def _unknown_to_training(recipe: Recipe) -> list[str]:
+    from mlkdc.train.plan import check_names
+
+    try:
+        check_names(recipe)
+    except RecipeError as error:
+        return error.faults
+    return []
+
+
+def _unchecked(recipe: Recipe) -> str:
+    names = {recipe.student.model}
+    if recipe.teacher:
+        names.add(recipe.teacher.model)
+    parts = sorted(names - set(short_names()))
+    parts.append("loss terms and their options")
+    return f"not checked, because torch is not installed: {', '.join(parts)} ({INSTALL})"

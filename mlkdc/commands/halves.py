@@ -1,0 +1,21 @@
+"""Whether the making half is installed: training and exporting need torch, everything else does not."""
+
+from importlib.util import find_spec
+
+from mlkdc.errors import UsageError
+
+#: What ``mlkdc[train]`` brings and the making half imports.
+TRAINING = ("torch", "torchvision", "timm", "accelerate", "safetensors")
+INSTALL = "pip install 'mlkdc[train]'"
+
+
+def missing_training() -> list[str]:
+    """The packages of the making half that are not installed here."""
+    return [name for name in TRAINING if find_spec(name) is None]
+
+
+def require_training(what: str) -> None:
+    """Raise UsageError, with the line to install, where the making half is missing; ``what`` begins the sentence."""
+    missing = missing_training()
+    if missing:
+        raise UsageError(f"{what} needs {', '.join(missing)}, not installed here; run: {INSTALL}")

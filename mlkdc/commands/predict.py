@@ -1,0 +1,77 @@
+"""Labels of images, by an exported artifact."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from mlkdc.errors import UsageError
+from mlkdc.images import SUFFIXES
+from mlkdc.records.manifest import Manifest
+from mlkdc.runtime import open_artifact
+from mlkdc.runtime.predict import predict_files
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """An image's labels and their probabilities, most probable first."""
+
+    image: Path
+    labels: dict[str, float]
+
+
+def predict(
+    artifact: Path | str, images: Sequence[Path | str], *, top: int | None = None, allow_failed: bool = False
+) -> Iterator[Prediction]:
+    """Predict the labels of images, one by one, as they are read.
+
+    Args:
+        artifact: the artifact's folder.
+        images: files, or folders whose images (not those of subfolders) are taken in the order of their names.
+        top: that many most probable labels; None = those at or above their tuned thresholds.
+        allow_failed: use an artifact that failed its parity check.
+
+    Raises:
+        UsageError: a path is missing, a folder holds no image, an image cannot be read, or the artifact cannot be used.
+
+    Example:
+        >>> from mlkdc import predict
+        >>> for prediction in predict("runs/photos/export/onnx-fp32", ["photos/images/000.png"], top=2):
+        ...     print(prediction.image.name, len(prediction.labels))
+        000.png 2
+    """
+    files = image_files([Path(path) for path in images])
+    with open_artifact(artifact, allow_failed=allow_failed) as session:
+        for path in files:
+            probabilities = predict_files(session, [path])[0]
+            yield Prediction(path, _labels(probabilities, session.manifest, top))
+
+
+def _labels(probabilities: np.ndarray, manifest: Manifest, top: int | None) -> dict[str, float]:
+    labels = {}
+    for index in np.argsort(-probabilities, kind="stable")[:top]:
+        probability = float(probabilities[index])
+        if top is not None or probability >= manifest.thresholds[index]:
+            labels[manifest.classes[index]] = probability
+    return labels
+
+
+def image_files(paths: Sequence[Path]) -> list[Path]:
+    """The files themselves, and the images of folders (not of their subfolders), sorted.
+
+    Raises:
+        UsageError: a path is missing, or a folder holds no image.
+    """
+    files = []
+    for path in paths:
+        if path.is_dir():
+            images = [item for item in path.iterdir() if item.suffix.lower() in SUFFIXES]
+            if not images:
+                raise UsageError(f"{path} holds no image; expected files ending in {', '.join(SUFFIXES)}")
+            files += sorted(images)
+        elif path.is_file():
+            files.append(path)
+        else:
+            raise UsageError(f"{path}: no such image file or folder")
+    return files

@@ -1,0 +1,48 @@
+"""The commands that made a run, and those that make its artifacts again."""
+
+from collections.abc import Mapping
+
+from mlkdc.records.bench import BenchFile
+from mlkdc.records.manifest import Manifest
+from mlkdc.records.report import Command
+from mlkdc.records.results import Results
+
+
+def commands(
+    results: Results, artifacts: Mapping[str, Manifest], bench: BenchFile | None, quoted_run: str
+) -> tuple[Command, ...]:
+    """What was typed, where that is recorded; for exports, what makes the same artifact again."""
+    listed = []
+    if bench is None:
+        listed.append(Command(what="trained with", command=results.command))
+    elif bench.command == results.command:
+        # `mlkdc run` does it all under one command line.
+        listed.append(Command(what="trained, exported and timed with", command=results.command))
+    else:
+        listed.append(Command(what="trained with", command=results.command))
+        listed.append(Command(what="timed with", command=bench.command))
+    for name, manifest in artifacts.items():
+        again = " ".join(["mlkdc export", quoted_run, *_export_options(manifest)])
+        listed.append(Command(what=f"exports {name} again", command=again))
+    listed.append(Command(what="makes this report again", command=f"mlkdc report {quoted_run}"))
+    return tuple(listed)
+
+
+def _export_options(manifest: Manifest) -> list[str]:
+    options = [f"--target {manifest.target}", f"--precision {manifest.precision}"]
+    if manifest.details.reduce_range is True:
+        options.append("--reduce-range")
+    elif manifest.details.reduce_range is False:
+        options.append("--no-reduce-range")
+    comparison = manifest.parity.comparison
+    # An int8 model is made in steps until its drop is small enough: only there do the limits shape the model.
+    if manifest.precision == "int8" and comparison is not None:
+        options.append(f"--max-drop {comparison.tolerance.map_drop_points:g}")
+        options.append(f"--max-class-drop {comparison.tolerance.class_drop_points:g}")
+    if manifest.quantization is not None and manifest.quantization.equalize:
+        options.append("--equalize")
+    if manifest.dynamic_batch:
+        options.append("--dynamic")
+    if manifest.input.dtype == "uint8":
+        options.append("--uint8")
+    return options

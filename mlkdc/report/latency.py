@@ -1,0 +1,78 @@
+"""Timings joined with the accuracy of what was timed, and which of them counts as the run's latency."""
+
+from collections.abc import Mapping, Sequence
+
+from mlkdc.records.bench import BASELINE, BenchFile, LatencyRow
+from mlkdc.records.manifest import Manifest
+from mlkdc.records.parity import Comparison
+from mlkdc.records.report import LatencyEntry
+
+
+def latency_entries(bench: BenchFile | None, artifacts: Mapping[str, Manifest]) -> tuple[LatencyEntry, ...]:
+    """The rows of bench.json, each with the accuracy and parity status of what it timed."""
+    if bench is None:
+        return ()
+    torch = _torch_comparison(artifacts)
+    entries = []
+    for row in bench.rows:
+        if row.name in artifacts:
+            entries.append(_artifact_entry(row, artifacts[row.name]))
+        elif row.name == BASELINE and torch is not None:
+            entries.append(_joined(row, map_percent=torch.map_torch_percent, map_images=torch.images))
+        else:
+            entries.append(_joined(row))
+    return tuple(entries)
+
+
+def best_entry(entries: Sequence[LatencyEntry]) -> LatencyEntry | None:
+    """The fastest artifact that can be shipped, else the baseline; None where neither was timed."""
+    shippable, baseline = [], []
+    for entry in entries:
+        if entry.parity == "ok":
+            shippable.append(entry)
+        elif entry.name == BASELINE:
+            baseline.append(entry)
+    # An artifact that failed its check, or that its own runtime never ran, is not what a user would get.
+    return _fastest(shippable) or _fastest(baseline)
+
+
+def _torch_comparison(artifacts: Mapping[str, Manifest]) -> Comparison | None:
+    """A parity check that says what the torch model's mAP is.
+
+    Checks on different images give different figures for the same model; then none is *the* mAP of the baseline.
+    """
+    comparisons = []
+    for manifest in artifacts.values():
+        if manifest.parity.comparison is not None:
+            comparisons.append(manifest.parity.comparison)
+    images = {comparison.images for comparison in comparisons}
+    if len(images) != 1:
+        return None
+    return comparisons[0]
+
+
+def _artifact_entry(row: LatencyRow, manifest: Manifest) -> LatencyEntry:
+    comparison, figures = manifest.parity.comparison, manifest.parity.figures
+    return _joined(
+        row,
+        map_percent=figures.map_artifact_percent if figures else None,
+        map_images=comparison.images if comparison else None,
+        parity=manifest.status,
+    )
+
+
+def _joined(row: LatencyRow, **accuracy: object) -> LatencyEntry:
+    return LatencyEntry.model_validate({**dict(row), **accuracy})
+
+
+def _fastest(entries: Sequence[LatencyEntry]) -> LatencyEntry | None:
+    best: LatencyEntry | None = None
+    best_rank = (True, float("inf"))
+    for entry in entries:
+        if entry.timing is None:
+            continue
+        # An unstable timing may be a lucky one, so it comes after every stable one, however fast it looks.
+        rank = (not entry.timing.stable, entry.timing.median_ms)
+        if best is None or rank < best_rank:
+            best, best_rank = entry, rank
+    return best

@@ -1,0 +1,71 @@
+"""Tables of where the figures are from: data, training, machines and versions."""
+
+import math
+from collections.abc import Sequence
+
+from mlkdc.figures import DASH, number
+from mlkdc.records.machine import Machine
+from mlkdc.records.report import Report
+from mlkdc.records.results import DataFacts, Epoch
+from mlkdc.tables import Table
+
+MOST_EPOCHS = 20
+
+
+def split_table(data: DataFacts) -> Table:
+    """Number of images by split."""
+    rows = [[name, number(count, 0)] for name, count in data.images.items()]
+    return Table(["split", "images"], rows, "lr")
+
+
+def history_table(history: Sequence[Epoch]) -> Table:
+    """Training by epoch: at most ``MOST_EPOCHS`` of them, evenly spaced, the last one among them."""
+    step = max(1, math.ceil(len(history) / MOST_EPOCHS))
+    # Counted from the end: the last epoch's weights are the ones that were scored.
+    shown = reversed(history[::-step])
+    rows = []
+    for epoch in shown:
+        rows.append([str(epoch.epoch), number(epoch.loss, 4), number(epoch.val_map_percent), f"{epoch.lr:.3g}"])
+    return Table(["epoch", "loss", "validation mAP, %", "learning rate"], rows, "rrrr")
+
+
+def machine_table(report: Report) -> Table:
+    """Where it was trained and where it was timed."""
+    titles, machines = ["trained on"], [report.results.machine]
+    if report.bench is not None:
+        titles.append("timed on")
+        machines.append(report.bench.machine)
+    rows = [
+        ["processor", *[machine.cpu for machine in machines]],
+        ["cores", *[str(machine.cores) for machine in machines]],
+        ["VNNI", *map(_vnni, machines)],
+        ["memory, GiB", *[number(machine.memory_gib, 1) for machine in machines]],
+        ["system", *[machine.system for machine in machines]],
+        ["device", *[machine.device for machine in machines]],
+    ]
+    return Table(["", *titles], rows, "l" * (1 + len(titles)))
+
+
+def _vnni(machine: Machine) -> str:
+    if machine.vnni is None:
+        return DASH
+    return "yes" if machine.vnni else "no"
+
+
+def version_table(report: Report) -> Table:
+    """Package versions at training, export and timing; a stage that recorded none has no column."""
+    exported: dict[str, str] = {}
+    for manifest in report.artifacts.values():
+        # Artifacts of one run are mostly made in one environment; where they differ, the last one is shown.
+        exported.update(manifest.versions)
+    stages = {"training": report.results.versions, "export": exported}
+    if report.bench is not None:
+        stages["timing"] = report.bench.versions
+    stages = {name: versions for name, versions in stages.items() if versions}
+    packages: set[str] = set()
+    for versions in stages.values():
+        packages.update(versions)
+    rows = []
+    for package in sorted(packages):
+        rows.append([package, *[versions.get(package, DASH) for versions in stages.values()]])
+    return Table(["package", *stages], rows, "l" * (1 + len(stages)))

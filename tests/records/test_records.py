@@ -1,0 +1,252 @@
+"""Files are read back as they were written, old formats are read or refused by name, and a renamed field is found."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+from samples import make_manifest
+
+from mlkdc.errors import MlkdcError, UsageError
+from mlkdc.records.bench import BenchFile, LatencyRow
+from mlkdc.records.machine import Machine
+from mlkdc.records.manifest import Manifest, is_artifact
+from mlkdc.records.results import Epoch, Results, read_epochs
+from mlkdc.records.run import Run, load_run, new_run_folder, newest_run
+
+ROOT = Path(__file__).parents[2]
+MACHINE = {"cpu": "x", "cores": 2, "vnni": None, "memory_gib": 8.0, "system": "Linux", "device": "cpu"}
+
+# As format 1 wrote them, key by key: what the readers of today must still understand.
+RESULTS_1 = {
+    "format": 1,
+    "name": "photos",
+    "method": "l2d",
+    "recipe_hash": "abc",
+    "command": "mlkdc distill",
+    "seed": 0,
+    "started": "2026-01-01T00:00:00+00:00",
+    "versions": {"python": "3.11"},
+    "machine": MACHINE,
+    "data": {
+        "name": "photos",
+        "path": "/photos",
+        "layout": "csv",
+        "images": {"train": 3, "test": 1},
+        "classes": 1,
+        "split_from": "official",
+        "skipped": [],
+    },
+    "seconds": 12.5,
+    "teacher": {
+        "model": "resnet10t",
+        "image_size": 48,
+        "run": "teacher",
+        "params": 5,
+        "macs": 6,
+        "metrics": {"mAP": 9.0},
+    },
+    "model": {
+        "model": "mobilenetv2",
+        "width": 1.0,
+        "head": "compact",
+        "image_size": 32,
+        "params": 3,
+        "params_backbone": 2,
+        "params_head": 1,
+        "macs": 30,
+        "macs_backbone": 20,
+        "macs_head": 10,
+    },
+    "thresholds_from": "val",
+    "scored_on": "test",
+    "thresholds": [0.4],
+    "metrics": {"mAP": 50.0},
+    "classes_without_positive": 0,
+    "per_class": [{"name": "red", "AP": 50.0, "positives": 2, "threshold": 0.4}],
+}
+BENCH_1 = {
+    "format": 1,
+    "command": "mlkdc bench",
+    "when": "2026-01-01T00:00:00+00:00",
+    "machine": MACHINE,
+    "versions": {},
+    "image_size": 32,
+    "rows": [
+        {
+            "name": "onnx-fp32",
+            "threads": 1,
+            "median_ms": 2.0,
+            "p90_ms": 3.0,
+            "p99_ms": 4.0,
+            "min_ms": 1.0,
+            "runs": 200,
+            "passes": 3,
+            "stable": True,
+            "size_bytes": 1000,
+            "speedup": 2.5,
+            "skipped": None,
+        },
+        {
+            "name": "broken",
+            "threads": 1,
+            **dict.fromkeys(("median_ms", "p90_ms", "p99_ms", "min_ms", "runs", "size_bytes", "speedup")),
+            "passes": 0,
+            "stable": False,
+            "skipped": "no runtime",
+        },
+    ],
+}
+EPOCH_1 = {"epoch": 1, "step": 5, "lr": 0.1, "loss": 2.0, "terms": {"bce": 2.0}, "images_per_s": 9.0, "seconds": 1.0}
+
+
+def test_results_of_format_1_are_read_and_written_as_format_2(tmp_path: Path) -> None:
+    (tmp_path / "results.json").write_text(json.dumps(RESULTS_1))
+    results = Results.load(tmp_path)
+    assert (results.training_seconds, results.map_percent, results.per_class[0].ap_percent) == (12.5, 50.0, 50.0)
+    results.save(tmp_path)
+    written = json.loads((tmp_path / "results.json").read_text())
+    assert written["format"] == 2
+    assert "seconds" not in written
+    assert Results.load(tmp_path) == results
+
+
+def test_bench_of_format_1_is_read(tmp_path: Path) -> None:
+    (tmp_path / "bench.json").write_text(json.dumps(BENCH_1))
+    timed, broken = BenchFile.load(tmp_path).rows
+    assert timed.timing is not None
+    assert (timed.timing.median_ms, timed.timing.passes, timed.speedup) == (2.0, 3, 2.5)
+    assert broken == LatencyRow(name="broken", threads=1, skipped="no runtime")
+
+
+def test_epochs_of_both_formats_are_read(tmp_path: Path) -> None:
+    new = Epoch(epoch=2, step=10, lr=0.1, loss=1.0, terms={}, images_per_second=8.0, seconds=1.0, val_map_percent=40.0)
+    assert json.loads(new.line())["format"] == 2
+    (tmp_path / "metrics.jsonl").write_text(json.dumps({**EPOCH_1, "mAP": 30.0}) + "\n" + new.line())
+    first, second = read_epochs(tmp_path)
+    assert (first.val_map_percent, first.images_per_second, second) == (30.0, 9.0, new)
+
+
+def test_epochs_of_killed_and_resumed_runs(tmp_path: Path) -> None:
+    lines = [json.dumps({**EPOCH_1, "epoch": epoch, "loss": loss}) for epoch, loss in ((1, 3), (2, 2), (2, 1))]
+    (tmp_path / "metrics.jsonl").write_text("\n".join([*lines, '{"epoch": 3, "st']))
+    assert [(entry.epoch, entry.loss) for entry in read_epochs(tmp_path)] == [(1, 3), (2, 1)]
+    (tmp_path / "metrics.jsonl").write_text("\n".join(['{"epoch": 3, "st', *lines]))
+    with pytest.raises(UsageError, match=r"metrics\.jsonl, line 1: not JSON; delete that line"):
+        read_epochs(tmp_path)
+    (tmp_path / "metrics.jsonl").write_text("\n".join([lines[0], '{"epoch": 2}', lines[1]]))
+    with pytest.raises(UsageError, match="line 2: step is missing"):
+        read_epochs(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"format": 3}, r"results\.json has format 3, this version of mlkdc reads format 2; delete it"),
+        ({"machine": {**MACHINE, "cores": "many"}}, "machine.cores: input should be a valid integer.*got 'many'"),
+        ({"accuracy": 1}, "unknown key accuracy"),
+        ({"model": {}}, r"model\.params is missing; model\.params_backbone is missing; .*and 6 more"),
+    ],
+)
+def test_what_is_wrong_with_a_file_is_named(tmp_path: Path, change: dict[str, object], message: str) -> None:
+    (tmp_path / "results.json").write_text(json.dumps({**RESULTS_1, **change}))
+    with pytest.raises(UsageError, match=message):
+        Results.load(tmp_path)
+
+
+@pytest.mark.parametrize(("text", "message"), [("{", "is not JSON"), ("[]", "expected a JSON object, got list")])
+def test_what_is_no_record(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "bench.json").write_text(text)
+    with pytest.raises(UsageError, match=f"{message}.*; measure again with `mlkdc bench`"):
+        BenchFile.load(tmp_path)
+    with pytest.raises(UsageError, match=r"results\.json is missing"):
+        Results.load(tmp_path)
+
+
+def test_a_record_cannot_be_changed_and_nan_is_not_written(tmp_path: Path) -> None:
+    machine = Machine(**MACHINE)
+    with pytest.raises(ValidationError):
+        machine.cores = 3  # type: ignore[misc]
+    (tmp_path / "bench.json").write_text(json.dumps(BENCH_1))
+    bench = BenchFile.load(tmp_path)
+    timing = bench.rows[0].timing
+    assert timing is not None
+    broken = bench.rows[0].model_copy(update={"timing": timing.model_copy(update={"median_ms": float("nan")})})
+    with pytest.raises(ValueError, match="JSON"):
+        bench.model_copy(update={"rows": (broken,)}).save(tmp_path)
+    assert BenchFile.load(tmp_path) == bench
+
+
+def test_other_tools_manifests_are_no_artifacts(tmp_path: Path) -> None:
+    assert not is_artifact(tmp_path)
+    (tmp_path / "manifest.json").write_text('{"name": "a web app"}')
+    assert not is_artifact(tmp_path)
+    (tmp_path / "model.onnx").write_bytes(b"x")
+    make_manifest(tmp_path, ["model.onnx"]).save(tmp_path)
+    assert is_artifact(tmp_path)
+    assert Manifest.load(tmp_path).size_bytes == 1
+
+
+def test_run_folders_are_found_and_never_overwritten(tmp_path: Path) -> None:
+    from mlkdc.recipe import Recipe
+
+    assert new_run_folder(None, "paper/x", tmp_path) == tmp_path / "paper-x"
+    for name in ("paper-x", "teacher-y"):
+        run = Run(new_run_folder(None, name, tmp_path))
+        run.start(Recipe(name=name), ("red", "green"), f"make {name}")
+        run.start(Recipe(name=name), ("red", "green"), "another command")
+        assert (run.command, run.classes, run.recipe.name) == (f"make {name}", ("red", "green"), name)
+        with pytest.raises(UsageError, match="has not ended; resume it with `mlkdc distill --resume"):
+            load_run(run.path)
+        run.weights.write_bytes(b"")
+        (run.path / "results.json").write_text(json.dumps(RESULTS_1))
+    assert new_run_folder(None, "paper/x", tmp_path) == tmp_path / "paper-x-2"
+    assert newest_run(tmp_path).path.name == "paper-x"  # a teacher is passed over
+    with pytest.raises(UsageError, match="is not empty; resume what it holds"):
+        new_run_folder(tmp_path / "paper-x", "z", tmp_path)
+    with pytest.raises(UsageError, match="not a run folder"):
+        load_run(tmp_path)
+    with pytest.raises(UsageError, match="has no exported model that passed its check"):
+        newest_run(tmp_path).newest_artifact()
+
+
+RENAMES = [
+    ("mlkdc/records/parity.py", "worst_class_drop_points", "worst_drop_points"),
+    ("mlkdc/records/results.py", "training_seconds", "train_seconds"),
+    ("mlkdc/records/bench.py", "median_ms", "middle_ms"),
+    ("mlkdc/records/manifest.py", "dynamic_batch", "any_batch"),
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("file", "old", "new"), RENAMES, ids=[old for _, old, _ in RENAMES])
+def test_renaming_a_field_breaks_the_type_check(file: str, old: str, new: str, tmp_path: Path) -> None:
+    """Nothing reads a record by string key: mypy finds every reader and writer of a field that is renamed."""
+    pytest.importorskip("mypy")
+    shutil.copytree(ROOT / "mlkdc", tmp_path / "mlkdc", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    record = tmp_path / file
+    text = record.read_text()
+    assert text.count(f"    {old}:") >= 1
+    record.write_text(text.replace(old, new))
+    command = [sys.executable, "-m", "mypy", "mlkdc", "--cache-dir", str(ROOT / ".mypy_cache")]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 1, done.stdout[-2000:] + done.stderr
+    assert f'has no attribute "{old}"' in done.stdout
+
+
+def test_a_full_disk_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "bench.json").write_text(json.dumps(BENCH_1))
+    bench = BenchFile.load(tmp_path)
+
+    def full(self: Path, *_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(MlkdcError, match="No space left on device"):
+        bench.save(tmp_path)
+    monkeypatch.undo()
+    assert BenchFile.load(tmp_path) == bench

@@ -1,0 +1,95 @@
+"""The notes on what weakens a figure."""
+
+from pathlib import Path
+
+import pytest
+from report_artifacts import bench, bench_of, manifest
+from report_folder import write_full, write_json, write_manifest
+from report_training import class_names, results
+
+from mlkdc.records.manifest import RuntimeDetails
+from mlkdc.report import collect, write_report
+
+
+def notes(folder: Path) -> str:
+    return "\n".join(collect(folder).notes)
+
+
+def test_notes_on_what_weakens_a_figure(tmp_path):
+    folder = write_full(tmp_path)
+    text = notes(folder)
+    assert "onnx-int8 failed its parity check" in text
+    assert "onnx-fp16 (2 threads)" in text
+    assert "onnx-fp32" not in text
+    assert "openvino" not in text  # skipped, not unstable
+    assert "optimistic" not in text
+    assert "1 of 20 classes without a positive image in the test split" in text
+
+    results().model_copy(update={"scored_on": "val", "thresholds_from": "val"}).save(folder)
+    text = notes(folder)
+    assert "same split (val): the tuned figures are optimistic" in text
+    assert "no test split" in text
+
+
+def test_notes_on_artifacts_that_changed_since(tmp_path):
+    folder = write_full(tmp_path)
+    changes = {"created": "2026-11-21T16:00:00+01:00", "recipe_hash": "another"}
+    write_manifest(folder, "onnx-fp32", manifest("onnx-fp32", class_names(20)).model_copy(update=changes))
+    bench_of([row for row in bench().rows if row.name != "onnx-fp16"]).save(folder)
+    text = notes(folder)
+    assert "onnx-fp32 was exported after it was timed" in text
+    assert "onnx-fp32 was exported from another training" in text
+    assert "onnx-fp16 has not been timed yet" in text
+    assert "full range" not in text
+
+
+def test_notes_on_what_only_some_processors_can_run(tmp_path):
+    folder = write_full(tmp_path)
+    full_range = {"details": RuntimeDetails(reduce_range=False)}
+    write_manifest(folder, "onnx-int8", manifest("onnx-int8", class_names(20)).model_copy(update=full_range))
+    assert (
+        "onnx-int8 has int8 weights in their full range: it is for Arm, and for x86 processors that have VNNI"
+        in notes(folder)
+    )
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ({"format": 1}, "has format 1, this version of mlkdc reads format 2; export the run again."),
+        ({"format": 9}, "has format 9, this version of mlkdc reads format 2; export the run again."),
+        ({"format": 2, "name": "x"}, "is missing"),
+        ([], "expected a JSON object"),
+    ],
+)
+def test_an_artifact_that_cannot_be_read_is_named_and_not_shown(tmp_path, content, says):
+    folder = write_full(tmp_path)
+    write_json(folder / "export" / "onnx-fp32" / "manifest.json", content)
+    collected = collect(folder)
+    unreadable = [note for note in collected.notes if note.startswith("onnx-fp32 cannot be read and is not shown: ")]
+    assert len(unreadable) == 1
+    assert says in unreadable[0]
+    assert "export the run again" in unreadable[0]
+    assert sorted(collected.artifacts) == ["onnx-fp16", "onnx-int8"]
+    assert collected.best.name == "onnx-fp16"  # not of an artifact whose parity check cannot be read
+    assert "exports onnx-fp32 again" not in {command.what for command in collected.commands}
+    assert write_report(folder).is_file()
+
+
+def test_no_artifact_can_be_read(tmp_path):
+    folder = write_full(tmp_path)
+    for path in folder.glob("export/*/manifest.json"):
+        write_json(path, {"format": 1})
+    assert collect(folder).missing.artifacts == f"none can be read: run `mlkdc export {folder} --target onnx` again"
+
+
+def test_a_hostile_folder_name_stays_text(tmp_path):
+    folder = write_full(tmp_path)
+    hostile = "<i>x*y*"
+    (folder / "export" / hostile).mkdir()
+    write_json(folder / "export" / hostile / "manifest.json", {"format": 1})
+    page = write_report(folder)
+    assert "<i>x" not in page.read_text(encoding="utf-8")
+    text = page.with_suffix(".md").read_text(encoding="utf-8")
+    assert "<i>x" not in text
+    assert r"&lt;i&gt;x\*y\* cannot be read" in text
