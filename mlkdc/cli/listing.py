@@ -91,7 +91,7 @@ def _models(text: str, long: bool) -> Listing:
 
 
 def _layouts(text: str, long: bool) -> Listing:
-    from mlkdc.data import LAYOUTS
+    from mlkdc.data.layouts import LAYOUTS
 
     return ["layout", "files"], [[name, layout.summary] for name, layout in LAYOUTS.items()]
 

@@ -10,7 +10,7 @@ from mlkdc.tables import Table
 
 def _names(values: tuple[str, ...]) -> list[str]:
     """Repeated options, each of which may hold several names with commas between them."""
-    names = []
+    names: list[str] = []
     for value in values:
         names += filter(None, value.split(","))
     return names

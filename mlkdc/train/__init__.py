@@ -1,7 +1,6 @@
-"""Training: run folders, teachers, the loop, and scoring."""
+"""Training: plans, teachers, the loop, and scoring."""
 
-from mlkdc.progress import Progress
 from mlkdc.train.distill import distill
-from mlkdc.train.runs import Run, load_run, newest_run
+from mlkdc.train.score import evaluate_run, load_model
 
-__all__ = ["Progress", "Run", "distill", "load_run", "newest_run"]
+__all__ = ["distill", "evaluate_run", "load_model"]

@@ -7,14 +7,17 @@ _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4
 
 
 def keep_memory() -> bool:
-    """Tell glibc not to give freed activations back to the system after each step; True if it took.
+    """Make glibc keep freed activations instead of returning them to the system after each step; True if it did.
 
     Without this about half of a CPU training step of a small convolutional net is page faults. Blocks are never
-    mapped on their own (``M_MMAP_MAX`` 0) because glibc refuses a mapping threshold above 32 MiB, and activations
+    mapped one by one (``M_MMAP_MAX`` 0) because glibc refuses a mapping threshold above 32 MiB, and activations
     can be larger.
     """
     if platform.libc_ver()[0] != "glibc":
         return False
     mallopt = ctypes.CDLL(None).mallopt
-    settings = ((_M_MMAP_MAX, 0), (_M_TRIM_THRESHOLD, 2**30), (_M_TOP_PAD, 2**28))
-    return all(mallopt(option, value) for option, value in settings)
+    for option, value in ((_M_MMAP_MAX, 0), (_M_TRIM_THRESHOLD, 2**30), (_M_TOP_PAD, 2**28)):
+        accepted = mallopt(option, value)
+        if not accepted:
+            return False
+    return True

@@ -1,4 +1,4 @@
-"""Checkpoints: everything a stopped training needs to go on as if it had not stopped."""
+"""Checkpoints: everything a stopped training needs to resume as if it had not stopped. And the trained weights."""
 
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from mlkdc.resources import write_atomic
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
-    """Write ``state`` so that ``path`` always holds a whole checkpoint, the new one or the one before.
+    """Write ``state`` so that ``path`` always holds a complete checkpoint: the new one or the previous one.
 
     Raises:
         MlkdcError: the disk is full; the previous checkpoint is still there.
@@ -36,7 +36,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     """
     try:
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
+    except Exception as error:  # a damaged file makes torch.load raise nearly anything
         raise UsageError(
             f"{path} cannot be read as a checkpoint ({type(error).__name__}); train again without --resume"
         ) from error
@@ -44,8 +44,12 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def save_weights(path: Path, model: nn.Module, metadata: dict[str, str]) -> None:
-    """Write the model's state as safetensors with ``metadata`` in its header, atomically."""
-    state = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
+    """Write the model's state as safetensors with ``metadata`` in its header, atomically.
+
+    Raises:
+        MlkdcError: the disk is full or not writable.
+    """
+    state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
 
     def write(temporary: Path) -> None:
         try:

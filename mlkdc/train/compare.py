@@ -1,4 +1,4 @@
-"""Did the teacher help? A run beside the plain training of the same student on the same data and budget."""
+"""Did the teacher help? A run compared with vanilla training of the same student on the same data and budget."""
 
 import shlex
 from dataclasses import dataclass
@@ -6,97 +6,171 @@ from typing import Any
 
 import yaml
 
+from mlkdc.figures import number
 from mlkdc.methods import load_method
-from mlkdc.train.runs import Run
+from mlkdc.records.run import RECIPE_FILE, Run
 
-#: What two runs must share to be compared: the student, the data and its views, and the budget.
+#: What two runs must have in common to be compared: the student, the data and its views, and the budget.
 SHARED = ("student", "data", "train")
-PLAIN = "vanilla"
+VANILLA = "vanilla"
+#: Where SGD trains: rates that differ by less than this factor are taken for one.
+SAME_RATE = 2.0
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """A run's mAP minus a plain run's, in points.
+    """A run's mAP minus a baseline's.
 
     Args:
-        baseline: the plain run.
-        gain: of the run over it; negative where the method did harm.
-        same_seed: whether both have one seed. Without it the difference holds the seeds' as well.
+        baseline: the vanilla run.
+        gain_points: of the run over it, in percentage points; negative where the method did harm.
+        same_seed: whether both have one seed. Without it the difference includes that between seeds.
     """
 
     baseline: Run
-    gain: float
+    gain_points: float
     same_seed: bool
 
 
+@dataclass(frozen=True)
+class WrittenRecipe:
+    """What a comparison reads of a recipe.yaml: as it is written there, not checked.
+
+    A run of another version, whose recipe has other keys, had another budget; that is not a fault. So the sections are
+    compared as mappings, whatever is in them.
+    """
+
+    values: dict[str, Any]
+
+    @classmethod
+    def of(cls, run: Run) -> "WrittenRecipe":
+        """The recipe in a run folder."""
+        text = (run.path / RECIPE_FILE).read_text(encoding="utf-8")
+        return cls(yaml.safe_load(text))
+
+    def section(self, name: str) -> dict[str, Any]:
+        """A part of the recipe; empty where it is missing."""
+        return self.values.get(name) or {}
+
+    @property
+    def seed(self) -> int | None:
+        """Of the student's training."""
+        return self.values.get("seed")
+
+    @property
+    def method(self) -> str:
+        """Of distillation."""
+        return str(self.section("distill").get("method"))
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """Weights by loss term, where the recipe has others than its method."""
+        return self.section("distill").get("terms") or {}
+
+    @property
+    def optimizer(self) -> str:
+        """Its name."""
+        return str(self.section("train").get("optimizer"))
+
+    @property
+    def is_vanilla(self) -> bool:
+        """Whether nothing but the labels taught the student."""
+        added = set()
+        for name, weight in self.weights.items():
+            if weight and name != "bce":
+                added.add(name)
+        return self.method == VANILLA and not added
+
+    @property
+    def bce_of_batch(self) -> float:
+        """What the cross-entropy of a batch counts in the loss, where its mean over the images counts 1."""
+        method = load_method(self.method)
+        weight = self.weights.get("bce", method.terms.get("bce", 1.0))
+        form = self.section("distill").get("form") or method.form
+        if form != "reference":
+            return weight
+        batch_size: int = self.section("train")["batch_size"]
+        return weight * batch_size
+
+
 def compare(run: Run) -> Comparison | None:
-    """The comparison with a finished vanilla run beside this one, of the same seed if there is one, else any.
+    """The comparison with a finished vanilla run next to this one: of the same seed if there is one, else any.
 
     None where there is no such run, or where the run itself is one.
     """
-    own = _recipe(run)
-    if _is_plain(own):
+    recipe = WrittenRecipe.of(run)
+    if recipe.is_vanilla:
         return None
-    beside = [(other, _recipe(other)) for other in _beside(run)]
-    found = [(recipe["seed"] == own["seed"], other) for other, recipe in beside if _is_baseline(own, recipe)]
-    if not found:
-        return None
-    same_seed, best = min(found, key=lambda item: (not item[0], item[1].path.name))
-    return Comparison(best, run.results["metrics"]["mAP"] - best.results["metrics"]["mAP"], same_seed)
-
-
-def _beside(run: Run) -> list[Run]:
-    folders = sorted(path.parent for path in run.path.resolve().parent.glob("*/results.json"))
-    return [other for other in map(Run, folders) if other.finished and (other.path / "recipe.yaml").is_file()]
-
-
-def _recipe(run: Run) -> dict[str, Any]:
-    # As written, not checked: a run of another version that has other keys is another budget, not a fault.
-    values: dict[str, Any] = yaml.safe_load((run.path / "recipe.yaml").read_text())
-    return values
-
-
-def _is_plain(recipe: dict[str, Any]) -> bool:
-    distill = recipe.get("distill") or {}
-    return distill.get("method") == PLAIN and not {k for k, v in (distill.get("terms") or {}).items() if v} - {"bce"}
-
-
-def _bce_scale(recipe: dict[str, Any]) -> float:
-    """What one image's cross-entropy counts in the loss."""
-    method, spec = load_method(recipe["distill"]["method"]), recipe["distill"]
-    weight: float = (spec.get("terms") or {}).get("bce", method.terms.get("bce", 1.0))
-    averaged = (spec.get("form") or method.form) != "reference"
-    return weight / recipe["train"]["batch_size"] if averaged else weight
-
-
-def _is_baseline(own: dict[str, Any], other: dict[str, Any]) -> bool:
-    if not _is_plain(other) or any(own[key] != other.get(key) for key in SHARED):
-        return False
-    # Adam divides by the gradient's size; for SGD another scale of the loss is another learning rate.
-    ratio = _bce_scale(other) / _bce_scale(own)
-    return own["train"]["optimizer"] != "sgd" or 0.5 < ratio < 2
-
-
-def _way(run: Run, own: dict[str, Any]) -> str:
-    """A command that trains the plain run."""
-    scale, batch = _bce_scale(own), own["train"]["batch_size"]
-    settings = ["distill.method=vanilla"]
-    settings += ["distill.form=paper"] if own["train"]["optimizer"] == "sgd" and scale < 2 / batch else []
-    given = [part for setting in settings for part in ("--set", setting)]
-    out = run.path.with_name(f"{run.path.name}-vanilla")
-    return shlex.join(["mlkdc", "distill", "--recipe", str(run.path / "recipe.yaml"), *given, "--out", str(out)])
+    return _compared(run, recipe, run.results.map_percent)
 
 
 def verdict(run: Run) -> str | None:
     """The comparison in one sentence; None for a vanilla run."""
-    own = _recipe(run)
-    if _is_plain(own):
+    recipe = WrittenRecipe.of(run)
+    if recipe.is_vanilla:
         return None
-    asked = "did the teacher help?" if run.results["teacher"] else "did the method help?"
-    found = compare(run)
-    if found is None:
-        return f"{asked} no vanilla run of this student, data and budget beside it; to make one: {_way(run, own)}"
-    name, gain = found.baseline.path.name, found.gain
-    answer = f"yes: {gain:.2f} mAP more than {name}" if gain > 0 else f"no: {-gain:.2f} mAP less than {name}"
-    seeds = "the same seed" if found.same_seed else "ANOTHER seed"
-    return f"{asked} {answer} ({seeds}; one run each: seeds alone differ by points)"
+    results = run.results
+    question = "did the method help?"
+    if results.teacher is not None:
+        question = "did the teacher help?"
+    comparison = _compared(run, recipe, results.map_percent)
+    if comparison is None:
+        command = _baseline_command(run, recipe)
+        return f"{question} no vanilla run of this student, data and budget next to it; to make one: {command}"
+    difference = number(abs(comparison.gain_points))
+    name = comparison.baseline.path.name
+    answer = f"no: {difference} mAP less than {name}"
+    if comparison.gain_points > 0:
+        answer = f"yes: {difference} mAP more than {name}"
+    seeds = "ANOTHER seed"
+    if comparison.same_seed:
+        seeds = "the same seed"
+    return f"{question} {answer} ({seeds}; one run each: seeds alone differ by points)"
+
+
+def _compared(run: Run, recipe: WrittenRecipe, map_percent: float) -> Comparison | None:
+    same_seed, other_seed = [], []
+    for other in _finished_runs_next_to(run):
+        baseline = WrittenRecipe.of(other)
+        if not _is_baseline(baseline, recipe):
+            continue
+        if baseline.seed == recipe.seed:
+            same_seed.append(other)
+        else:
+            other_seed.append(other)
+    baselines = same_seed or other_seed
+    if not baselines:
+        return None
+    return Comparison(baselines[0], map_percent - baselines[0].results.map_percent, bool(same_seed))
+
+
+def _finished_runs_next_to(run: Run) -> list[Run]:
+    """By name of their folders."""
+    runs = []
+    for path in sorted(run.path.resolve().parent.glob(f"*/{RECIPE_FILE}")):
+        other = Run(path.parent)
+        if other.finished:
+            runs.append(other)
+    return runs
+
+
+def _is_baseline(baseline: WrittenRecipe, recipe: WrittenRecipe) -> bool:
+    if not baseline.is_vanilla:
+        return False
+    for name in SHARED:
+        if baseline.values.get(name) != recipe.values[name]:
+            return False
+    if recipe.optimizer != "sgd":
+        # Adam divides by the gradient's size, so that the scale of the loss is no part of the rate.
+        return True
+    ratio = baseline.bce_of_batch / recipe.bce_of_batch
+    return 1 / SAME_RATE < ratio < SAME_RATE
+
+
+def _baseline_command(run: Run, recipe: WrittenRecipe) -> str:
+    """A command that trains the baseline."""
+    settings = ["--set", "distill.method=vanilla"]
+    if recipe.optimizer == "sgd" and recipe.bce_of_batch < SAME_RATE:
+        settings += ["--set", "distill.form=paper"]
+    out = run.path.with_name(f"{run.path.name}-vanilla")
+    return shlex.join(["mlkdc", "distill", "--recipe", str(run.path / RECIPE_FILE), *settings, "--out", str(out)])

@@ -1,39 +1,17 @@
-"""`mlkdc distill` as a function: checked data, a teacher if the method asks, training, results."""
+"""`mlkdc distill` as a function: checked data, a teacher if the method needs one, training, results."""
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import torch
 
 from mlkdc.errors import Interrupted, UsageError
 from mlkdc.losses import make_objective
-from mlkdc.models import MultiLabelModel, build_model
 from mlkdc.progress import Progress
-from mlkdc.recipe import Recipe
-from mlkdc.resources import write_json
-from mlkdc.train.allocator import keep_memory
-from mlkdc.train.checkpoint import save_weights
-from mlkdc.train.loop import Trainer
-from mlkdc.train.plan import check_heads, check_names, checked_data, with_absolute_paths
-from mlkdc.train.processes import agreed, is_main, several, wait
-from mlkdc.train.runs import CHECKPOINT, RESULTS, WEIGHTS, Run, log_line, new_run_folder, start_run
-from mlkdc.train.score import describe, provenance, score
-from mlkdc.train.sources import TeacherSource, repeats_images
-from mlkdc.train.teacher import attach_cache, load_teacher, teacher_folder, teacher_recipe
-from mlkdc.types import TaggedImages
-
-
-@dataclass(frozen=True)
-class Job:
-    """One training: where, what, on which checked data, by which command."""
-
-    folder: Path
-    recipe: Recipe
-    data: TaggedImages
-    skipped: list[str]
-    command: str
-    progress: Progress
+from mlkdc.recipe import Recipe, Teacher
+from mlkdc.records.run import RECIPE_FILE, Run, new_run_folder
+from mlkdc.train.job import Job, build_initial, train
+from mlkdc.train.plan import Plan, make_plan
+from mlkdc.train.processes import agreed, is_main, several
+from mlkdc.train.sources import repeats_images
+from mlkdc.train.teacher import ReadyTeacher, attach_cache, load_teacher, teacher_folder, teacher_recipe
 
 
 def distill(
@@ -46,118 +24,98 @@ def distill(
 ) -> Run:
     """Train the recipe's student, with its teacher if the method needs one.
 
-    Under torchrun every process calls this with the same arguments; the first one writes.
+    A teacher is fine-tuned first, in a run folder next to the student's, unless it is there already. Under torchrun
+    every process calls this with the same arguments; the main one writes.
 
     Args:
-        recipe: what to train; None with ``resume``, which takes the folder's own.
+        recipe: what to train; None with ``resume``, which takes the folder's.
         out: an empty or absent folder; None makes a fresh one below ``runs/``.
-        resume: a run folder whose training goes on.
+        resume: the folder of a stopped run, to continue after its last completed epoch.
         command: recorded in results.json.
         progress: hears of every step.
 
+    Returns:
+        The finished run: weights, results and log are in its folder.
+
     Raises:
-        UsageError: unknown names, bad data, a method without its teacher, a folder in use.
-        MlkdcError: a loss became NaN or the disk is full.
-        Interrupted: Ctrl-C; the message says how to go on.
+        UsageError: unknown names, bad data, a method without its teacher, a folder in use. Nothing was written.
+        MlkdcError: a loss became NaN or the disk is full. Completed epochs are kept.
+        Interrupted: Ctrl-C; the message says how to resume.
+
+    Example:
+        >>> from mlkdc import distill, load_recipe
+        >>> small = ["data.digits_images=100", "data.image_size=32", "student.width=0.25", "train.epochs=1"]
+        >>> run = distill(load_recipe("quickstart", [*small, "distill.method=vanilla", "train.batch_size=32"]))
+        >>> run.path.as_posix(), run.results.scored_on
+        ('runs/quickstart', 'test')
     """
-    progress = progress if progress and is_main() else Progress()
+    if progress is None or not is_main():
+        progress = Progress()
     if resume is not None:
-        if not (resume / "recipe.yaml").is_file():
-            raise UsageError(f"{resume} is not a run folder (no recipe.yaml in it); nothing to resume")
-        if Run(resume).finished:
-            progress.say(f"{resume} is finished already")
-            return Run(resume)
-        recipe = Run(resume).recipe
+        return _resume(resume, command, progress)
     if recipe is None:
         raise UsageError("nothing to train: give a recipe, or a run folder to resume")
-    recipe = with_absolute_paths(recipe)
-    check_names(recipe)
-    check_heads(recipe)
-    needs_teacher = make_objective(recipe.distill).needs_teacher
     name = recipe.name
-    folder = resume or agreed(lambda: new_run_folder(out, name))
-    data, skipped = checked_data(recipe, progress)
-    job = Job(folder, recipe, data, skipped, command, progress)
-    _student(job)  # what is wrong with its weights or sizes is told before a teacher is trained
+    # Only the main process looks for a free name: another one could find that folder made already.
+    folder = agreed(lambda: new_run_folder(out, name))
+    return _train_student(folder, recipe, command, progress)
+
+
+def _resume(folder: Path, command: str, progress: Progress) -> Run:
+    run = Run(folder)
+    if not run.exists:
+        raise UsageError(f"{folder} is not a run folder (no {RECIPE_FILE} in it); nothing to resume")
+    if run.finished:
+        progress.say(f"{folder} is already finished")
+        return run
+    return _train_student(folder, run.recipe, command, progress)
+
+
+def _train_student(folder: Path, recipe: Recipe, command: str, progress: Progress) -> Run:
+    plan = make_plan(recipe, progress)
+    # Built before the teacher is trained, which takes long, so that a fault of its weights or sizes is reported now.
+    initial = build_initial(plan.recipe.student, plan)
+    job = Job(Run(folder), plan, initial, command, progress)
     try:
-        teacher, facts = _teacher(job) if needs_teacher else (None, None)
-        return _train(job, teacher, facts)
+        return train(job, _ready_teacher(job))
     except KeyboardInterrupt:
-        way_on = f"go on with `mlkdc distill --resume {folder}`" if folder.is_dir() else "nothing had begun"
-        raise Interrupted(f"stopped; whole epochs are kept: {way_on}") from None
+        raise Interrupted(_after_interrupt(folder)) from None
 
 
-def _student(job: Job) -> MultiLabelModel:
-    torch.manual_seed(job.recipe.seed)
-    return build_model(job.recipe.student, len(job.data.classes), job.recipe.data.image_size)
+def _after_interrupt(folder: Path) -> str:
+    if not Run(folder).exists:
+        return "stopped before the training began; nothing was written"
+    return f"stopped; completed epochs are kept: resume with `mlkdc distill --resume {folder}`"
 
 
-def _train(job: Job, teacher: TeacherSource | None, taught_by: dict[str, Any] | None) -> Run:
-    recipe, folder = job.recipe, job.folder
-    keep_memory()
-    student = _student(job)
-    run = _started(job)
-    if is_main():
-        log_line(folder, job.command or f"training {recipe.name}")
-    job.progress.say(f"training {recipe.student.model} ({recipe.distill.method}) in {folder}")
-    objective = make_objective(recipe.distill)
-    trainer = Trainer(folder, recipe, student, job.data, objective, teacher, job.progress)
-    facts = provenance(recipe, job.data, run.command, job.skipped, str(trainer.accelerator.device))
-    seconds = trainer.train(resume=(folder / CHECKPOINT).is_file())
-    if is_main():
-        _finish(job, student, {**facts, "seconds": seconds, "teacher": taught_by})
-    wait()
-    return run
+def _ready_teacher(job: Job) -> ReadyTeacher | None:
+    plan, spec = job.plan, job.plan.recipe.teacher
+    if not plan.objective.needs_teacher:
+        return None
+    assert spec is not None  # as check_heads has found
+    location = spec.source
+    if location is None:
+        location = str(_fine_tuned(job, spec))
+    teacher = load_teacher(location, spec, plan)
+    # The cache holds whole batches in their order: it fits neither processes that see a part of each batch, nor steps
+    # that repeat images of the step before.
+    if spec.cache and not several() and not repeats_images(plan.objective.sources):
+        attach_cache(teacher, plan)
+    return teacher
 
 
-def _started(job: Job) -> Run:
-    """The job's run folder, ready to be trained in."""
-    if is_main():
-        start_run(job.folder, job.recipe, job.data.classes, job.command)
-    wait()
-    return Run(job.folder)
-
-
-def _finish(job: Job, student: MultiLabelModel, facts: dict[str, Any]) -> None:
-    """Score the student and write its weights and results."""
-    recipe, folder = job.recipe, job.folder
-    scores = score(student, job.data, recipe.data.image_size, recipe.data.train_splits)
-    student.cpu().to(memory_format=torch.contiguous_format).eval()
-    save_weights(folder / WEIGHTS, student, {"classes": "\n".join(job.data.classes), "model": recipe.student.model})
-    results = {**facts, "model": describe(recipe, student), **scores}
-    write_json(folder / RESULTS, results)
-    log_line(folder, f"done: mAP {results['metrics']['mAP']:.2f} on {results['scored_on']}")
-
-
-def _teacher(job: Job) -> tuple[TeacherSource, dict[str, Any]]:
-    spec = job.recipe.teacher
-    assert spec is not None
-    if spec.source is None:
-        # What is wrong with the teacher's weights or size is told before anything is written.
-        build_model(spec, len(job.data.classes), spec.image_size or job.recipe.data.image_size)
-        # Fine-tuning takes long: from here on the run can be resumed.
-        _started(job)
-    source = spec.source or str(_fine_tuned(job))
-    teacher, weights = load_teacher(source, spec, job.recipe, job.data)
-    # It is kept in the order of whole batches: not by processes that see a share, nor where steps repeat images.
-    repeats = repeats_images(make_objective(job.recipe.distill).sources)
-    if spec.cache and not several() and not repeats:
-        attach_cache(teacher, weights, job.recipe, job.data)
-    facts: dict[str, Any] = {"model": spec.model, "image_size": teacher.image_size, "run": source}
-    if Path(source).is_dir():
-        results = Run(Path(source)).results
-        facts |= {name: results["model"][name] for name in ("model", "params", "macs")}
-        facts["metrics"] = results["metrics"]
-    return teacher, facts
-
-
-def _fine_tuned(job: Job) -> Path:
-    assert job.recipe.teacher is not None
-    recipe = teacher_recipe(job.recipe, job.recipe.teacher)
-    folder = teacher_folder(job.folder.resolve().parent, recipe, job.data)
-    if Run(folder).finished:
-        job.progress.say(f"teacher: reusing {folder} (mAP {Run(folder).results['metrics']['mAP']:.2f})")
-    else:
-        command = f"fine-tuned for {job.recipe.name}"
-        _train(Job(folder, recipe, job.data, job.skipped, command, job.progress), None, None)
-    return folder
+def _fine_tuned(job: Job, spec: Teacher) -> Path:
+    """The run folder of the fine-tuned teacher, trained now if it is not there."""
+    plan = job.plan
+    recipe = teacher_recipe(plan.recipe, spec)
+    run = Run(teacher_folder(job.run.path.resolve().parent, recipe, plan.data))
+    if run.finished:
+        job.progress.say(f"teacher: reusing {run.path} (mAP {run.results.map_percent:.2f})")
+        return run.path
+    teacher_plan = Plan(recipe, make_objective(recipe.distill), plan.data, plan.skipped)
+    # Before anything is written, so that a fault of the teacher's weights or sizes leaves no folder.
+    initial = build_initial(spec, teacher_plan)
+    # Fine-tuning takes long: from here on the student's run can be resumed.
+    job.start()
+    train(Job(run, teacher_plan, initial, f"fine-tuned for {plan.recipe.name}", job.progress), None)
+    return run.path

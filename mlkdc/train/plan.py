@@ -1,50 +1,102 @@
-"""Everything that can be found wrong before training begins."""
+"""What a training needs, checked and built once: everything that can be found wrong before it begins."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mlkdc.data import EMBEDDED
 from mlkdc.data.check import check_readable, unseen_labels
+from mlkdc.data.runs import read_data
 from mlkdc.errors import RecipeError, UsageError
-from mlkdc.losses import make_objective
+from mlkdc.losses import Objective, make_objective
 from mlkdc.models import check_name
 from mlkdc.progress import Progress
 from mlkdc.recipe import Recipe
-from mlkdc.train.runs import read_data
 from mlkdc.train.sources import check_sources
-from mlkdc.types import TaggedImages
+from mlkdc.types import Problem, TaggedImages
+
+SHOWN_IMAGES = 20
+SHOWN_LABELS = 8
 
 
-def check_names(recipe: Recipe) -> None:
-    """Raise one RecipeError for all names in the recipe that no layer knows."""
-    checks = [
-        ("student.model", lambda: check_name(recipe.student.model)),
-        ("distill", lambda: make_objective(recipe.distill)),
-    ]
-    if recipe.teacher:
-        name = recipe.teacher.model
-        checks.append(("teacher.model", lambda: check_name(name)))
-    faults = []
-    for key, check in checks:
-        try:
-            check()
-        except UsageError as error:
-            faults.append(f"{key}: {error}")
-    if faults:
+@dataclass(frozen=True)
+class Plan:
+    """A training whose recipe and data are known to be usable.
+
+    Args:
+        recipe: its paths are absolute.
+        objective: what to minimize; for one training, as it can hold layers that are trained along.
+        data: every image of it opens.
+        skipped: paths of the images that do not, which the recipe allows to skip.
+    """
+
+    recipe: Recipe
+    objective: Objective
+    data: TaggedImages
+    skipped: tuple[str, ...] = ()
+
+
+def make_plan(recipe: Recipe, progress: Progress) -> Plan:
+    """Check a recipe and read its data; writes nothing.
+
+    Args:
+        recipe: resolved, not checked by any layer yet.
+        progress: hears of problems of the data that do not stop the training.
+
+    Raises:
+        RecipeError: names that no layer knows, all of them at once.
+        UsageError: a method without its teacher, a head without the outputs that the method compares, or bad data.
+    """
+    recipe = with_absolute_paths(recipe)
+    objective = check_names(recipe)
+    check_heads(recipe, objective)
+    data, skipped = checked_data(recipe, progress)
+    return Plan(recipe, objective, data, skipped)
+
+
+def check_names(recipe: Recipe) -> Objective:
+    """The recipe's objective, where all names of models, methods, terms and options are known.
+
+    Raises:
+        RecipeError: one fault for each unknown name.
+    """
+    objective = None
+    faults = _name_faults("student.model", recipe.student.model)
+    try:
+        objective = make_objective(recipe.distill)
+    except UsageError as error:
+        faults.append(f"distill: {error}")
+    if recipe.teacher is not None:
+        faults += _name_faults("teacher.model", recipe.teacher.model)
+    if faults or objective is None:
         raise RecipeError(faults, recipe.name)
+    return objective
 
 
-def check_heads(recipe: Recipe) -> None:
-    """Raise UsageError for a method without its teacher, or whose embeddings or samples a head does not give."""
-    objective, teacher = make_objective(recipe.distill), recipe.teacher
+def _name_faults(key: str, model: str) -> list[str]:
+    try:
+        check_name(model)
+    except UsageError as error:
+        return [f"{key}: {error}"]
+    return []
+
+
+def check_heads(recipe: Recipe, objective: Objective) -> None:
+    """Check that the recipe's models have the outputs that its objective compares.
+
+    Raises:
+        UsageError: a method without its teacher, or whose embeddings or samples a head does not have.
+    """
+    method, teacher = recipe.distill.method, recipe.teacher
     if objective.needs_teacher and teacher is None:
-        raise UsageError(f"the method {recipe.distill.method!r} needs a teacher: `--teacher MODEL`, a run or a file")
+        raise UsageError(f"the method {method!r} needs a teacher: `--teacher MODEL`, a run or a file")
     check_sources(objective.sources, recipe)
-    kinds = {"student": recipe.student.head.kind, "teacher": teacher.head.kind if teacher else None}
-    for name, kind in kinds.items():
-        if f"{name}.embeddings" in objective.needs and kind == "linear":
+    models = {"student": recipe.student}
+    if teacher is not None:
+        models["teacher"] = teacher
+    for name, model in models.items():
+        if f"{name}.embeddings" in objective.needs and model.head.kind == "linear":
             raise UsageError(
-                f"{name}.head.kind is linear, which has no label-wise embeddings; {recipe.distill.method} needs them: "
+                f"{name}.head.kind is linear, which has no label-wise embeddings; {method} needs them: "
                 f"`--set {name}.head.kind=compact`"
             )
 
@@ -55,52 +107,67 @@ def with_absolute_paths(recipe: Recipe) -> Recipe:
     if recipe.data.path != EMBEDDED:
         recipe.data.path = _absolute(recipe.data.path)
     for model in (recipe.student, recipe.teacher):
-        if model and model.weights not in ("pretrained", "none"):
+        if model is not None and model.weights not in ("pretrained", "none"):
             model.weights = _absolute(model.weights)
-    if recipe.teacher and recipe.teacher.source:
+    if recipe.teacher is not None and recipe.teacher.source:
         recipe.teacher.source = _absolute(recipe.teacher.source)
     return recipe
 
 
-def _absolute(path: str) -> str:
-    return str(Path(path).expanduser().resolve()) if Path(path).expanduser().exists() else path
+def _absolute(text: str) -> str:
+    path = Path(text).expanduser()
+    if not path.exists():
+        return text  # whoever opens it reports it as the user wrote it
+    return str(path.resolve())
 
 
-def checked_data(recipe: Recipe, progress: Progress) -> tuple[TaggedImages, list[str]]:
-    """The recipe's data with every image known to open, and the names of those left out.
+def checked_data(recipe: Recipe, progress: Progress) -> tuple[TaggedImages, tuple[str, ...]]:
+    """The recipe's data, where every image is known to open, and the paths of those that were skipped.
 
     Raises:
-        UsageError: bad images and no ``data.skip_bad``; or a label that training never sees.
+        UsageError: a missing split, bad images and no ``data.skip_bad``, or a label that training never sees.
     """
     data = read_data(recipe)
     for problem in data.problems:
         progress.say(f"data: {problem}")
-    missing = [name for name in recipe.data.train_splits if name not in data.splits]
-    if missing:
-        raise UsageError(f"{data.root} has no {missing[0]} split; it has: {', '.join(data.splits)}")
+    for name in recipe.data.train_splits:
+        if name not in data.splits:
+            raise UsageError(f"{data.root} has no {name} split; it has: {', '.join(data.splits)}")
+    # All of them are decoded now: in the middle of a training is too late to learn that one does not open.
     bad = check_readable(data.samples)
     if bad and not recipe.data.skip_bad:
-        listed = "\n  ".join(str(problem) for problem in bad[:20])
-        more = f"\n  ... and {len(bad) - 20} more" if len(bad) > 20 else ""
-        raise UsageError(
-            f"{len(bad)} of {len(data.samples)} images cannot be used; mend them, or leave them out with "
-            f"`--skip-bad`:\n  {listed}{more}"
-        )
+        raise UsageError(_bad_images(bad, len(data.samples)))
+    skipped = []
     for problem in bad:
-        progress.say(f"left out: {problem}")
-    skipped = [problem.where for problem in bad]
-    left_out = set(skipped)
-    kept = tuple(sample for sample in data.samples if str(sample.image) not in left_out)
-    data = replace(data, samples=kept)
+        progress.say(f"skipped: {problem}")
+        skipped.append(problem.where)
+    paths = set(skipped)
+    readable = tuple(sample for sample in data.samples if str(sample.image) not in paths)
+    data = replace(data, samples=readable)
     _check_seen(data, recipe)
-    return data, skipped
+    return data, tuple(skipped)
+
+
+def _bad_images(bad: list[Problem], images: int) -> str:
+    lines = [str(problem) for problem in bad[:SHOWN_IMAGES]]
+    if len(bad) > SHOWN_IMAGES:
+        lines.append(f"... and {len(bad) - SHOWN_IMAGES} more")
+    listed = "\n  ".join(lines)
+    return f"{len(bad)} of {images} images cannot be used; fix them, or skip them with `--skip-bad`:\n  {listed}"
 
 
 def _check_seen(data: TaggedImages, recipe: Recipe) -> None:
+    if recipe.data.allow_unseen:
+        return
+    # A label is a problem of each split that has it.
     names = list(dict.fromkeys(problem.where for problem in unseen_labels(data, recipe.data.train_splits)))
-    if names and not recipe.data.allow_unseen:
-        raise UsageError(
-            f"{len(names)} labels occur in other splits but never in {'+'.join(recipe.data.train_splits)}, so they "
-            f"cannot be learned: {', '.join(names[:8])}{', ...' if len(names) > 8 else ''}. Move images of them to "
-            "train, take the labels out, or go on with `--set data.allow_unseen=true`"
-        )
+    if not names:
+        return
+    listed = ", ".join(names[:SHOWN_LABELS])
+    if len(names) > SHOWN_LABELS:
+        listed += ", ..."
+    raise UsageError(
+        f"{len(names)} labels occur in other splits but never in {'+'.join(recipe.data.train_splits)}, so they "
+        f"cannot be learned: {listed}. Move images of them to train, remove the labels, or train without them: "
+        "`--set data.allow_unseen=true`"
+    )

@@ -1,4 +1,4 @@
-"""A torch model's probabilities for pictures on disk, preprocessed as on the device."""
+"""A torch model's probabilities for images on disk, preprocessed as on the device."""
 
 import numpy as np
 import torch
@@ -9,14 +9,20 @@ from mlkdc.train.input.store import ImageStore, batches
 
 @torch.inference_mode()
 def predict(model: MultiLabelModel, store: ImageStore, batch_size: int = 64) -> np.ndarray:
-    """Probabilities ``float32[n, q]`` in the order of the store's samples, in eval mode (the mode is put back)."""
-    training = model.training
+    """Probabilities ``float32[n, q]`` of n images and q classes, in the order of the store's samples.
+
+    The model runs in eval mode, on the device it is on; its mode is restored afterwards.
+    """
+    was_training = model.training
     model.eval()
     device = next(model.parameters()).device
-    layout = torch.channels_last if prefers_channels_last(model) else torch.contiguous_format
+    # As in training: other kernels of a GPU or CPU library round differently.
+    layout = torch.contiguous_format
+    if prefers_channels_last(model):
+        layout = torch.channels_last
     rows = []
     for _, images in batches(store, batch_size, workers=0, order=None):
         pixels = images.to(device).float().contiguous(memory_format=layout)
         rows.append(model(pixels).float().sigmoid().cpu())
-    model.train(training)
+    model.train(was_training)
     return torch.cat(rows).numpy()

@@ -1,7 +1,7 @@
-"""Several processes that train one model (torchrun): one of them names and writes the run folder."""
+"""Several processes that train one model (torchrun): one of them, the main one, names and writes the run folder."""
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import torch
 from accelerate import PartialState
@@ -11,8 +11,8 @@ T = TypeVar("T")
 
 
 def state() -> PartialState:
-    """This process among all of them; joins them on the first call."""
-    # Left to itself the library takes processes on a machine without an accelerator for strangers.
+    """This process among all of them; the first call connects them."""
+    # Without the hint the library does not connect processes on a machine that has no accelerator.
     return PartialState(cpu=not torch.accelerator.is_available())
 
 
@@ -27,13 +27,14 @@ def several() -> bool:
 
 
 def agreed(make: Callable[[], T]) -> T:
-    """What ``make()`` gives in the main process, in all of them."""
-    found: list[T | None] = [make() if is_main() else None]
-    broadcast_object_list(found)
-    (value,) = found
-    return value  # type: ignore[return-value]
+    """What ``make()`` returns in the main process, in every process."""
+    values: list[T | None] = [None]
+    if is_main():
+        values = [make()]
+    broadcast_object_list(values)
+    return cast(T, values[0])
 
 
 def wait() -> None:
-    """Until all processes have come here."""
+    """Block until every process has arrived here."""
     state().wait_for_everyone()

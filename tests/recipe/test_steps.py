@@ -1,7 +1,6 @@
-"""Every shipped recipe is built and trained for one step, with its models, method and optimizer, on two pictures."""
+"""Every shipped recipe is built and trained for one step, with its models, method and optimizer, on two images."""
 
 import json
-from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -15,8 +14,8 @@ from mlkdc.commands.reproduce import load_table, table_names
 from mlkdc.commands.reproduce.train import _cells
 from mlkdc.losses import make_objective
 from mlkdc.models import MultiLabelModel, build_model
+from mlkdc.progress import Progress
 from mlkdc.recipe import Model, Recipe, load_recipe, shipped_recipes
-from mlkdc.train import Progress
 from mlkdc.train.loop import Trainer
 from mlkdc.train.sources import TeacherSource
 from mlkdc.types import Sample, TaggedImages
@@ -44,8 +43,8 @@ def new(recipe: Recipe) -> bool:
 
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory: pytest.TempPathFactory) -> TaggedImages:
-    """Two pictures that share two labels."""
-    folder = tmp_path_factory.mktemp("pictures")
+    """Two images that share two labels."""
+    folder = tmp_path_factory.mktemp("images")
     for name in ("a", "b"):
         pixels = np.random.default_rng(ord(name)).integers(0, 256, (SIZE, SIZE, 3), dtype=np.uint8)
         Image.fromarray(pixels).save(folder / f"{name}.png")
@@ -60,7 +59,7 @@ def teacher(spec: str) -> MultiLabelModel:
 
 
 def step(recipe: Recipe, data: TaggedImages, folder: Path) -> None:
-    """One epoch of one step, by the engine; the recipe's schedule and rate are kept."""
+    """One epoch of one step, by the trainer; the recipe's schedule and rate are kept."""
     torch.manual_seed(0)
     student = build_model(recipe.student.model_copy(update={"weights": "none"}), CLASSES, SIZE)
     for layer in student.modules():
@@ -102,7 +101,7 @@ def test_recipe_is_trained_for_a_step(name: str, pair: TaggedImages, tmp_path: P
 def test_methods_of_a_table_are_trained_for_a_step(name: str, pair: TaggedImages, tmp_path: Path) -> None:
     table = load_table(name)
     row = next(iter(table.rows))
-    for cell in _cells(replace(table, rows={row: table.rows[row]}), None, SMALL, 0, tmp_path):
+    for cell in _cells(table.model_copy(update={"rows": {row: table.rows[row]}}), None, SMALL, 0, tmp_path):
         if new(cell.recipe):
             cell.folder.mkdir()
             step(cell.recipe, pair, cell.folder)

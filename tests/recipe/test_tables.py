@@ -34,8 +34,7 @@ def test_figures_are_percentages_of_known_metrics_and_methods(table) -> None:
 @pytest.mark.parametrize("table", TABLES.values(), ids=TABLES)
 def test_every_method_of_every_row_can_be_trained(table, tmp_path) -> None:
     for cell in _cells(table, "somewhere", [], 0, tmp_path):
-        check_names(cell.recipe)
-        check_heads(cell.recipe)
+        check_heads(cell.recipe, check_names(cell.recipe))
         assert cell.recipe.data.layout in ("coco", "voc", "nuswide", "mirflickr")
 
 

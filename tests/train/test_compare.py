@@ -1,6 +1,5 @@
-"""Did the teacher help: the vanilla run beside a run, of the same student, data and budget, and no other."""
+"""Did the teacher help: a run is compared with vanilla runs of the same student, data and budget, and no others."""
 
-import json
 import shlex
 from collections.abc import Callable
 from pathlib import Path
@@ -10,42 +9,67 @@ from click.testing import CliRunner
 
 from mlkdc.cli import cli
 from mlkdc.recipe import Recipe
-from mlkdc.train import Run, distill
+from mlkdc.records.machine import Machine
+from mlkdc.records.results import DataFacts, ModelFacts, Results, TeacherFacts
+from mlkdc.records.run import Run
+from mlkdc.train import distill
 from mlkdc.train.compare import compare, verdict
 
 Tiny = Callable[..., Recipe]
+SIZE = {"params": 2, "params_backbone": 1, "params_head": 1, "macs": 2, "macs_backbone": 1, "macs_head": 1}
 
 
-def finished(folder: Path, recipe: Recipe, score: float) -> Run:
+def finished(folder: Path, recipe: Recipe, map_percent: float) -> Run:
     """A run folder as training leaves it, without the training."""
-    folder.mkdir()
-    (folder / "recipe.yaml").write_text(recipe.to_yaml())
-    teacher = {"model": "x"} if recipe.distill.method in ("l2d", "mld") else None
-    results: dict[str, Any] = {"metrics": {"mAP": score}, "teacher": teacher, "method": recipe.distill.method}
-    (folder / "results.json").write_text(json.dumps(results))
-    (folder / "model.safetensors").write_text("")
-    return Run(folder)
+    run = Run(folder)
+    run.start(recipe, ("red",), "mlkdc distill")
+    teacher = None
+    if recipe.distill.method in ("l2d", "mld"):
+        teacher = TeacherFacts(model="x", image_size=48, run="teacher")
+    results = Results(
+        scored_on="test",
+        thresholds_from="val",
+        thresholds=(0.5,),
+        metrics={"mAP": map_percent},
+        classes_without_positive=0,
+        per_class=(),
+        name=recipe.name,
+        method=recipe.distill.method,
+        recipe_hash=recipe.hash(),
+        command="mlkdc distill",
+        seed=recipe.seed,
+        started="2026-01-01T00:00:00+00:00",
+        training_seconds=1.0,
+        versions={},
+        machine=Machine(cpu="x", cores=1, system="x"),
+        data=DataFacts(name="x", path="x", layout="csv", images={}, classes=1, split_from="official"),
+        teacher=teacher,
+        model=ModelFacts(model="x", head="compact", image_size=32, **SIZE),
+    )
+    results.save(folder)
+    run.weights.write_text("")
+    return run
 
 
-def test_the_gain_over_a_plain_run_of_the_same_seed(tiny: Tiny, tmp_path: Path) -> None:
+def test_the_gain_over_a_vanilla_run_of_the_same_seed(tiny: Tiny, tmp_path: Path) -> None:
     taught = finished(tmp_path / "taught", tiny(seed=1), 61.5)
     assert compare(taught) is None
     said = verdict(taught)
     assert said
     assert "did the teacher help? no vanilla run" in said
     assert f"--recipe {taught.path}/recipe.yaml --set distill.method=vanilla --out {taught.path}-vanilla" in said
-    plain = {"distill": {"method": "vanilla"}, "teacher": None}
-    finished(tmp_path / "a", tiny(seed=0, **plain), 10.0)
+    vanilla = {"distill": {"method": "vanilla"}, "teacher": None}
+    finished(tmp_path / "a", tiny(seed=0, **vanilla), 10.0)
     other_seed = compare(taught)
     assert other_seed
     assert not other_seed.same_seed
     assert "ANOTHER seed" in str(verdict(taught))
-    finished(tmp_path / "b", tiny(seed=1, **plain), 60.0)
+    finished(tmp_path / "b", tiny(seed=1, **vanilla), 60.0)
     found = compare(taught)
     assert found
     assert found.baseline.path.name == "b"
     assert found.same_seed
-    assert abs(found.gain - 1.5) < 1e-9
+    assert abs(found.gain_points - 1.5) < 1e-9
     assert str(verdict(taught)).startswith("did the teacher help? yes: 1.50 mAP more than b (the same seed")
     worse = finished(tmp_path / "worse", tiny(seed=1, distill={"method": "mskd"}, teacher=None), 58.75)
     assert str(verdict(worse)).startswith("did the method help? no: 1.25 mAP less than b")
@@ -54,7 +78,7 @@ def test_the_gain_over_a_plain_run_of_the_same_seed(tiny: Tiny, tmp_path: Path) 
 
 def test_another_student_data_or_budget_is_no_baseline(tiny: Tiny, tmp_path: Path) -> None:
     taught = finished(tmp_path / "taught", tiny(), 61.5)
-    plain = {"distill": {"method": "vanilla"}, "teacher": None}
+    vanilla = {"distill": {"method": "vanilla"}, "teacher": None}
     changes: list[dict[str, Any]] = [
         {"train": {**tiny().train.model_dump(), "epochs": 3}},
         {"student": {**tiny().student.model_dump(), "width": 0.5}},
@@ -62,8 +86,8 @@ def test_another_student_data_or_budget_is_no_baseline(tiny: Tiny, tmp_path: Pat
         {"distill": {"method": "vanilla", "terms": {"mld": 1}}},
     ]
     for number, change in enumerate(changes):
-        finished(tmp_path / str(number), tiny(**{**plain, **change}), 10.0)
-    unfinished = finished(tmp_path / "unfinished", tiny(**plain), 10.0)
+        finished(tmp_path / str(number), tiny(**{**vanilla, **change}), 10.0)
+    unfinished = finished(tmp_path / "unfinished", tiny(**vanilla), 10.0)
     (unfinished.path / "model.safetensors").unlink()
     assert compare(taught) is None
 

@@ -1,4 +1,4 @@
-"""One model trained by two processes: one folder, written once, by steps of the recipe's whole batch."""
+"""One model trained by two processes: one folder, written once, in steps of the recipe's full batch size."""
 
 import json
 import os
@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from mlkdc.recipe import Recipe
-from mlkdc.train import load_run
+from mlkdc.records.run import load_run
 
 Tiny = Callable[..., Recipe]
 LAUNCH = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone"]
@@ -20,10 +20,10 @@ COMMAND = "import sys; from mlkdc.cli import main; sys.argv[0] = 'mlkdc'; main()
 def launched(tmp_path: Path, recipe: Recipe, command: str) -> subprocess.CompletedProcess[str]:
     (tmp_path / "recipe.yaml").write_text(recipe.to_yaml())
     (tmp_path / "start.py").write_text(COMMAND)
-    given = [command, "--recipe", str(tmp_path / "recipe.yaml"), "--out", str(tmp_path / "run")]
+    arguments = [command, "--recipe", str(tmp_path / "recipe.yaml"), "--out", str(tmp_path / "run")]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     return subprocess.run(
-        [*LAUNCH, str(tmp_path / "start.py"), *given], capture_output=True, text=True, env=environment, check=False
+        [*LAUNCH, str(tmp_path / "start.py"), *arguments], capture_output=True, text=True, env=environment, check=False
     )
 
 
@@ -34,9 +34,11 @@ def test_two_processes_share_each_batch_and_one_writes(tiny: Tiny, tmp_path: Pat
     run = load_run(tmp_path / "run")
     lines = [json.loads(line) for line in (run.path / "metrics.jsonl").read_text().splitlines()]
     assert [line["epoch"] for line in lines] == [1, 2]
-    # 28 training images in whole batches of 8, however many processes.
+    # 28 training images in full batches of 8, however many processes.
     assert [line["step"] for line in lines] == [3, 6]
-    assert run.results["teacher"]["metrics"]
+    teacher = run.results.teacher
+    assert teacher
+    assert teacher.metrics
     assert len(list(tmp_path.glob("teacher-*"))) == 1
 
 

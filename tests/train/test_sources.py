@@ -12,17 +12,19 @@ from timm.layers import DropPath
 from torch import nn
 from torchvision.transforms.v2.functional import resized_crop
 
+from mlkdc.data.runs import read_data
 from mlkdc.errors import Interrupted, UsageError
 from mlkdc.losses import TERMS, Batch, Objective, Outputs, Term, make_objective
 from mlkdc.losses.batch import SOURCE_FIELDS
 from mlkdc.methods import method_names
 from mlkdc.models import build_model
+from mlkdc.progress import Progress
 from mlkdc.recipe import Distill, Model, Recipe
-from mlkdc.train import Progress, distill, load_run
+from mlkdc.records.run import load_run
+from mlkdc.train import distill, load_model
 from mlkdc.train.input.patches import Patches, cut
 from mlkdc.train.learner import Learner, batch_statistics_only
 from mlkdc.train.loop import Trainer
-from mlkdc.train.runs import read_data
 from mlkdc.train.sources import SOURCES, Source, SourceContext, Step, TeacherSource
 from mlkdc.train.sources.history import LastBatch
 from mlkdc.train.sources.previous import Previous
@@ -140,7 +142,7 @@ def test_a_stopped_run_ends_where_an_uninterrupted_one_ends(
         distill(recipe, out=tmp_path / "parts")
     monkeypatch.setattr(Trainer, "_end_of_epoch", after)
     resumed = distill(None, resume=tmp_path / "parts")
-    expected, actual = complete.model().state_dict(), resumed.model().state_dict()
+    expected, actual = load_model(complete).state_dict(), load_model(resumed).state_dict()
     assert all(torch.equal(expected[key], actual[key]) for key in expected)
 
 
@@ -247,7 +249,7 @@ def test_a_run_that_repeats_images_neither_reads_nor_leaves_a_cache_of_its_teach
     distill(tiny(distill={"method": "mld"}), out=tmp_path / "mld")
     assert list(cache.rglob("*.safetensors"))
     distill(tiny(distill={"method": "dlb", "terms": {"mld": 10}}), out=tmp_path / "again")
-    first, second = (load_run(tmp_path / name).model().state_dict() for name in ("dlb", "again"))
+    first, second = (load_model(load_run(tmp_path / name)).state_dict() for name in ("dlb", "again"))
     assert all(torch.equal(first[key], second[key]) for key in first)
 
 

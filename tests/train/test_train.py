@@ -1,9 +1,10 @@
-"""Training as a whole: what a run holds, resuming, teachers, and everything that can go wrong."""
+"""Training from start to end: what a run folder holds, resuming, teachers, and everything that can go wrong."""
 
 import json
 import signal
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,16 +14,17 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from mlkdc.commands.pipeline import evaluate_run
+from mlkdc.data.runs import run_data
 from mlkdc.errors import Interrupted, MlkdcError, UsageError
 from mlkdc.images import load_square
 from mlkdc.losses import Objective
 from mlkdc.models import build_model
+from mlkdc.progress import Progress
 from mlkdc.recipe import Recipe
-from mlkdc.train import Progress, distill, load_run, newest_run
+from mlkdc.records.run import load_run, new_run_folder, newest_run
+from mlkdc.train import distill, evaluate_run, load_model
 from mlkdc.train.checkpoint import load_checkpoint, save_checkpoint
 from mlkdc.train.loop import Trainer
-from mlkdc.train.runs import new_run_folder
 from mlkdc.train.teacher import choose_teacher
 
 Tiny = Callable[..., Recipe]
@@ -30,7 +32,7 @@ TINY_TRAIN = {"epochs": 2, "batch_size": 8, "optimizer": "adamw", "lr": 0.003}
 
 
 class Heard(Progress):
-    """Remembers what it was told."""
+    """Remembers what it hears."""
 
     def __init__(self) -> None:
         self.lines: list[str] = []
@@ -58,10 +60,10 @@ def test_run_holds_all_that_is_needed_and_scores_what_it_says(tiny: Tiny, tmp_pa
     assert [line["epoch"] for line in lines] == [1, 2]
     assert set(lines[0]["terms"]) == {"bce", "mld", "cd", "id"}
     assert lines[0]["loss"] == pytest.approx(sum(lines[0]["terms"].values()))
-    assert {"bce", "lr", "images_per_s"} <= set(heard.steps[0])
+    assert {"bce", "lr", "images_per_second"} <= set(heard.steps[0])
     # A run is loaded from its folder alone and gives the figures it recorded, recomputed here by hand.
     again = load_run(run.path)
-    model, data = again.model(), again.data()
+    model, data = load_model(again), run_data(again)
     test = data.split("test")
     pixels = np.stack([load_square(sample.image, 32) for sample in test]).transpose(0, 3, 1, 2)
     with torch.no_grad():
@@ -69,22 +71,24 @@ def test_run_holds_all_that_is_needed_and_scores_what_it_says(tiny: Tiny, tmp_pa
     from sklearn.metrics import average_precision_score
 
     expected = 100 * average_precision_score(data.targets("test"), scores, average="macro")
-    assert again.results["scored_on"] == "test"
-    assert again.results["thresholds_from"] == "val"
-    assert again.results["metrics"]["mAP"] == pytest.approx(expected, abs=1e-3)
-    assert again.results["teacher"]["image_size"] == 48
+    results = again.results
+    assert results.scored_on == "test"
+    assert results.thresholds_from == "val"
+    assert results.map_percent == pytest.approx(expected, abs=1e-3)
+    assert results.teacher
+    assert results.teacher.image_size == 48
 
 
 def test_a_student_learns(tiny: Tiny, tmp_path: Path) -> None:
     train = {"epochs": 15, "batch_size": 8, "optimizer": "adamw", "lr": 0.01}
     run = distill(tiny(distill={"method": "vanilla"}, teacher=None, train=train), out=tmp_path / "run")
-    assert run.results["metrics"]["mAP"] > 85
+    assert run.results.map_percent > 85
 
 
 def test_resume_ends_where_an_uninterrupted_run_ends(
     tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = distill(tiny(), out=tmp_path / "whole")
+    complete = distill(tiny(), out=tmp_path / "complete")
     after = Trainer._end_of_epoch
 
     def stop_after_first(self: Trainer, epoch: int, *rest: Any) -> None:
@@ -97,7 +101,7 @@ def test_resume_ends_where_an_uninterrupted_run_ends(
         distill(tiny(), out=tmp_path / "parts")
     monkeypatch.setattr(Trainer, "_end_of_epoch", after)
     resumed = distill(None, resume=tmp_path / "parts")
-    assert same(weights(whole.path), weights(resumed.path))
+    assert same(weights(complete.path), weights(resumed.path))
     assert len((resumed.path / "metrics.jsonl").read_text().splitlines()) == 2
 
 
@@ -122,7 +126,7 @@ def test_another_seed_keeps_the_teacher(tiny: Tiny, tmp_path: Path) -> None:
 
 @pytest.fixture
 def vanilla(tiny: Tiny, tmp_path: Path) -> Path:
-    """A finished run of a plain student."""
+    """A finished vanilla run."""
     return distill(tiny(distill={"method": "vanilla"}, teacher=None), out=tmp_path / "vanilla").path
 
 
@@ -131,10 +135,14 @@ def test_a_run_or_its_weights_can_teach(vanilla: Path, tiny: Tiny, tmp_path: Pat
     assert by_run.teacher
     assert (by_run.teacher.model, by_run.teacher.image_size) == ("mobilenetv2", 32)
     run = distill(by_run, out=tmp_path / "a")
-    assert run.results["teacher"]["metrics"] == load_run(vanilla).results["metrics"]
+    teacher = run.results.teacher
+    assert teacher
+    assert teacher.metrics == load_run(vanilla).results.metrics
     spec = tiny().student.model_dump() | {"image_size": 32}
     by_file = choose_teacher(tiny(teacher=spec), str(vanilla / "model.safetensors"))
-    assert distill(by_file, out=tmp_path / "b").results["teacher"]["run"].endswith("model.safetensors")
+    teacher = distill(by_file, out=tmp_path / "b").results.teacher
+    assert teacher
+    assert teacher.run.endswith("model.safetensors")
 
 
 def test_teacher_file_of_another_architecture_or_label_set(vanilla: Path, tiny: Tiny, tmp_path: Path) -> None:
@@ -155,7 +163,7 @@ def test_teacher_file_of_another_architecture_or_label_set(vanilla: Path, tiny: 
         choose_teacher(tiny(), "resnet10x")
 
 
-def test_what_cannot_work_is_told_before_anything_is_trained_or_written(tiny: Tiny, tmp_path: Path) -> None:
+def test_what_cannot_work_is_reported_before_anything_is_trained_or_written(tiny: Tiny, tmp_path: Path) -> None:
     linear = tiny().student.model_dump() | {"head": {"kind": "linear"}}
     lost = tiny().student.model_dump() | {"weights": "lost.safetensors"}
     lost_teacher = tiny().teacher.model_dump() | {"weights": "lost.safetensors"}  # type: ignore[union-attr]
@@ -179,7 +187,7 @@ def test_thresholds_and_scores_are_not_taken_from_trained_images(tiny: Tiny, pho
     recipe = tiny(distill={"method": "vanilla"})
     recipe.data.train_splits = ["train", "val"]
     results = distill(recipe, out=tmp_path / "run").results
-    assert (results["scored_on"], results["thresholds_from"]) == ("test", "test")
+    assert (results.scored_on, results.thresholds_from) == ("test", "test")
     assert "mAP" not in (tmp_path / "run" / "metrics.jsonl").read_text()
 
 
@@ -187,8 +195,8 @@ def test_evaluation_of_photos_without_a_split_uses_them_all(vanilla: Path, photo
     lines = [line.rpartition(",")[0] for line in (photos / "labels.csv").read_text().splitlines()]
     (photos / "labels.csv").write_text("\n".join(lines) + "\n")
     scores = evaluate_run(load_run(vanilla), str(photos))
-    assert scores["scored_on"] == "test"
-    assert sum(item["positives"] for item in scores["per_class"]) == sum(line.count("|") + 1 for line in lines[1:])
+    assert scores.scored_on == "test"
+    assert sum(item.positives for item in scores.per_class) == sum(line.count("|") + 1 for line in lines[1:])
 
 
 def test_resume_drops_what_was_logged_after_the_checkpoint(tiny: Tiny, tmp_path: Path) -> None:
@@ -200,11 +208,11 @@ def test_resume_drops_what_was_logged_after_the_checkpoint(tiny: Tiny, tmp_path:
     assert [json.loads(line)["epoch"] for line in (run.path / "metrics.jsonl").read_text().splitlines()] == [1, 2]
 
 
-def test_folder_in_use_says_both_ways_on(vanilla: Path, tiny: Tiny, tmp_path: Path) -> None:
-    with pytest.raises(UsageError) as told:
+def test_folder_in_use_names_both_remedies(vanilla: Path, tiny: Tiny, tmp_path: Path) -> None:
+    with pytest.raises(UsageError) as caught:
         distill(tiny(), out=vanilla)
-    assert "--resume" in str(told.value)
-    assert "--out" in str(told.value)
+    assert "--resume" in str(caught.value)
+    assert "--out" in str(caught.value)
     root = tmp_path / "runs"
     (root / "tiny").mkdir(parents=True)
     assert new_run_folder(None, "tiny", root) == root / "tiny-2"
@@ -215,22 +223,22 @@ def test_folder_in_use_says_both_ways_on(vanilla: Path, tiny: Tiny, tmp_path: Pa
     assert newest_run(tmp_path).path == vanilla
 
 
-def test_bad_images_are_named_and_left_out_only_when_asked(tiny: Tiny, photos: Path, tmp_path: Path) -> None:
+def test_bad_images_are_named_and_skipped_only_on_request(tiny: Tiny, photos: Path, tmp_path: Path) -> None:
     (photos / "images" / "001.png").write_text("not an image")
     good = (photos / "images" / "003.png").read_bytes()
     (photos / "images" / "003.png").write_bytes(good[: len(good) // 2])
-    with pytest.raises(UsageError) as told:
+    with pytest.raises(UsageError) as caught:
         distill(tiny(distill={"method": "vanilla"}), out=tmp_path / "x")
-    assert "001.png" in str(told.value)
-    assert "003.png" in str(told.value)
-    assert "--skip-bad" in str(told.value)
+    assert "001.png" in str(caught.value)
+    assert "003.png" in str(caught.value)
+    assert "--skip-bad" in str(caught.value)
     heard = Heard()
     recipe = tiny(distill={"method": "vanilla"})
     recipe.data.skip_bad = True
     run = distill(recipe, out=tmp_path / "x", progress=heard)
-    assert sorted(Path(name).name for name in run.results["data"]["skipped"]) == ["001.png", "003.png"]
-    assert sum("left out" in line for line in heard.lines) == 2
-    evaluate_run(run, None)
+    assert sorted(Path(name).name for name in run.results.data.skipped) == ["001.png", "003.png"]
+    assert sum("skipped" in line for line in heard.lines) == 2
+    evaluate_run(run)
 
 
 def test_a_label_that_training_never_sees(tiny: Tiny, photos: Path, tmp_path: Path) -> None:
@@ -307,7 +315,7 @@ def test_other_data_must_have_the_models_labels(vanilla: Path, photos: Path) -> 
     labels.write_text(labels.read_text().replace("blue", "teal"))
     (photos / "classes.txt").write_text("red\ngreen\nteal\n")
     with pytest.raises(UsageError, match=r"only in the data \(teal\).*only in the model \(blue\)"):
-        load_run(vanilla).data()
+        run_data(load_run(vanilla))
 
 
 def test_same_seed_same_model(tiny: Tiny) -> None:
@@ -317,3 +325,43 @@ def test_same_seed_same_model(tiny: Tiny) -> None:
         torch.manual_seed(recipe.seed)
         models.append(build_model(recipe.student, 3, 32).state_dict())
     assert same(*models)
+
+
+class Calls:
+    """Counts the calls of functions by the modules that call them."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.monkeypatch = monkeypatch
+        self.counts: Counter[str] = Counter()
+
+    def count(self, module: str, name: str) -> None:
+        function = getattr(sys.modules[module], name)
+
+        def counted(*arguments: Any, **options: Any) -> Any:
+            self.counts[name] += 1
+            return function(*arguments, **options)
+
+        self.monkeypatch.setattr(sys.modules[module], name, counted)
+
+
+def test_nothing_is_built_twice_only_to_be_checked(tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = Calls(monkeypatch)
+    calls.count("mlkdc.train.plan", "read_data")
+    calls.count("mlkdc.train.plan", "check_readable")
+    calls.count("mlkdc.train.plan", "make_objective")
+    calls.count("mlkdc.train.distill", "make_objective")
+    calls.count("mlkdc.train.job", "build_model")
+    calls.count("mlkdc.train.score", "build_model")
+    distill(tiny(), out=tmp_path / "first")
+    # Teacher and student have an objective and a model each; the trained teacher is loaded from its folder.
+    assert calls.counts == {"read_data": 1, "check_readable": 1, "make_objective": 2, "build_model": 3}
+    calls.counts.clear()
+    distill(tiny(), out=tmp_path / "second")
+    assert calls.counts == {"read_data": 1, "check_readable": 1, "make_objective": 1, "build_model": 2}
+
+
+def test_a_terms_layers_do_not_depend_on_whether_the_teacher_was_trained_first(tiny: Tiny, tmp_path: Path) -> None:
+    recipe = tiny(distill={"method": "reviewkd"})
+    trained = distill(recipe, out=tmp_path / "trained")
+    reused = distill(recipe, out=tmp_path / "reused")
+    assert same(weights(trained.path), weights(reused.path))

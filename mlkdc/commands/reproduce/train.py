@@ -137,8 +137,7 @@ def _check(table: PublishedTable, cells: list[Cell]) -> None:
         if cell.recipe.data.path.startswith(NOWHERE):
             raise UsageError(f"{table.name} is on {_published_data(table, cells)}; give its folder: --data PATH")
         try:
-            check_names(cell.recipe)
-            check_heads(cell.recipe)
+            check_heads(cell.recipe, check_names(cell.recipe))
         except RecipeError as error:
             faults += error.faults
         if cell.run.exists and not cell.same:

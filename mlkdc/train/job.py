@@ -1,0 +1,130 @@
+"""One training from its first step to its results, in its run folder."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+import torch
+from torch import Tensor
+
+from mlkdc.models import MultiLabelModel, build_model
+from mlkdc.progress import Progress
+from mlkdc.recipe import Model
+from mlkdc.records.results import Results, TeacherFacts
+from mlkdc.records.run import Run
+from mlkdc.runtime.machine import machine, versions
+from mlkdc.train.allocator import keep_memory
+from mlkdc.train.checkpoint import save_weights
+from mlkdc.train.facts import PACKAGES, data_facts, model_facts
+from mlkdc.train.loop import Trainer
+from mlkdc.train.plan import Plan
+from mlkdc.train.processes import is_main, wait
+from mlkdc.train.score import score
+from mlkdc.train.teacher import ReadyTeacher
+
+
+@dataclass(frozen=True)
+class InitialModel:
+    """A model before its first step.
+
+    Args:
+        model: with its initial weights, on the CPU.
+        random_state: of torch's CPU generator, right after the model was built.
+    """
+
+    model: MultiLabelModel
+    random_state: Tensor
+
+
+def build_initial(spec: Model, plan: Plan) -> InitialModel:
+    """The model that a plan trains; its random weights depend on the plan's seed alone.
+
+    Args:
+        spec: the student of the plan's recipe, or the :class:`~mlkdc.recipe.Teacher` that the plan fine-tunes, so that
+            messages name the section of the recipe.
+        plan: gives seed, number of classes and image size.
+
+    Raises:
+        UsageError: a width or image size the model does not have, or weights that do not load.
+    """
+    torch.manual_seed(plan.recipe.seed)
+    model = build_model(spec, len(plan.data.classes), plan.recipe.data.image_size)
+    return InitialModel(model, torch.get_rng_state())
+
+
+@dataclass(frozen=True)
+class Job:
+    """One training.
+
+    Args:
+        run: the folder it is done in, which may not exist yet.
+        plan: what is trained, on what.
+        initial: the model.
+        command: recorded if the training starts, and not if it resumes.
+        progress: hears of every step.
+    """
+
+    run: Run
+    plan: Plan
+    initial: InitialModel
+    command: str
+    progress: Progress
+
+    def start(self) -> None:
+        """Make the folder a run folder, from which the training can be resumed, in all processes."""
+        if is_main():
+            self.run.start(self.plan.recipe, self.plan.data.classes, self.command)
+        wait()
+
+
+def train(job: Job, teacher: ReadyTeacher | None) -> Run:
+    """Train from the initial weights, or from the folder's checkpoint; then score and save.
+
+    Raises:
+        MlkdcError: a loss became NaN or the disk is full.
+    """
+    run, recipe, model = job.run, job.plan.recipe, job.initial.model
+    keep_memory()
+    job.start()
+    if is_main():
+        run.log(job.command or f"training {recipe.name}")
+    job.progress.say(f"training {recipe.student.model} ({recipe.distill.method}) in {run.path}")
+    source, teacher_facts = None, None
+    if teacher is not None:
+        source, teacher_facts = teacher.source, teacher.facts
+    # Layers that terms train are initialized next; a teacher that was trained in between must not change them.
+    torch.set_rng_state(job.initial.random_state)
+    trainer = Trainer(run.path, recipe, model, job.plan.data, job.plan.objective, source, job.progress)
+    started = datetime.now().astimezone().isoformat(timespec="seconds")
+    trainer.train(resume=run.checkpoint.is_file())
+    if is_main():
+        _finish(job, teacher_facts, started, trainer)
+    wait()
+    # A fresh one: what `run` has read so far may be of before the training.
+    return Run(run.path)
+
+
+def _finish(job: Job, teacher: TeacherFacts | None, started: str, trainer: Trainer) -> None:
+    """Score the student, and write its weights and results."""
+    plan, model = job.plan, job.initial.model
+    recipe = plan.recipe
+    scores = score(model, plan.data, recipe.data.image_size, recipe.data.train_splits)
+    # The memory layout it was trained in is a matter of speed; a saved model has the plain one.
+    model.cpu().to(memory_format=torch.contiguous_format).eval()
+    save_weights(job.run.weights, model, {"classes": "\n".join(plan.data.classes), "model": recipe.student.model})
+    results = Results(
+        **scores.model_dump(),
+        name=recipe.name,
+        method=recipe.distill.method,
+        recipe_hash=recipe.hash(),
+        command=job.run.command,
+        seed=recipe.seed,
+        started=started,
+        training_seconds=trainer.seconds,
+        versions=versions(PACKAGES),
+        machine=machine(str(trainer.accelerator.device)),
+        data=data_facts(plan.data, plan.skipped),
+        teacher=teacher,
+        model=model_facts(recipe, model),
+    )
+    results.save(job.run.path)
+    job.run.log(f"done: mAP {results.map_percent:.2f} on {results.scored_on}")
