@@ -46,9 +46,11 @@ def export(
             tolerance (it is kept, marked as failed).
 
     Example:
+        >>> from pathlib import Path
         >>> from mlkdc import export, load_run
-        >>> print(export(load_run("runs/photos"), "onnx", dynamic=True, out=Path("runs/photos/export/any-batch")))
-        runs/photos/export/any-batch
+        >>> artifact = export(load_run("runs/photos"), "onnx", dynamic=True, out=Path("exported/any-batch"))
+        >>> sorted(path.name for path in artifact.iterdir())
+        ['manifest.json', 'model.onnx']
     """
     options = ExportOptions(
         target=target,

@@ -132,7 +132,7 @@ def load_run(path: Path | str) -> Run:
         >>> run.classes, run.results.model.model
         (('red', 'green', 'blue'), 'mobilenetv2')
         >>> [artifact.name for artifact in run.artifacts()]
-        ['onnx-fp32'...]
+        ['onnx-fp32']
     """
     run = Run(Path(path))
     if not run.exists:

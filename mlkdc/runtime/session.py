@@ -104,6 +104,7 @@ def open_artifact(folder: Path | str, *, threads: int | None = None, allow_faile
             runtime, or the runtime's package is missing.
 
     Example:
+        >>> import numpy as np
         >>> from mlkdc import open_artifact
         >>> with open_artifact("runs/photos/export/onnx-fp32", threads=1) as session:
         ...     probabilities = session.predict(np.zeros((1, 3, 32, 32), dtype=np.uint8))
