@@ -80,7 +80,7 @@ def _read(path: Path) -> Method:
 def _load_plugins() -> None:
     """Let other packages register their methods.
 
-    Their terms are torch code. Without torch they could not be trained anyway, and all that is shipped can be listed.
+    Their terms are torch code. Without torch they could not be trained anyway, and all shipped methods can be listed.
     """
     if entry_points(group=GROUP) and find_spec("torch") is not None:
         # Filling the terms' registry also loads the entry points. Named by a string: this module is below that one.
