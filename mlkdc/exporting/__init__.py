@@ -1,17 +1,26 @@
-"""Trained runs to artifact folders that answer like the trained model, and prove it."""
+"""Trained runs to artifact folders that answer like the trained model, and prove it.
+
+Example:
+    >>> from mlkdc.exporting import export
+    >>> export(run, "openvino", precision="int8", max_drop=0.5)  # doctest: +SKIP
+    PosixPath('runs/photos/export/openvino-int8')
+"""
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from mlkdc.exporting.builder import export_run
-    from mlkdc.exporting.several import choices, export_several
+    from mlkdc.exporting.artifact import export
+    from mlkdc.exporting.request import ExportOptions, choices
+    from mlkdc.exporting.several import export_several
 
-__all__ = ["choices", "export_run", "export_several"]
+__all__ = ["ExportOptions", "choices", "export", "export_several"]
+
+_MODULES = {"ExportOptions": "request", "choices": "request", "export": "artifact", "export_several": "several"}
 
 
-def __getattr__(name: str) -> Any:
-    # On first use: listing targets (mlkdc.runtime.targets) must not wait for torch and timm.
-    if name in __all__:
-        return getattr(import_module(f"{__name__}.{'builder' if name == 'export_run' else 'several'}"), name)
-    raise AttributeError(name)
+def __getattr__(name: str) -> object:
+    # On first use: naming what to export must not wait for torch and timm.
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)

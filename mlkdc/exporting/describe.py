@@ -2,44 +2,74 @@
 
 from datetime import datetime
 
-from mlkdc.exporting.formats import INPUT, OUTPUT, Built, Job
-from mlkdc.exporting.merging.merge import MergeReport
-from mlkdc.records.manifest import Manifest, Preprocess, describe_files
+from mlkdc.exporting.job import INPUT, OUTPUT, Built, Job
+from mlkdc.models import MultiLabelModel
+from mlkdc.records.manifest import (
+    InputSpec,
+    Manifest,
+    MergeReport,
+    OutputSpec,
+    Preprocess,
+    RuntimeDetails,
+    describe_files,
+)
+from mlkdc.records.parity import Parity
 from mlkdc.records.run import Run
 from mlkdc.runtime.machine import versions
 
 
-def describe(run: Run, job: Job, report: MergeReport, preprocess: Preprocess, built: Built) -> Manifest:
-    """What was exported, from what, with which versions; not compared yet, and so unverified."""
-    target, (batch, channels, height, width) = job.target, job.input_shape
-    shape = [batch, channels, height, width] if target.layout == "NCHW" else [batch, height, width, channels]
-    reduced = {"reduce_range": job.quantization.reduce_range} if job.quantization and target.reduce_range else {}
-    unverified = {"unverified_by_authors": target.unverified} if target.unverified else {}
+def describe(run: Run, model: MultiLabelModel, job: Job, merged: MergeReport, built: Built) -> Manifest:
+    """What was exported, from what, with which versions; not compared yet, and so unverified.
+
+    Args:
+        run: that the model is from.
+        model: as it was trained.
+        job: that was exported.
+        merged: what was merged before.
+        built: what the exporter wrote.
+    """
+    target, results = job.target, run.results
     return Manifest(
         name=run.recipe.name,
         target=target.name,
         runtime=target.runtime,
         precision=job.precision,
         files=describe_files(job.folder, built.files),
-        classes=list(run.classes),
-        thresholds=list(run.results["thresholds"]),
-        preprocess={
-            "size": preprocess.size,
-            "mean": list(preprocess.mean),
-            "std": list(preprocess.std),
-            "resize": preprocess.resize,
-            "color": "RGB",
-            "range": "0..255",
-        },
-        input={"name": INPUT, "shape": shape, "layout": target.layout, "dtype": job.input_dtype},
-        output={"name": OUTPUT, "shape": [1, job.classes], "dtype": "float32"},
+        classes=tuple(run.classes),
+        thresholds=results.thresholds,
+        preprocess=_preprocess(model),
+        input=InputSpec(name=INPUT, shape=_input_shape(job), layout=target.layout, dtype=job.input_dtype),
+        output=OutputSpec(name=OUTPUT, shape=(1, job.classes)),
         dynamic_batch=job.dynamic,
-        recipe_hash=run.results["recipe_hash"],
+        recipe_hash=results.recipe_hash,
         versions=versions(("mlkdc", "torch", "torchvision", "timm", *target.distributions)),
         created=datetime.now().astimezone().isoformat(timespec="seconds"),
-        merge=report.flat(),
-        parity={},
-        details={**built.details, **reduced, **unverified},
-        quantization=None,
+        merge=merged,
+        details=_details(job, built.details),
+        parity=Parity(passed=None, reason="not compared yet"),
         status="unverified",
+    )
+
+
+def _preprocess(model: MultiLabelModel) -> Preprocess:
+    # SWAP: becomes model.preprocess, once that is this record.
+    preprocess = model.preprocess
+    return Preprocess(size=preprocess.size, mean=preprocess.mean, std=preprocess.std, resize=preprocess.resize)
+
+
+def _input_shape(job: Job) -> tuple[int, int, int, int]:
+    """In the target's layout."""
+    batch, channels, height, width = job.input_shape
+    if job.target.layout == "NHWC":
+        return batch, height, width, channels
+    return batch, channels, height, width
+
+
+def _details(job: Job, details: RuntimeDetails) -> RuntimeDetails:
+    """The exporter's, with what the target and the quantization add."""
+    reduce_range = None
+    if job.quantization and job.target.reduce_range:
+        reduce_range = job.quantization.reduce_range
+    return details.model_copy(
+        update={"reduce_range": reduce_range, "unverified_by_authors": job.target.unverified or None}
     )

@@ -1,176 +1,135 @@
-"""Is the artifact the model? Both answer the same real pictures, the artifact in a process of its own."""
+"""Is the artifact the model? Both answer the same real images, the artifact in a process of its own."""
 
-import subprocess
-import sys
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from mlkdc.data.runs import tuning_split
-from mlkdc.errors import MlkdcError, UsageError
+from mlkdc.devices import LocalDevice
+from mlkdc.errors import MlkdcError
+from mlkdc.exporting.reference import LEAST_POSITIVES, Reference
+from mlkdc.figures import number
 from mlkdc.metrics import average_precision
-from mlkdc.models import MultiLabelModel
-from mlkdc.runtime.targets import Tolerance
-from mlkdc.train.input.store import ImageStore
-from mlkdc.train.predict import predict
-from mlkdc.types import TaggedImages
+from mlkdc.records.parity import Comparison, Parity, ParityFigures, Tolerance
 
-IMAGES = 1024
-# Two float32 programs round differently. Where both answers are this close, a decision on the other side of a
-# threshold, or another order of pictures with equal answers, says nothing about the export. That is for targets that
-# tolerate no larger difference: int8 and half precision are judged by their answers as they are.
+# Two float32 programs add up the same products in another order and so round differently. Where both answers are this
+# close, a decision on the other side of a threshold, or another order of images with equal answers, says nothing about
+# the export. That is for targets that tolerate no larger difference, which are those in fp32: int8 and half precision
+# change the answers on purpose, and are judged by them as they are.
 ROUNDING = 1e-4
-# The AP of a class with fewer positive pictures jumps by many points when two of them change places.
-LEAST_POSITIVES = 10
 
 
-@dataclass(frozen=True)
-class Reference:
-    """What an artifact is compared with: the torch model's answers to ``n`` pictures.
-
-    Args:
-        split: where the pictures are from.
-        classes: names of the ``q`` labels.
-        targets: ``uint8[n, q]``.
-        pixels: ``uint8[n, 3, s, s]``.
-        torch: probabilities ``float32[n, q]`` of the torch model.
-    """
-
-    split: str
-    classes: list[str]
-    targets: np.ndarray
-    pixels: np.ndarray
-    torch: np.ndarray
-
-
-def compare(reference: Reference, answers: np.ndarray, thresholds: np.ndarray, tolerance: Tolerance) -> dict[str, Any]:
-    """The ``parity`` entry of a manifest, with ``passed`` and, where that is false, the ``reason``.
+def compare(
+    reference: Reference, answers: np.ndarray, thresholds: np.ndarray, tolerance: Tolerance, runtime: str
+) -> Parity:
+    """Compare an artifact's answers with the torch model's.
 
     Where no difference above ``ROUNDING`` is tolerated, those that are can still flip a label at its threshold, and
-    reorder pictures that a model hardly tells apart, which moves its AP. Both are recorded, and do not fail an
-    export. Everywhere else ``mAP_drop`` is ``mAP_torch - mAP_artifact``, and every flip counts. The worst class is the
-    one whose AP falls most, of those with at least ``LEAST_POSITIVES`` positive pictures (of all, if none has so many).
+    reorder images that a model hardly tells apart, which moves its AP. Both are recorded, and do not fail an
+    export. Everywhere else the drop of mAP is that of the answers as they are, and every flip counts. The worst class
+    is the one whose AP drops most, of those with at least ``LEAST_POSITIVES`` positive images (of all, if none has so
+    many).
 
     Args:
         reference: the torch model's answers.
         answers: probabilities ``float32[n, q]`` of the artifact.
         thresholds: ``float[q]``; a label is given when its probability is at least this.
         tolerance: of the target and precision.
+        runtime: that gave the answers.
+
+    Returns:
+        Whether it passed and, where it did not, the reason.
     """
-    torch, artifact = reference.torch.astype(np.float64), answers.astype(np.float64)
-    figures: dict[str, Any] = {
-        "images": len(torch),
-        "split": reference.split,
-        "mAP_torch": _mean_ap(reference.targets, torch),
-        "tolerance": tolerance.model_dump(),
-    }
-    if not np.isfinite(artifact).all():
-        unknown = dict.fromkeys(
-            ("max_probability_difference", "label_flips", "mAP_artifact", "mAP_drop", "worst_class", "worst_class_drop")
-        )
-        return {**figures, **unknown, "passed": False, "reason": "the exported model gives NaN or infinity"}
+    comparison = Comparison(
+        runtime=runtime,
+        images=len(reference.probabilities),
+        split=reference.split,
+        tolerance=tolerance,
+        map_torch_percent=_map_percent(reference.targets, reference.probabilities),
+        figures=_figures(reference, answers, thresholds, tolerance),
+    )
+    reason = _breach(comparison, decisions=answers.size)
+    return Parity(passed=reason is None, reason=reason, comparison=comparison)
+
+
+def _figures(
+    reference: Reference, answers: np.ndarray, thresholds: np.ndarray, tolerance: Tolerance
+) -> ParityFigures | None:
+    """None where the artifact gives NaN or infinity."""
+    if not np.isfinite(answers).all():
+        return None
+    torch, artifact = reference.probabilities.astype(np.float64), answers.astype(np.float64)
     difference = np.abs(torch - artifact)
-    rounding = tolerance.probability if tolerance.probability <= ROUNDING else 0.0
-    rounded = np.where(difference <= rounding, torch, artifact)
+    forgiven = artifact
+    if tolerance.probability <= ROUNDING:
+        forgiven = np.where(difference <= tolerance.probability, torch, artifact)
     decided = torch >= thresholds
-    flips = int((decided != (rounded >= thresholds)).sum())
-    figures |= {
-        "max_probability_difference": float(difference.max()),
-        "label_flips": flips,
-        "label_flips_by_rounding": int((decided != (artifact >= thresholds)).sum()) - flips,
-        "mAP_artifact": _mean_ap(reference.targets, artifact),
-        "mAP_drop": figures["mAP_torch"] - _mean_ap(reference.targets, rounded),
-        **_worst_class(reference, torch, rounded),
-    }
-    reason = _breach(figures, torch.size, tolerance)
-    return {**figures, "passed": reason is None, "reason": reason}
+    flips = int((decided != (forgiven >= thresholds)).sum())
+    worst = _worst_class(reference, forgiven)
+    return ParityFigures(
+        map_artifact_percent=_map_percent(reference.targets, artifact),
+        map_drop_points=_map_percent(reference.targets, torch) - _map_percent(reference.targets, forgiven),
+        worst_class=worst.name,
+        worst_class_drop_points=worst.drop_points,
+        classes_judged=worst.judged,
+        max_probability_difference=float(difference.max()),
+        label_flips=flips,
+        label_flips_by_rounding=int((decided != (artifact >= thresholds)).sum()) - flips,
+    )
 
 
-def _worst_class(reference: Reference, torch: np.ndarray, artifact: np.ndarray) -> dict[str, Any]:
-    """Name and fall of AP, in points, of the class that falls most; None and 0 where no picture has a label."""
+@dataclass(frozen=True)
+class _WorstClass:
+    """The class whose AP drops most, and of how many; no name where no image has a label."""
+
+    name: str | None
+    drop_points: float
+    judged: int
+
+
+def _worst_class(reference: Reference, answers: np.ndarray) -> _WorstClass:
     positives = reference.targets.sum(0)
     judged = np.flatnonzero(positives >= LEAST_POSITIVES)
-    judged = judged if judged.size else np.flatnonzero(positives)
     if not judged.size:
-        return {"worst_class": None, "worst_class_drop": 0.0, "classes_judged": 0}
-    targets = reference.targets[:, judged]
-    falls = 100 * (average_precision(targets, torch[:, judged]) - average_precision(targets, artifact[:, judged]))
-    worst = int(np.argmax(falls))
-    return {
-        "worst_class": reference.classes[judged[worst]],
-        "worst_class_drop": float(falls[worst]),
-        "classes_judged": len(judged),
-    }
+        judged = np.flatnonzero(positives)
+    if not judged.size:
+        return _WorstClass(None, 0.0, 0)
+    targets, torch = reference.targets[:, judged], reference.probabilities[:, judged]
+    drops = 100 * (average_precision(targets, torch) - average_precision(targets, answers[:, judged]))
+    worst = int(np.argmax(drops))
+    return _WorstClass(reference.classes[judged[worst]], float(drops[worst]), len(judged))
 
 
-def _mean_ap(targets: np.ndarray, probabilities: np.ndarray) -> float:
-    """In percent; 0 where no picture has a label."""
+def _map_percent(targets: np.ndarray, probabilities: np.ndarray) -> float:
+    """0 where no image has a label."""
     if not targets.any():
         return 0.0
     return 100 * float(np.nanmean(average_precision(targets, probabilities)))
 
 
-def _breach(figures: dict[str, Any], decisions: int, tolerance: Tolerance) -> str | None:
-    difference, flips = figures["max_probability_difference"], figures["label_flips"]
-    largest = f"largest probability difference {difference:.2g}"
+def _breach(comparison: Comparison, decisions: int) -> str | None:
+    """What is out of tolerance, in words; None where nothing is."""
+    figures, allowed = comparison.figures, comparison.tolerance
+    if figures is None:
+        return "the exported model gives NaN or infinity"
     reasons = []
-    if difference > tolerance.probability:
-        reasons.append(f"allowed {tolerance.probability:g}")
-    if 100 * flips / decisions > tolerance.label_flips:
-        reasons.append(f"{flips} of {decisions} labels flipped, allowed {tolerance.label_flips:g} %")
-    if figures["mAP_drop"] > tolerance.map:
-        found, expected = figures["mAP_artifact"], figures["mAP_torch"]
-        reasons.append(f"mAP {found:.2f} against {expected:.2f}, allowed fall {tolerance.map:g}")
-    if figures["worst_class_drop"] > tolerance.class_ap:
-        fall = figures["worst_class_drop"]
-        reasons.append(f"AP of {figures['worst_class']} fell by {fall:.2f}, allowed {tolerance.class_ap:g}")
-    return f"{largest}, {'; '.join(reasons)}" if reasons else None
+    if figures.max_probability_difference > allowed.probability:
+        reasons.append(f"allowed {allowed.probability:g}")
+    if 100 * figures.label_flips / decisions > allowed.label_flips_percent:
+        flips = f"{figures.label_flips} of {decisions} labels flipped"
+        reasons.append(f"{flips}, allowed {allowed.label_flips_percent:g} %")
+    if figures.map_drop_points > allowed.map_drop_points:
+        before, after = number(comparison.map_torch_percent), number(figures.map_artifact_percent)
+        reasons.append(f"mAP drops from {before} to {after}, allowed drop {allowed.map_drop_points:g}")
+    if figures.worst_class_drop_points > allowed.class_drop_points:
+        drop = number(figures.worst_class_drop_points)
+        reasons.append(f"AP of {figures.worst_class} drops by {drop}, allowed {allowed.class_drop_points:g}")
+    if not reasons:
+        return None
+    return f"largest probability difference {figures.max_probability_difference:.2g}, {'; '.join(reasons)}"
 
 
-def make_reference(model: MultiLabelModel, data: TaggedImages, trained: Sequence[str]) -> Reference:
-    """Let the torch model answer pictures that it was not trained on.
-
-    Up to ``IMAGES`` pictures, spread over the validation split, and more of the labels that have fewer than
-    ``LEAST_POSITIVES`` among those.
-
-    Args:
-        model: the original, nothing merged.
-        data: the run's own; without a validation split the test split is taken, then the training split.
-        trained: the splits that were trained on.
-
-    Raises:
-        UsageError: a picture cannot be read, or there is none.
-    """
-    if not data.samples:
-        raise UsageError(f"{data.root} holds no usable image to compare the artifact on")
-    split = tuning_split(data, trained)
-    positions = _chosen(data.targets(split))
-    samples = data.split(split)
-    store = ImageStore([samples[position] for position in positions], model.preprocess.size)
-    targets = data.targets(split)[positions]
-    return Reference(split, list(data.classes), targets, pixels_of(store), predict(model, store))
-
-
-def pixels_of(store: ImageStore) -> np.ndarray:
-    """All pictures of a store, ``uint8[n, 3, s, s]``."""
-    return np.stack([store[index][1].numpy() for index in range(len(store))])
-
-
-def _chosen(targets: np.ndarray) -> list[int]:
-    """At most IMAGES rows, evenly over all (neighbors in a file are often alike), then what rare labels lack."""
-    count = len(targets)
-    chosen = set(np.linspace(0, count - 1, min(count, IMAGES)).round().astype(int).tolist())
-    for label in range(targets.shape[1]):
-        positives = np.flatnonzero(targets[:, label]).tolist()
-        lacking = LEAST_POSITIVES - sum(row in chosen for row in positives)
-        chosen.update([row for row in positives if row not in chosen][: max(0, lacking)])
-    return sorted(chosen)
-
-
-def ask(artifact: Path, pixels: np.ndarray, scratch: Path) -> np.ndarray:
+def answers_of(artifact: Path, pixels: np.ndarray, scratch: Path) -> np.ndarray:
     """An artifact's probabilities ``float32[n, q]``, from a process of its own.
 
     Args:
@@ -181,11 +140,15 @@ def ask(artifact: Path, pixels: np.ndarray, scratch: Path) -> np.ndarray:
     Raises:
         MlkdcError: the artifact does not run; the message is the runtime's.
     """
-    images, out = scratch / "images.npy", scratch / "probabilities.npy"
+    images, answers = scratch / "images.npy", scratch / "probabilities.npy"
     np.save(images, pixels)
-    command = [sys.executable, "-m", "mlkdc.runtime.worker", "predict", str(artifact), str(images), str(out)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        said = done.stderr.strip().splitlines()[-1:] or [f"exit code {done.returncode}"]
-        raise MlkdcError(f"the exported model does not run: {said[0]}")
-    return np.load(out)
+    # The way that every device is reached, so that no export goes by without trying it.
+    device = LocalDevice()
+    pushed = device.push(images)
+    result = pushed.removesuffix(images.name) + answers.name
+    done = device.run(["-m", "mlkdc.runtime.worker", "predict", device.push(artifact), pushed, result])
+    if done.failure is not None:
+        raise MlkdcError(f"the exported model does not run: {done.failure}")
+    device.pull(result, answers)
+    probabilities: np.ndarray = np.load(answers)
+    return probabilities

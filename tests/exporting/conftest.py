@@ -1,9 +1,9 @@
 """Small models with lively BatchNorms, and a finished run that needs no training."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 from torch import nn
 
+from mlkdc.exporting import builder, source
 from mlkdc.models import LinearHead, MultiLabelModel, build_model
 from mlkdc.recipe import Head, Model, Recipe
 from mlkdc.records.manifest import Preprocess
@@ -36,7 +37,7 @@ def liven(model: nn.Module) -> nn.Module:
 
 @torch.no_grad()
 def as_if_trained(model: MultiLabelModel) -> MultiLabelModel:
-    """Statistics of real activations, and a head that tells pictures apart: else all answers are the same to 1e-5."""
+    """Statistics of real activations, and a head that tells images apart: else all answers are the same to 1e-5."""
     liven(model)
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
@@ -69,16 +70,17 @@ def wrap() -> Callable[..., MultiLabelModel]:
 
     def make(*layers: nn.Module, channels: int) -> MultiLabelModel:
         torch.manual_seed(0)
-        for layer in (module for each in layers for module in each.modules()):
-            if hasattr(layer, "reset_parameters"):
-                layer.reset_parameters()
+        for layer in layers:
+            for module in layer.modules():
+                if hasattr(module, "reset_parameters"):
+                    module.reset_parameters()
         return liven(MultiLabelModel(nn.Sequential(*layers), LinearHead(channels, len(CLASSES), 0.0), UNEQUAL))
 
     return make
 
 
 @pytest.fixture
-def pictures() -> torch.Tensor:
+def framed_noise() -> torch.Tensor:
     """Noise in 0..255 inside saturated frames: ``float32[4, 3, SIZE, SIZE]`` of whole numbers."""
     pixels = torch.randint(0, 256, (4, 3, SIZE, SIZE), generator=torch.Generator().manual_seed(5)).float()
     pixels[1, :, :3] = 255
@@ -89,37 +91,36 @@ def pictures() -> torch.Tensor:
 
 @dataclass
 class StubRun:
-    """What export uses of a run."""
+    """What export uses of a run, and the model and data that would be loaded for it."""
 
     path: Path
-    trained: MultiLabelModel
-    images: TaggedImages
+    model: MultiLabelModel
+    data: TaggedImages
     recipe: Recipe = field(default_factory=lambda: Recipe(name="stub"))
-    thresholds: list[float] = field(default_factory=lambda: [0.5] * len(CLASSES))
-    skipped: list[str] = field(default_factory=list)
+    thresholds: tuple[float, ...] = (0.5,) * len(CLASSES)
 
     @property
-    def classes(self) -> list[str]:
-        return list(self.images.classes)
+    def classes(self) -> tuple[str, ...]:
+        return self.data.classes
 
     @property
-    def results(self) -> dict[str, Any]:
-        return {
-            "thresholds": self.thresholds,
-            "data": {"skipped": self.skipped},
-            "recipe_hash": self.recipe.hash(),
-        }
+    def results(self) -> SimpleNamespace:
+        return SimpleNamespace(thresholds=self.thresholds, recipe_hash=self.recipe.hash())
 
-    def model(self) -> MultiLabelModel:
-        return self.trained
 
-    def data(self) -> TaggedImages:
-        return self.images
+@pytest.fixture(scope="session", autouse=True)
+def load_stubs() -> Iterator[None]:
+    """Loading a run gives what its stub holds."""
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (builder, source):
+            patch.setattr(module, "load_model", lambda run: run.model)
+            patch.setattr(module, "run_data", lambda run: run.data)
+        yield
 
 
 @pytest.fixture(scope="module")
 def make_run(tmp_path_factory: pytest.TempPathFactory) -> Callable[[MultiLabelModel], StubRun]:
-    """A finished run of a model, with six pictures of odd sizes in train and in val."""
+    """A finished run of a model, with six images of odd sizes in train and in val."""
 
     def make(model: MultiLabelModel) -> StubRun:
         folder = tmp_path_factory.mktemp("run")

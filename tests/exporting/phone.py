@@ -1,16 +1,23 @@
 """A tiny model with what phone nets are made of; exported and opened without a run."""
 
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pytest
 import torch
+from samples import make_manifest
 from torch import nn
 
-from mlkdc.exporting.formats import EXPORTERS, INPUT, OUTPUT, Job, Quantization
-from mlkdc.exporting.merging.merge import ExportModel, merge
+from mlkdc.errors import MlkdcError, UsageError
+from mlkdc.exporting.formats import run_exporter
+from mlkdc.exporting.job import INPUT, OUTPUT, Job, Quantization
+from mlkdc.exporting.merging.merge import merge
+from mlkdc.exporting.merging.model import ExportModel
 from mlkdc.models import DecoderHead, MultiLabelModel
-from mlkdc.records.manifest import Preprocess
-from mlkdc.runtime import Manifest
+from mlkdc.records.manifest import InputSpec, Manifest, OutputSpec, Preprocess
 from mlkdc.runtime.base import RUNTIMES, Backend
 from mlkdc.runtime.targets import load_target
 
@@ -37,7 +44,7 @@ def make_trained() -> MultiLabelModel:
     head = DecoderHead(8, CLASSES, dim=16, ffn=32, heads=2, dropout=0.0)
     unequal = Preprocess(size=SIZE, mean=(0.2, 0.5, 0.8), std=(0.3, 0.2, 0.1))
     model = MultiLabelModel(nn.Sequential(*stem, _Residual(8)), head, unequal)
-    # As lively as a trained one: pictures get answers that are far apart, so that a wrong one shows.
+    # As lively as a trained one: images get answers that are far apart, so that a wrong one shows.
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d | nn.LayerNorm):
             nn.init.uniform_(module.weight, 0.7, 1.3)
@@ -54,33 +61,53 @@ def make_model() -> ExportModel:
 
 
 def photos(count: int = 8) -> np.ndarray:
-    """Coarse grain, each picture in a color of its own: ``uint8[count, 3, SIZE, SIZE]``."""
+    """Coarse grain, each image in a color of its own: ``uint8[count, 3, SIZE, SIZE]``."""
     random = np.random.default_rng(0)
     color = random.integers(0, 200, (count, 3, 1, 1))
     grain = random.integers(0, 56, (count, 3, 8, 8)).repeat(8, axis=2).repeat(8, axis=3)
     return (color + grain).astype(np.uint8)
 
 
-def make_job(
-    model: ExportModel, target: str, folder: Path, dtype: str = "float32", quantization: Quantization | None = None
-) -> Job:
-    precision = "int8" if quantization else "fp32"
-    spec = load_target(target)
-    return Job(model, folder, spec, precision, (1, 3, SIZE, SIZE), dtype, False, CLASSES, quantization)
+def make_job(model: nn.Module, target: str, folder: Path, precision: str = "fp32", **changes: Any) -> Job:
+    """A job for three classes and images of SIZE; int8 where ``quantization`` is among the changes."""
+    if changes.get("quantization"):
+        precision = "int8"
+    values = {"input_shape": (1, 3, SIZE, SIZE), "classes": CLASSES, **changes}
+    return Job(model=model, folder=folder, target=load_target(target), precision=precision, **values)
+
+
+def manifest_of(job: Job, files: list[str], **changes: Any) -> Manifest:
+    """A manifest of what an exporter wrote for the job."""
+    _, _, height, width = job.input_shape
+    shape = (1, height, width, 3) if job.target.layout == "NHWC" else (1, 3, height, width)
+    return make_manifest(
+        job.folder,
+        files,
+        target=job.target.name,
+        runtime=job.target.runtime,
+        precision=job.precision,
+        input=InputSpec(name=INPUT, shape=shape, layout=job.target.layout, dtype=job.input_dtype),
+        output=OutputSpec(name=OUTPUT, shape=(1, job.classes)),
+        dynamic_batch=job.dynamic,
+        **changes,
+    )
+
+
+def changed(manifest: Manifest, **changes: Any) -> Manifest:
+    """The manifest with other values; a mapping for ``input`` or ``output`` changes some of its fields."""
+    values = {}
+    for key, value in changes.items():
+        if key in ("input", "output"):
+            value = getattr(manifest, key).model_copy(update=value)
+        values[key] = value
+    return manifest.model_copy(update=values)
 
 
 def export(job: Job) -> Manifest:
-    """Run the exporter; the manifest says what a backend looks at, and is not on disk."""
-    built = EXPORTERS.get(job.target.format)(job)
+    """Run the exporter; the manifest describes what it wrote, and is not on disk."""
+    built = run_exporter(job)
     assert sorted(built.files) == sorted(path.name for path in job.folder.iterdir())
-    manifest = Manifest.__new__(Manifest)
-    manifest.files = {name: {} for name in built.files}
-    shape = [1, SIZE, SIZE, 3] if job.target.layout == "NHWC" else [1, 3, SIZE, SIZE]
-    manifest.input = {"name": INPUT, "shape": shape, "layout": job.target.layout, "dtype": job.input_dtype}
-    manifest.output = {"name": OUTPUT, "shape": [1, CLASSES], "dtype": "float32"}
-    manifest.details = built.details
-    manifest.dynamic_batch = False
-    return manifest
+    return manifest_of(job, built.files, details=built.details)
 
 
 def opened(job: Job, manifest: Manifest, threads: int | None = 1) -> Backend:
@@ -88,15 +115,62 @@ def opened(job: Job, manifest: Manifest, threads: int | None = 1) -> Backend:
 
 
 def answers(backend: Backend, manifest: Manifest, images: np.ndarray) -> np.ndarray:
-    """``float32[n, CLASSES]`` of pictures ``[n, 3, SIZE, SIZE]``, one by one."""
-    if manifest.input["layout"] == "NHWC":
+    """``float32[n, CLASSES]`` of images ``[n, 3, SIZE, SIZE]``, one by one."""
+    if manifest.input.layout == "NHWC":
         images = images.transpose(0, 2, 3, 1)
-    images = np.ascontiguousarray(images, dtype=manifest.input["dtype"])
-    found = [backend.run(image[None]) for image in images]
-    assert all(each.shape == (1, CLASSES) and each.dtype == np.float32 for each in found)
-    return np.concatenate(found)
+    rows = []
+    for image in np.ascontiguousarray(images, dtype=manifest.input.dtype):
+        row = backend.run(image[None])
+        assert row.shape == (1, CLASSES)
+        assert row.dtype == np.float32
+        rows.append(row)
+    return np.concatenate(rows)
 
 
-def expected(model: ExportModel, images: np.ndarray) -> np.ndarray:
+def expected(model: nn.Module, images: np.ndarray) -> np.ndarray:
     with torch.no_grad():
         return model(torch.from_numpy(images)).numpy()
+
+
+def check_answers(job: Job, manifest: Manifest, model: nn.Module, tolerance: float) -> None:
+    """The artifact answers like the model, whatever it answered before."""
+    images = photos()
+    backend = opened(job, manifest)
+    actual, right = answers(backend, manifest, images), expected(model, images)
+    assert np.ptp(right, axis=0).max() > 4 * tolerance
+    np.testing.assert_allclose(actual, right, rtol=0, atol=tolerance)
+    # again, in another order: nothing of an answer stays behind
+    np.testing.assert_array_equal(answers(backend, manifest, images[::-1]), actual[::-1])
+    backend.close()
+
+
+def check_damaged_file_is_refused(
+    job: Job, manifest: Manifest, name: str, spoil: Callable[[bytes], bytes], tmp_path: Path, message: str
+) -> None:
+    (tmp_path / name).write_bytes(spoil((job.folder / name).read_bytes()))
+    with pytest.raises(UsageError, match=message):
+        opened(replace(job, folder=tmp_path), manifest)
+
+
+def check_signature_is_refused(job: Job, manifest: Manifest, role: str, change: dict[str, Any], message: str) -> None:
+    """Where the manifest says something else of the input or output than the file has."""
+    with pytest.raises(UsageError, match=message):
+        opened(job, changed(manifest, **{role: change}))
+
+
+def check_missing_package_is_reported(job: Job, manifest: Manifest, extra: str) -> None:
+    with pytest.raises(UsageError, match=rf"pip install 'mlkdc\[{extra}\]'"):
+        opened(job, manifest)
+
+
+def check_opens_in_silence(job: Job, manifest: Manifest, capfd: pytest.CaptureFixture[str]) -> None:
+    opened(job, manifest).close()
+    assert capfd.readouterr() == ("", "")
+
+
+def check_failure_is_one_sentence(job: Job, message: str, capfd: pytest.CaptureFixture[str]) -> None:
+    """An exporter that gives up writes nothing, and what its libraries print is not seen."""
+    with pytest.raises(MlkdcError, match=message):
+        export(job)
+    assert not list(job.folder.iterdir())
+    assert "chatter" not in "".join(capfd.readouterr())

@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from mlkdc.exporting.formats import Quantization
 from mlkdc.exporting.int8.bias import correct_biases
+from mlkdc.exporting.job import Quantization
 from mlkdc.exporting.merging.merge import merge
 
 SIZE = 64
@@ -35,8 +35,8 @@ def model(wrap):
 
 
 @pytest.fixture
-def images(pictures):
-    return pictures.to(torch.uint8).numpy()
+def images(framed_noise):
+    return framed_noise.to(torch.uint8).numpy()
 
 
 def weights(w, most):
@@ -49,25 +49,25 @@ def expected(model, images, most=127, clip=False, kept=()):
     """The biases, layer by layer: what each gives is corrected before the next one takes it."""
     chain, fc = model.backbone[0], model.head.fc
     exact = (torch.from_numpy(images).double() - model.mean.double()) * (1 if model.scale is None else model.scale)
-    found, rough = {}, exact
+    corrected, rough = {}, exact
     plain = [(chain.first, {"stride": 4}), (chain.deep, {"padding": 1, "groups": 8}), (chain.last, {})]
     for name, (layer, how) in zip(("first", "deep", "last"), plain, strict=True):
         w, b = layer.weight.double(), torch.zeros(1) if layer.bias is None else layer.bias.double()
         right = F.conv2d(exact, w, **how) + b.view(1, -1, 1, 1)
         if name in kept:
-            made = F.conv2d(rough, w, **how) + b.view(1, -1, 1, 1)
+            output = F.conv2d(rough, w, **how) + b.view(1, -1, 1, 1)
         else:
             # The ranges are those of the exact input.
-            made = F.conv2d(_within(rough, exact, clip), weights(w, most), **how) + b.view(1, -1, 1, 1)
+            output = F.conv2d(_within(rough, exact, clip), weights(w, most), **how) + b.view(1, -1, 1, 1)
         if layer.bias is not None and name not in kept:
-            error = made.mean((0, 2, 3)) - right.mean((0, 2, 3))
-            found[name] = b - error
-            made = made - error.view(1, -1, 1, 1)
-        exact, rough = (right, made) if name == "last" else (right.relu(), made.relu())
+            error = output.mean((0, 2, 3)) - right.mean((0, 2, 3))
+            corrected[name] = b - error
+            output = output - error.view(1, -1, 1, 1)
+        exact, rough = (right, output) if name == "last" else (right.relu(), output.relu())
     exact, rough = exact.mean((2, 3)), rough.mean((2, 3))
-    made = F.linear(_within(rough, exact, clip), weights(fc.weight.double(), most))
-    found["fc"] = fc.bias.double() - (made - F.linear(exact, fc.weight.double())).mean(0)
-    return found
+    output = F.linear(_within(rough, exact, clip), weights(fc.weight.double(), most))
+    corrected["fc"] = fc.bias.double() - (output - F.linear(exact, fc.weight.double())).mean(0)
+    return corrected
 
 
 def _within(rough, exact, clip):
@@ -88,15 +88,15 @@ def biases(model):
 
 @pytest.mark.parametrize("how", [{}, {"clip": True}, {"reduce_range": True}])
 @torch.no_grad()
-def test_each_bias_takes_back_the_mean_error_of_its_layer(how, model, images):
+def test_each_bias_makes_up_for_the_mean_error_of_its_layer(how, model, images):
     plain = copy.deepcopy(model)
     assert correct_biases(model, images, Quantization(images, **how)) == 3
-    wanted = expected(plain, images, 63 if how.get("reduce_range") else 127, how.get("clip", False))
+    right = expected(plain, images, 63 if how.get("reduce_range") else 127, how.get("clip", False))
     before = biases(plain)
-    for name, found in biases(model).items():
-        change = (wanted[name] - before[name]).abs().max().item()
+    for name, actual in biases(model).items():
+        change = (right[name] - before[name]).abs().max().item()
         assert change > 1e-4  # there is something to correct
-        np.testing.assert_allclose(found.double().numpy(), wanted[name].numpy(), rtol=0, atol=0.1 * change)
+        np.testing.assert_allclose(actual.double().numpy(), right[name].numpy(), rtol=0, atol=0.1 * change)
 
 
 class Last(nn.Module):
@@ -120,8 +120,8 @@ def test_a_linear_layer_over_a_map_is_corrected_by_its_own_channels(wrap, images
         (torch.from_numpy(images) - plain.mean) * (1 if plain.scale is None else plain.scale)
     )
     exact = exact.permute(0, 2, 3, 1).double()
-    made = F.linear(_within(exact, exact, False), weights(mix.weight.double(), 127))
-    error = (made - F.linear(exact, mix.weight.double())).mean((0, 1, 2))
+    output = F.linear(_within(exact, exact, False), weights(mix.weight.double(), 127))
+    error = (output - F.linear(exact, mix.weight.double())).mean((0, 1, 2))
     change = (model.backbone[0].mix.bias - mix.bias).double()
     assert error.abs().max() > 1e-4
     np.testing.assert_allclose(change.numpy(), -error.numpy(), rtol=0, atol=0.1 * error.abs().max().item())
@@ -134,5 +134,5 @@ def test_all_else_is_left_as_it_was(model, images):
     changed = {name for name, value in model.state_dict().items() if not torch.equal(value, plain.state_dict()[name])}
     assert changed == {"backbone.0.first.bias", "head.fc.bias"}
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
-    wanted = expected(plain, images, kept=("deep",))
-    np.testing.assert_allclose(model.head.fc.bias.double().numpy(), wanted["fc"].numpy(), rtol=0, atol=1e-4)
+    right = expected(plain, images, kept=("deep",))
+    np.testing.assert_allclose(model.head.fc.bias.double().numpy(), right["fc"].numpy(), rtol=0, atol=1e-4)

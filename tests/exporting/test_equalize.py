@@ -15,7 +15,7 @@ def uneven(conv: nn.Conv2d) -> nn.Conv2d:
     return conv
 
 
-def test_pairs_through_a_relu_are_found_and_answers_stay(wrap, pictures):
+def test_pairs_through_a_relu_are_found_and_answers_stay(wrap, framed_noise):
     layers = [
         nn.Conv2d(3, 8, 3),
         nn.ReLU(),
@@ -30,16 +30,18 @@ def test_pairs_through_a_relu_are_found_and_answers_stay(wrap, pictures):
     uneven(convs[0])
     uneven(convs[1])
     with torch.no_grad():
-        expected = model.logits(pictures)
-        assert equalize(model, pictures[:1]) == 2
-        torch.testing.assert_close(model.logits(pictures), expected, rtol=0, atol=1e-4 * expected.abs().max().item())
+        expected = model.logits(framed_noise)
+        assert equalize(model, framed_noise[:1]) == 2
+        torch.testing.assert_close(
+            model.logits(framed_noise), expected, rtol=0, atol=1e-4 * expected.abs().max().item()
+        )
     # The fixed point: a channel's largest weight is the same on both sides.
     first, second = (convs[i].weight.abs().amax((1, 2, 3)) for i in (0, 1))
     torch.testing.assert_close(first, second, rtol=0.01, atol=0)
     torch.testing.assert_close(second, convs[2].weight.abs().amax((0, 2, 3)), rtol=0.01, atol=0)
 
 
-def test_an_output_that_is_read_twice_is_left_alone(wrap, pictures):
+def test_an_output_that_is_read_twice_is_left_alone(wrap, framed_noise):
     class Residual(nn.Module):
         def __init__(self):
             super().__init__()
@@ -50,12 +52,14 @@ def test_an_output_that_is_read_twice_is_left_alone(wrap, pictures):
             return x + self.second(x)
 
     model, _ = merge(wrap(Residual(), channels=3), SIZE)
-    assert equalize(model, pictures[:1]) == 0
+    assert equalize(model, framed_noise[:1]) == 0
 
 
-def test_all_of_a_merged_repvgg_is_a_chain(student, pictures):
+def test_all_of_a_merged_repvgg_is_a_chain(student, framed_noise):
     model, _ = merge(student("repvgg_a0"), SIZE)
     with torch.no_grad():
-        expected = model.logits(pictures)
-        assert equalize(model, pictures[:1]) == 21 + 1  # between its 22 convolutions, and to the head's
-        torch.testing.assert_close(model.logits(pictures), expected, rtol=0, atol=1e-4 * expected.abs().max().item())
+        expected = model.logits(framed_noise)
+        assert equalize(model, framed_noise[:1]) == 21 + 1  # between its 22 convolutions, and to the head's
+        torch.testing.assert_close(
+            model.logits(framed_noise), expected, rtol=0, atol=1e-4 * expected.abs().max().item()
+        )

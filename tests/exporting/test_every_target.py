@@ -24,7 +24,7 @@ def runs(make_run, student):
     """By precision: a shipped student, and where answers are rounded a small model, in which errors do not grow."""
     large, small = make_run(student("shufflenetv2_x0_5")), make_run(phone.make_trained())
     for run in (large, small):
-        run.thresholds = [0.0] * 3  # six pictures: one decision more or less would be too many
+        run.thresholds = [0.0] * 3  # six images: one decision more or less would be too many
     return {"fp32": large, "fp16": small, "int8": small}
 
 
@@ -45,7 +45,7 @@ def exported(runs):
 
 
 @pytest.mark.parametrize(("target", "precision"), PAIRS)
-def test_answers_like_the_model(target, precision, exported, runs, pictures):
+def test_answers_like_the_model(target, precision, exported, runs, framed_noise):
     run = runs[precision]
     folder = exported(target, precision)
     manifest, spec = Manifest.load(folder), load_target(target)
@@ -65,15 +65,15 @@ def test_answers_like_the_model(target, precision, exported, runs, pictures):
     assert manifest.status == "ok"
     assert manifest.parity["by"] == spec.runtime
     with torch.no_grad():
-        expected = run.model()(pictures).sigmoid().numpy()
+        expected = run.model()(framed_noise).sigmoid().numpy()
     with open_artifact(folder, threads=1) as session:
-        found = session.predict(pictures.numpy())
+        actual = session.predict(framed_noise.numpy())
     allowed = {"fp32": 1e-4, "fp16": 0.02, "int8": 0.15}[precision]
     spread = np.ptp(expected, axis=0)
-    assert spread.max() > 3 * allowed  # a wrong picture shows
-    np.testing.assert_allclose(found, expected, rtol=0, atol=allowed)
+    assert spread.max() > 3 * allowed  # a wrong image shows
+    np.testing.assert_allclose(actual, expected, rtol=0, atol=allowed)
     label = spread.argmax()
-    assert np.corrcoef(found[:, label], expected[:, label])[0, 1] > 0.95
+    assert np.corrcoef(actual[:, label], expected[:, label])[0, 1] > 0.95
     photo = run.images.samples[1].image
     with torch.no_grad():
         square = load_square(photo, SIZE).transpose(2, 0, 1).astype(np.float32)
@@ -100,7 +100,7 @@ def test_a_truncated_file_is_refused(target, exported, tmp_path):
 
 @pytest.mark.parametrize("target", [name for name in target_names() if not load_target(name).dynamic])
 def test_a_dynamic_batch_is_refused_where_the_target_cannot(target, runs):
-    with pytest.raises(UsageError, match="takes one picture at a time; leave out --dynamic"):
+    with pytest.raises(UsageError, match="takes one image at a time; leave out --dynamic"):
         export_run(runs["fp32"], target, dynamic=True)
 
 

@@ -108,13 +108,13 @@ def expected(model, images):
         return model(torch.from_numpy(images)).numpy()
 
 
-def test_the_program_that_was_written_answers_like_the_model(exported, pictures):
+def test_the_program_that_was_written_answers_like_the_model(exported, framed_noise):
     model, folder, built = exported
     assert built.files == FILES
     assert sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()) == FILES
-    operations, images = program(folder), pictures.numpy()
-    found = np.concatenate([evaluate(operations, image[None]) for image in images])
-    difference = np.abs(found - expected(model, images))
+    operations, images = program(folder), framed_noise.numpy()
+    actual = np.concatenate([evaluate(operations, image[None]) for image in images])
+    difference = np.abs(actual - expected(model, images))
     assert 0 < difference.max() < 0.02
     assert difference.max() < 0.1 * np.ptp(expected(model, images))
 
@@ -134,17 +134,17 @@ def test_all_but_the_two_ends_is_half_precision(exported):
 def test_the_package_says_what_it_takes_and_gives(exported):
     _, folder, built = exported
     spec = coremltools.models.MLModel(str(folder / "model.mlpackage"), skip_model_load=True).get_spec()
-    found = {
+    actual = {
         value.name: (list(value.type.multiArrayType.shape), value.type.multiArrayType.dataType)
         for value in (*spec.description.input, *spec.description.output)
     }
     float32 = coremltools.proto.FeatureTypes_pb2.ArrayFeatureType.FLOAT32
-    assert found == {"image": ([1, 3, SIZE, SIZE], float32), "probabilities": ([1, 3], float32)}
+    assert actual == {"image": ([1, 3, SIZE, SIZE], float32), "probabilities": ([1, 3], float32)}
     assert spec.specificationVersion == coremltools.target.iOS15
     assert "iOS 15" in built.details["needs"]
 
 
-def test_a_scale_that_no_convolution_took_is_float_too(wrap, tmp_path, pictures, capfd, monkeypatch):
+def test_a_scale_that_no_convolution_took_is_float_too(wrap, tmp_path, framed_noise, capfd, monkeypatch):
     layers = [
         nn.AvgPool2d(4),
         nn.Flatten(2),
@@ -163,8 +163,8 @@ def test_a_scale_that_no_convolution_took_is_float_too(wrap, tmp_path, pictures,
     assert ends == ["sub", "mul", "cast", "sigmoid"]
     pool = {"avg_pool": lambda x, kernel_sizes, strides, **_: F.avg_pool2d(x, kernel_sizes, strides)}
     monkeypatch.setattr(f"{__name__}.OPERATORS", OPERATORS | pool)
-    found = np.concatenate([evaluate(operations, image[None]) for image in pictures.numpy()])
-    np.testing.assert_allclose(found, expected(model, pictures.numpy()), rtol=0, atol=0.02)
+    actual = np.concatenate([evaluate(operations, image[None]) for image in framed_noise.numpy()])
+    np.testing.assert_allclose(actual, expected(model, framed_noise.numpy()), rtol=0, atol=0.02)
 
 
 def test_what_cannot_be_converted_is_told(wrap, tmp_path, capfd):
@@ -215,11 +215,11 @@ def test_elsewhere_it_says_what_it_needs(exported, manifest, monkeypatch):
         CoreMl(exported[1], manifest, None)
 
 
-def test_a_mac_predicts(exported, manifest, mac, pictures):
+def test_a_mac_predicts(exported, manifest, mac, framed_noise):
     assert CoreMl.cannot_run() is None
     backend = CoreMl(exported[1], manifest, 1)
-    found = backend.run(pictures.numpy()[:1])
-    np.testing.assert_allclose(found, expected(exported[0], pictures.numpy()[:1]), atol=0.02)
+    actual = backend.run(framed_noise.numpy()[:1])
+    np.testing.assert_allclose(actual, expected(exported[0], framed_noise.numpy()[:1]), atol=0.02)
     backend.close()
 
 

@@ -49,7 +49,7 @@ def xnnpack_nodes(path: Path, scratch: Path) -> list[tuple[str, str]]:
 
     program = deserialize_pte_binary(path.read_bytes()).program
     schema = next(Path(each) for each in serialization.__path__) / "schema.fbs"
-    found = []
+    actual = []
     for delegate in program.execution_plan[0].delegates:
         assert delegate.id == "XnnpackBackend"
         payload = program.backend_delegate_data[delegate.processed.index].data
@@ -63,8 +63,8 @@ def xnnpack_nodes(path: Path, scratch: Path) -> list[tuple[str, str]]:
         types = {each["id_out"]: each["datatype"].removeprefix("xnn_datatype_") for each in tensors}
         for node in graph["xnodes"]:
             kind = node["xnode_union_type"].removeprefix("_XNN").removeprefix("XNN")
-            found.append((kind, types.get(node["xnode_union"].get("filter_id"), "")))
-    return found
+            actual.append((kind, types.get(node["xnode_union"].get("filter_id"), "")))
+    return actual
 
 
 @pytest.mark.parametrize(("precision", "allowed"), [("fp32", 1e-5), ("int8", 0.05)])
@@ -73,12 +73,12 @@ def test_it_answers_like_the_model(precision, allowed, exported, model):
     assert list(manifest.files) == ["model.pte"]
     images = phone.photos()
     backend = phone.opened(job, manifest)
-    found = phone.answers(backend, manifest, images)
+    actual = phone.answers(backend, manifest, images)
     right = phone.expected(model, images)
     assert np.ptp(right, axis=0).max() > 4 * allowed
-    np.testing.assert_allclose(found, right, rtol=0, atol=allowed)
+    np.testing.assert_allclose(actual, right, rtol=0, atol=allowed)
     # again, in another order: nothing of an answer stays behind
-    np.testing.assert_array_equal(phone.answers(backend, manifest, images[::-1]), found[::-1])
+    np.testing.assert_array_equal(phone.answers(backend, manifest, images[::-1]), actual[::-1])
     backend.close()
 
 

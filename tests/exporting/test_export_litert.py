@@ -54,7 +54,7 @@ def weights(content):
     """Type and number of different scales of each tensor, by shape."""
     details = interpreter(content).get_tensor_details()
     scales = [set(each["quantization_parameters"]["scales"].tolist()) for each in details]
-    return {tuple(each["shape"]): (each["dtype"], len(found)) for each, found in zip(details, scales, strict=True)}
+    return {tuple(each["shape"]): (each["dtype"], len(actual)) for each, actual in zip(details, scales, strict=True)}
 
 
 def integer(content):
@@ -70,12 +70,12 @@ def test_it_answers_like_the_model(precision, allowed, exported, model):
     assert list(manifest.files) == ["model.tflite"]
     images = phone.photos()
     backend = phone.opened(job, manifest)
-    found = phone.answers(backend, manifest, images)
+    actual = phone.answers(backend, manifest, images)
     right = phone.expected(model, images)
     assert np.ptp(right, axis=0).max() > 4 * allowed
-    np.testing.assert_allclose(found, right, rtol=0, atol=allowed)
+    np.testing.assert_allclose(actual, right, rtol=0, atol=allowed)
     # again, in another order: nothing of an answer stays behind
-    np.testing.assert_array_equal(phone.answers(backend, manifest, images[::-1]), found[::-1])
+    np.testing.assert_array_equal(phone.answers(backend, manifest, images[::-1]), actual[::-1])
     backend.close()
 
 
@@ -93,13 +93,13 @@ def test_layers_are_int8_and_what_decides_is_float(exported):
 
 def test_scales_per_channel_or_not(content, model):
     images = phone.photos(2)
-    found = {
+    actual = {
         per: weights(quantize(content, model, Quantization(images, per_channel=per), "float32"))
         for per in (True, False)
     }
-    assert (found[True][STEM], found[False][STEM]) == ((np.int8, 8), (np.int8, 1))
-    assert (found[True][DEPTHWISE], found[False][DEPTHWISE]) == ((np.int8, 16), (np.int8, 1))
-    assert (found[True][FFN[0]], found[False][FFN[0]]) == ((np.int8, 32), (np.int8, 1))
+    assert (actual[True][STEM], actual[False][STEM]) == ((np.int8, 8), (np.int8, 1))
+    assert (actual[True][DEPTHWISE], actual[False][DEPTHWISE]) == ((np.int8, 16), (np.int8, 1))
+    assert (actual[True][FFN[0]], actual[False][FFN[0]]) == ((np.int8, 32), (np.int8, 1))
 
 
 @pytest.mark.parametrize(
@@ -113,9 +113,9 @@ def test_scales_per_channel_or_not(content, model):
 )
 def test_modules_that_stay_in_float(keep, kept, content, model):
     made = quantize(content, model, Quantization(phone.photos(2), keep=keep), "float32")
-    found = weights(made)
+    actual = weights(made)
     for shape in (STEM, DEPTHWISE, NARROW, *FFN):
-        assert found[shape][0] == (np.float32 if shape in kept else np.int8), shape
+        assert actual[shape][0] == (np.float32 if shape in kept else np.int8), shape
     assert ("FULLY_CONNECTED" in integer(made)) == ("head" not in keep)
 
 
@@ -192,7 +192,7 @@ def test_a_damaged_file_is_refused(spoil, exported, tmp_path):
     [
         ("input", {"dtype": "uint8"}, "the manifest says input .*uint8.*the file has .*float32"),
         ("input", {"shape": [1, 32, 32, 3]}, r"the manifest says input .*32, 32, 3.*the file has .*64, 64, 3"),
-        ("input", {"name": "picture"}, "the manifest says input .*picture.*the file has .*image"),
+        ("input", {"name": "photo"}, "the manifest says input .*photo.*the file has .*image"),
         ("output", {"shape": [1, 4]}, "the manifest says output"),
     ],
 )

@@ -62,19 +62,19 @@ def copied(tmp_path, exported):
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
-def test_the_artifact_answers_like_the_model(precision, exported, run, pictures):
+def test_the_artifact_answers_like_the_model(precision, exported, run, framed_noise):
     folder = exported[precision]
     assert sorted(path.name for path in folder.iterdir()) == ["manifest.json", *FILES]
     with torch.no_grad():
-        expected = run.model()(pictures).sigmoid().numpy()
+        expected = run.model()(framed_noise).sigmoid().numpy()
     with open_artifact(folder, threads=1) as session:
         assert sorted(session.manifest.files) == FILES
         assert session.manifest.input["dtype"] == "float32"
         assert session._backend._net.opt.num_threads == 1
-        for given in (pictures.numpy(), pictures.numpy().astype(np.uint8)):
-            found = session.predict(given)
-            assert (found.shape, found.dtype) == (expected.shape, np.float32)
-            np.testing.assert_allclose(found, expected, rtol=0, atol=PRECISIONS[precision])
+        for given in (framed_noise.numpy(), framed_noise.numpy().astype(np.uint8)):
+            actual = session.predict(given)
+            assert (actual.shape, actual.dtype) == (expected.shape, np.float32)
+            np.testing.assert_allclose(actual, expected, rtol=0, atol=PRECISIONS[precision])
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
@@ -114,25 +114,25 @@ def test_the_net_names_its_ends_and_holds_nothing_that_could_have_been_merged(ex
 
 
 @pytest.mark.parametrize("name", ["mobilenetv2", "repvgg_a0"])
-def test_other_students(name, student, convert, pictures):
+def test_other_students(name, student, convert, framed_noise):
     model, _ = merge(student(name), SIZE)
     backend = convert(model)
     with torch.no_grad():
-        expected = model(pictures).numpy()
-    found = np.concatenate([backend.run(picture[None].numpy()) for picture in pictures])
-    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
+        expected = model(framed_noise).numpy()
+    actual = np.concatenate([backend.run(image[None].numpy()) for image in framed_noise])
+    np.testing.assert_allclose(actual, expected, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize(("precision", "tolerance"), [("fp32", 1e-6), ("fp16", 1e-3)])
-def test_an_odd_size_and_a_linear_head(precision, tolerance, wrap, convert, pictures):
+def test_an_odd_size_and_a_linear_head(precision, tolerance, wrap, convert, framed_noise):
     model, _ = merge(wrap(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), channels=8), SIZE)
-    pictures = pictures[..., :33, :33].contiguous()
+    framed_noise = framed_noise[..., :33, :33].contiguous()
     with torch.no_grad():
-        expected, contrast = model(pictures).numpy(), model(pictures * 1.1).numpy()
-        assert np.abs(expected - contrast).max() > 10 * tolerance  # it does depend on the picture
+        expected, contrast = model(framed_noise).numpy(), model(framed_noise * 1.1).numpy()
+        assert np.abs(expected - contrast).max() > 10 * tolerance  # it does depend on the image
     backend = convert(model, 33, precision)
-    found = np.concatenate([backend.run(picture[None].numpy()) for picture in pictures])
-    np.testing.assert_allclose(found, expected, rtol=0, atol=tolerance)
+    actual = np.concatenate([backend.run(image[None].numpy()) for image in framed_noise])
+    np.testing.assert_allclose(actual, expected, rtol=0, atol=tolerance)
 
 
 class Calls(nn.Module):
@@ -179,7 +179,7 @@ def test_failures_of_the_converter_are_told_in_its_words(wrap, convert, tmp_path
 
 
 def test_a_batch_of_any_size_is_refused(run, tmp_path):
-    with pytest.raises(UsageError, match="one picture at a time"):
+    with pytest.raises(UsageError, match="one image at a time"):
         export_run(run, "ncnn", dynamic=True, out=tmp_path / "dynamic")
 
 
@@ -197,7 +197,7 @@ def test_a_file_that_was_cut_short_is_refused(name, kept, copied):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"input": {"name": "picture"}}, r"expected \(\['picture'\].*got \(\['image'\]"),
+        ({"input": {"name": "photo"}}, r"expected \(\['photo'\].*got \(\['image'\]"),
         ({"output": {"name": "logits"}}, r"\['logits'\].*got .*\['probabilities'\]"),
         ({"input": {"dtype": "uint8"}}, "'float32', False.*got .*'uint8', False"),
         ({"dynamic_batch": True}, "'float32', False.*got .*'float32', True"),
@@ -216,7 +216,7 @@ def test_another_signature_than_the_manifest_says_is_refused(change, message, co
 
 
 def test_another_size_than_the_manifest_says_is_refused(copied):
-    # ncnn itself runs a net on pictures of any size, whatever comes of it.
+    # ncnn itself runs a net on images of any size, whatever comes of it.
     folder, manifest = copied
     param = folder / "model.ncnn.param"
     param.write_text(param.read_text().replace("1=64", "1=96", 1))

@@ -142,18 +142,18 @@ def expected(model, images):
 
 
 @pytest.mark.parametrize(("dtype", "dynamic"), [("float32", False), ("uint8", True)])
-def test_fp32_answers_like_the_model(make, model, pictures, dtype, dynamic):
+def test_fp32_answers_like_the_model(make, model, framed_noise, dtype, dynamic):
     folder = make(dtype=dtype, dynamic=dynamic)
     for count in (1, 3):
-        found = answers(folder, pictures[:count].numpy())
-        np.testing.assert_allclose(found, expected(model, pictures[:count]), rtol=0, atol=1e-5)
+        actual = answers(folder, framed_noise[:count].numpy())
+        np.testing.assert_allclose(actual, expected(model, framed_noise[:count]), rtol=0, atol=1e-5)
 
 
-def test_fp16_is_half_the_bytes_and_fp32_is_not_compressed(make, model, pictures):
+def test_fp16_is_half_the_bytes_and_fp32_is_not_compressed(make, model, framed_noise):
     full, half = make(), make("fp16")
     assert (half / "model.bin").stat().st_size < 0.6 * (full / "model.bin").stat().st_size
-    found = answers(half, pictures.numpy())
-    difference = np.abs(found - expected(model, pictures)).max()
+    actual = answers(half, framed_noise.numpy())
+    difference = np.abs(actual - expected(model, framed_noise)).max()
     assert 1e-6 < difference < 0.02
     assert {
         layer.find("data").get("element_type") for layer in Graph(full).layers.values() if layer.get("type") == "Const"
@@ -192,13 +192,13 @@ def test_weights_take_half_of_the_range_where_it_is_asked_for(make, images):
 
 
 def test_int8_leaves_the_delicate_parts_in_float(quantized):
-    found = Graph(quantized).quantized_inputs()
-    assert ("Convolution", "backbone.0") in found
-    assert ("Add", "backbone.3") in found
-    assert ("MatMul", "head.ffn.3") in found
-    assert {kind for kind, module in found if not module.startswith("backbone")} <= {"Convolution", "MatMul"}
-    assert not {("MatMul", "head"), ("MatMul", "")} & found
-    assert not {kind for kind, _ in found} & {"MVN", "Softmax", "Sigmoid", "ScaledDotProductAttention"}
+    actual = Graph(quantized).quantized_inputs()
+    assert ("Convolution", "backbone.0") in actual
+    assert ("Add", "backbone.3") in actual
+    assert ("MatMul", "head.ffn.3") in actual
+    assert {kind for kind, module in actual if not module.startswith("backbone")} <= {"Convolution", "MatMul"}
+    assert not {("MatMul", "head"), ("MatMul", "")} & actual
+    assert not {kind for kind, _ in actual} & {"MVN", "Softmax", "Sigmoid", "ScaledDotProductAttention"}
 
 
 def test_kept_modules_stay_in_float(make, images):
@@ -229,9 +229,9 @@ def test_clipped_ranges_leave_outliers_out(make, model, images):
     assert plain[stem][1] == pytest.approx(pixels.abs().max().item(), rel=0.01)
 
 
-def test_an_answer_is_not_overwritten_by_the_next(exported, pictures):
+def test_an_answer_is_not_overwritten_by_the_next(exported, framed_noise):
     with open_artifact(exported) as session:
-        batches = [picture[None].numpy() for picture in pictures[:2]]
+        batches = [image[None].numpy() for image in framed_noise[:2]]
         first = session.run(batches[0])
         before = first.copy()
         second = session.run(batches[1])

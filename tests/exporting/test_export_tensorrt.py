@@ -49,7 +49,7 @@ def tiny(wrap):
 
 
 def lively(model):
-    """With answers to different pictures that are far apart, so that a wrong one shows."""
+    """With answers to different images that are far apart, so that a wrong one shows."""
     for layer in model.modules():
         if isinstance(layer, nn.Conv2d | nn.Linear):
             nn.init.normal_(layer.weight, 0, layer.weight[0].numel() ** -0.5)
@@ -72,7 +72,7 @@ def export(tmp_path):
 
 @pytest.fixture(scope="module")
 def photos():
-    """Smooth pictures, one of them much brighter: ``uint8[6, 3, SIZE, SIZE]``."""
+    """Smooth images, one of them much brighter: ``uint8[6, 3, SIZE, SIZE]``."""
     coarse = np.random.default_rng(0).integers(0, 120, (6, 3, 8, 8)).repeat(8, axis=2).repeat(8, axis=3)
     coarse[0] += 130
     return coarse.astype(np.uint8)
@@ -107,13 +107,13 @@ def types(graph):
 
 @pytest.mark.parametrize(("precision", "most"), [("fp32", 1e-5), ("fp16", 2e-3), ("int8", 0.05)])
 def test_every_precision_builds_an_engine_of_a_graph_that_answers_like_the_model(
-    model, export, pictures, photos, precision, most
+    model, export, framed_noise, photos, precision, most
 ):
     job, built = export(model, precision, quantization=Quantization(photos) if precision == "int8" else None)
     assert sorted(built.files) == sorted(path.name for path in job.folder.iterdir()) == ["model.engine", "model.onnx"]
-    found = answers(job, np.concatenate([pictures.numpy(), photos]))
-    reference = expected(model, np.concatenate([pictures.numpy(), photos]))
-    assert 0 < np.abs(found - reference).max() < most < np.ptp(reference, axis=0).max() / 4
+    actual = answers(job, np.concatenate([framed_noise.numpy(), photos]))
+    reference = expected(model, np.concatenate([framed_noise.numpy(), photos]))
+    assert 0 < np.abs(actual - reference).max() < most < np.ptp(reference, axis=0).max() / 4
     engine = (job.folder / "model.engine").read_bytes()
     assert not _malformed(engine)
     assert _malformed(b"no engine" * 100)
@@ -159,12 +159,12 @@ def quantized(job):
     graph = onnx.load(job.folder / "model.onnx").graph
     values = {each.name: numpy_helper.to_array(each) for each in graph.initializer}
     makers = {name: node for node in graph.node for name in node.output}
-    found = {}
+    actual = {}
     for node in graph.node:
         given = [makers.get(name) for name in node.input[:2]]
         if node.op_type in ("Conv", "Gemm", "MatMul") and all(g and g.op_type == "DequantizeLinear" for g in given):
-            found[module_of(node.name)] = [values[each.input[1]] for each in given]
-    return found
+            actual[module_of(node.name)] = [values[each.input[1]] for each in given]
+    return actual
 
 
 def test_int8_is_quantized_as_asked(model, export, photos):
@@ -186,7 +186,7 @@ def test_int8_is_quantized_as_asked(model, export, photos):
     assert (ranges[0] < 1.01 * ranges[1]).all()
 
 
-def test_a_channel_without_weights_can_be_quantized(model, export, photos, pictures):
+def test_a_channel_without_weights_can_be_quantized(model, export, photos, framed_noise):
     """Its scale is zero in half precision, which TensorRT refuses."""
     with torch.no_grad():
         stem = model.get_submodule(STEM)
@@ -194,7 +194,9 @@ def test_a_channel_without_weights_can_be_quantized(model, export, photos, pictu
     job, _ = export(model, "int8", quantization=Quantization(photos))
     assert (quantized(job)[STEM][1] > 0).all()
     assert quantized(job)[STEM][1][3] < 1e-6
-    np.testing.assert_allclose(answers(job, pictures.numpy()), expected(model, pictures.numpy()), rtol=0, atol=0.05)
+    np.testing.assert_allclose(
+        answers(job, framed_noise.numpy()), expected(model, framed_noise.numpy()), rtol=0, atol=0.05
+    )
 
 
 def test_what_int8_leaves_is_half(model, export, photos):
@@ -263,7 +265,7 @@ def full_tensorrt(monkeypatch):
     return module
 
 
-def test_tensorrt_is_preferred_where_it_can_build(tiny, export, full_tensorrt, monkeypatch, pictures):
+def test_tensorrt_is_preferred_where_it_can_build(tiny, export, full_tensorrt, monkeypatch, framed_noise):
     asked = []
     create = trt.Builder.create_network
     monkeypatch.setattr(trt.Builder, "create_network", lambda self, flags: asked.append(flags) or create(self, flags))
@@ -272,7 +274,9 @@ def test_tensorrt_is_preferred_where_it_can_build(tiny, export, full_tensorrt, m
     values = {"library": "tensorrt", "version": "10.14.1", "compute_capability": "8.7", "gpu": "Orin"}
     assert values.items() <= built.details.items()
     assert "capability 8.7 and TensorRT 10.14.1" in built.details["needs"]
-    np.testing.assert_allclose(answers(job, pictures.numpy()), expected(tiny, pictures.numpy()), rtol=0, atol=2e-3)
+    np.testing.assert_allclose(
+        answers(job, framed_noise.numpy()), expected(tiny, framed_noise.numpy()), rtol=0, atol=2e-3
+    )
 
 
 def test_tensorrt_gives_way_to_rtx_without_a_gpu_and_where_its_libraries_are_missing(
@@ -288,8 +292,8 @@ def test_tensorrt_gives_way_to_rtx_without_a_gpu_and_where_its_libraries_are_mis
     assert export(tiny)[1].details["library"] == "tensorrt_rtx"
     monkeypatch.setattr(exporting.cuda, "available", lambda: False)
     assert export(tiny)[1].details["library"] == "tensorrt_rtx"
-    found = importlib.util.find_spec
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "tensorrt_rtx" else found(name))
+    actual = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "tensorrt_rtx" else actual(name))
     monkeypatch.setattr(exporting.cuda, "available", lambda: True)
     with pytest.raises(UsageError, match="libnvinfer is not there"):
         export(tiny)

@@ -82,8 +82,8 @@ def test_no_weight_is_there_twice_or_for_nothing(graph):
     assert set(names) <= {name for node in made.graph.node for name in node.input}
 
 
-def test_it_answers_like_the_model(graph, model, pictures):
-    images = pictures.numpy()
+def test_it_answers_like_the_model(graph, model, framed_noise):
+    images = framed_noise.numpy()
     dtype = np.uint8 if types(graph)["image"] == onnx.TensorProto.UINT8 else np.float32
     difference = np.abs(answers(to_half(graph), images.astype(dtype)) - expected(model, images))
     assert 0 < difference.max() < 1e-3
@@ -105,8 +105,8 @@ def test_pixels_that_are_no_whole_numbers_keep_their_fraction(wrap):
     reference = expected(model, images)
     assert np.ptp(reference) > 0.05
     reference_of = onnx.reference.ReferenceEvaluator(to_half(onnx_graph(job(model))))
-    found = np.concatenate([reference_of.run(None, {"image": image[None]})[0] for image in images])
-    np.testing.assert_allclose(found, reference, rtol=0, atol=5e-3)
+    actual = np.concatenate([reference_of.run(None, {"image": image[None]})[0] for image in images])
+    np.testing.assert_allclose(actual, reference, rtol=0, atol=5e-3)
 
 
 def test_a_weight_too_large_for_half_precision_is_told():

@@ -32,14 +32,14 @@ def test_answers_and_embeddings_are_those_of_the_head(labels, dim, heads):
     head = lively(labels, dim, heads)
     features = 3 * torch.randn(4, CHANNELS, SIDE, SIDE)
     with torch.no_grad():
-        expected, found = head(features), FoldedHead(head)(features)
+        expected, actual = head(features), FoldedHead(head)(features)
     scale = expected.logits.abs().max().item()
-    torch.testing.assert_close(found.logits, expected.logits, rtol=0, atol=1e-5 * scale)
-    torch.testing.assert_close(found.embeddings, expected.embeddings, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(actual.logits, expected.logits, rtol=0, atol=1e-5 * scale)
+    torch.testing.assert_close(actual.embeddings, expected.embeddings, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize(("labels", "dim", "heads", "multiplied"), [(3, 32, 4, True), (30, 16, 8, False)])
-def test_the_query_projection_is_gone_and_the_cheaper_scores_are_taken(labels, dim, heads, multiplied):
+def test_there_is_no_query_projection_and_the_cheaper_scores_are_taken(labels, dim, heads, multiplied):
     head, positions = lively(labels, dim, heads), SIDE**2
     folded = FoldedHead(head)
     assert (folded.query is None) == multiplied
@@ -63,7 +63,7 @@ def test_a_merge_says_whether_there_was_a_head_to_fold(student, wrap):
     exported, report = merge(model, 64)
     assert isinstance(exported.head, FoldedHead)
     assert report.head
-    assert report.after["macs_head"] < report.before["macs_head"]
+    assert report.after.macs_head < report.before.macs_head
     plain, report = merge(wrap(torch.nn.Conv2d(3, 8, 3), channels=8), 64)
     assert isinstance(plain.head, LinearHead)
     assert not report.head

@@ -5,7 +5,8 @@ from timm.layers.std_conv import StdConv2d
 from torch import nn
 
 from mlkdc.errors import MlkdcError
-from mlkdc.exporting import merge as merging
+from mlkdc.exporting.merging import merge as merging
+from mlkdc.exporting.merging.model import ExportModel, for_half
 from mlkdc.models import STUDENTS
 
 SIZE = 64
@@ -15,19 +16,19 @@ def norms(model):
     return sum(isinstance(module, nn.BatchNorm2d) for module in model.modules())
 
 
-def assert_equal(exported, model, pictures):
+def assert_equal(exported, model, framed_noise):
     with torch.no_grad():
-        logits = model(pictures)
-        torch.testing.assert_close(exported.logits(pictures), logits, rtol=0, atol=2e-5 * logits.abs().max().item())
-        torch.testing.assert_close(exported(pictures), logits.sigmoid(), rtol=0, atol=2e-5)
+        logits = model(framed_noise)
+        torch.testing.assert_close(exported.logits(framed_noise), logits, rtol=0, atol=2e-5 * logits.abs().max().item())
+        torch.testing.assert_close(exported(framed_noise), logits.sigmoid(), rtol=0, atol=2e-5)
 
 
 @pytest.mark.parametrize("name", STUDENTS)
-def test_students_answer_the_same_with_nothing_left_to_fold(name, student, pictures):
+def test_students_answer_the_same_with_nothing_left_to_fold(name, student, framed_noise):
     model = student(name)
     count = norms(model)
     exported, report = merging.merge(model, SIZE)
-    assert_equal(exported, model, pictures)
+    assert_equal(exported, model, framed_noise)
     assert norms(exported) == 0
     assert report.conv_bn == count > 0
     assert report.normalization
@@ -35,18 +36,17 @@ def test_students_answer_the_same_with_nothing_left_to_fold(name, student, pictu
     assert report.max_logit_difference > 0
 
 
-def test_repvgg_has_its_branches_counted_and_gone(student):
+def test_repvgg_has_its_branches_counted_and_merged(student):
     model = student("repvgg_a0")
     exported, report = merging.merge(model, SIZE)
     # RepVGG-A0: the stem and 2 + 4 + 14 + 1 blocks, all with a 1x1 branch, all but five with an identity branch.
     assert report.branches == 22 + 17
     assert sum(isinstance(module, nn.Conv2d) for module in exported.backbone.modules()) == 22
-    assert report.after["params_backbone"] < report.before["params_backbone"]
-    assert report.after["macs_backbone"] < report.before["macs_backbone"]
-    assert report.after["macs_head"] < report.before["macs_head"]
-    flat = report.flat()
-    assert flat["params_before"] == sum(parameter.numel() for parameter in model.parameters())
-    assert flat["params_after"] == sum(parameter.numel() for parameter in exported.parameters())
+    assert report.after.params_backbone < report.before.params_backbone
+    assert report.after.macs_backbone < report.before.macs_backbone
+    assert report.after.macs_head < report.before.macs_head
+    assert report.before.params == sum(parameter.numel() for parameter in model.parameters())
+    assert report.after.params == sum(parameter.numel() for parameter in exported.parameters())
 
 
 def test_the_original_is_left_as_it_is(student):
@@ -69,17 +69,17 @@ def test_the_original_is_left_as_it_is(student):
     ],
     ids=["3x3", "5x5 stride 2", "7x7", "patches", "tensorflow padding"],
 )
-def test_normalization_is_exact_at_the_border(first, wrap, pictures):
+def test_normalization_is_exact_at_the_border(first, wrap, framed_noise):
     model = wrap(first, channels=8)
     exported, report = merging.merge(model, SIZE)
     assert report.normalization
     with torch.no_grad():
-        expected = model.features(pictures)
-        found = exported.backbone(pictures - exported.mean)
-    assert (found - expected).abs().max() < 1e-5 * expected.abs().max()
+        expected = model.features(framed_noise)
+        actual = exported.backbone(framed_noise - exported.mean)
+    assert (actual - expected).abs().max() < 1e-5 * expected.abs().max()
 
 
-class MeanInBias(merging.ExportModel):
+class MeanInBias(ExportModel):
     """The mean folded into the bias: right everywhere but at a zero-padded border."""
 
     def __init__(self, backbone, head, mean, scale):
@@ -109,16 +109,16 @@ def test_a_model_that_gives_nan_is_refused(wrap):
         merging.merge(model, SIZE)
 
 
-def test_the_activation_of_a_batchnorm_stays(wrap, pictures):
+def test_the_activation_of_a_batchnorm_stays(wrap, framed_noise):
     model = wrap(nn.Conv2d(3, 8, 3, bias=False), BatchNormAct2d(8, act_layer=nn.ReLU6), channels=8)
     exported, report = merging.merge(model, SIZE)
     assert report.conv_bn == 1
-    assert_equal(exported, model, pictures)
-    assert exported.backbone(pictures - exported.mean).min() == 0
+    assert_equal(exported, model, framed_noise)
+    assert exported.backbone(framed_noise - exported.mean).min() == 0
 
 
 class ReadTwice(nn.Module):
-    """The convolution's own output is needed beside the normalized one."""
+    """The convolution's output is needed next to the normalized one."""
 
     def __init__(self):
         super().__init__()
@@ -152,7 +152,7 @@ class SeesImage(nn.Module):
 
 
 class Squared(nn.BatchNorm2d):
-    """A BatchNorm that does something of its own."""
+    """A BatchNorm that does more than normalize."""
 
     def forward(self, x):
         return super().forward(x) ** 2
@@ -181,14 +181,14 @@ class Squared(nn.BatchNorm2d):
         "padded with a color",
     ],
 )
-def test_what_is_not_seen_to_be_safe_is_left_alone(layers, scaled, wrap, pictures):
+def test_what_is_not_seen_to_be_safe_is_left_alone(layers, scaled, wrap, framed_noise):
     model = wrap(*layers, channels=8)
     count = norms(model)
     exported, report = merging.merge(model, SIZE)
     assert (report.conv_bn, norms(exported)) == (0, count)
     assert report.normalization is scaled
     assert (exported.scale is None) is scaled
-    assert_equal(exported, model, pictures)
+    assert_equal(exported, model, framed_noise)
 
 
 class TwoStems(nn.Module):
@@ -200,31 +200,31 @@ class TwoStems(nn.Module):
         return self.wide(x).relu() + self.narrow(x)
 
 
-def test_every_convolution_that_takes_the_image_is_scaled(wrap, pictures):
+def test_every_convolution_that_takes_the_image_is_scaled(wrap, framed_noise):
     model = wrap(TwoStems(), channels=8)
     exported, report = merging.merge(model, SIZE)
     assert report.normalization
-    assert_equal(exported, model, pictures)
+    assert_equal(exported, model, framed_noise)
 
 
-def test_uint8_and_float_pixels_give_the_same(wrap, pictures):
+def test_uint8_and_float_pixels_give_the_same(wrap, framed_noise):
     exported, _ = merging.merge(wrap(nn.Conv2d(3, 8, 3), channels=8), SIZE)
-    assert torch.equal(exported(pictures), exported(pictures.to(torch.uint8)))
+    assert torch.equal(exported(framed_noise), exported(framed_noise.to(torch.uint8)))
 
 
 @pytest.mark.parametrize("name", STUDENTS)
-def test_for_half_precision_the_factor_is_on_the_pixels(name, student, pictures):
+def test_for_half_precision_the_factor_is_on_the_pixels(name, student, framed_noise):
     exported, _ = merging.merge(student(name), SIZE)
-    shrunk = merging.for_half(exported, (1, 3, SIZE, SIZE))
-    first, other = (next(m for m in each.modules() if isinstance(m, nn.Conv2d)) for each in (exported, shrunk))
+    shrunk = for_half(exported, (1, 3, SIZE, SIZE))
+    first, other = (next(m for m in model.modules() if isinstance(m, nn.Conv2d)) for model in (exported, shrunk))
     # Powers of two: not one bit is lost.
     assert torch.equal(other.weight, 64 * first.weight)
     assert shrunk.scale.item() == 1 / 64
     with torch.no_grad():
-        torch.testing.assert_close(shrunk(pictures), exported(pictures), rtol=0, atol=1e-6)
+        torch.testing.assert_close(shrunk(framed_noise), exported(framed_noise), rtol=0, atol=1e-6)
 
 
 def test_for_half_precision_a_model_whose_scale_is_an_operation_stays(wrap):
     exported, report = merging.merge(wrap(nn.AvgPool2d(2), nn.Conv2d(3, 4, 3), channels=4), SIZE)
     assert not report.normalization
-    assert torch.equal(merging.for_half(exported, (1, 3, SIZE, SIZE)).scale, exported.scale)
+    assert torch.equal(for_half(exported, (1, 3, SIZE, SIZE)).scale, exported.scale)

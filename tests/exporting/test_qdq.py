@@ -35,7 +35,7 @@ def small():
     model, images = phone.make_model(), phone.photos()
     graph = onnx_graph(Job(model, Path(), load_target("onnx"), "fp32", (1, 3, SIZE, SIZE), "float32", False, 3))
     expected = phone.expected(model, images)
-    assert np.ptp(expected, axis=0).max() > 0.3  # pictures get answers that are far apart
+    assert np.ptp(expected, axis=0).max() > 0.3  # images get answers that are far apart
     return model, graph, images, expected
 
 
@@ -58,13 +58,13 @@ def weight_scales(model):
     """By module: the scale of each quantized Conv, Gemm or MatMul weight."""
     values = {item.name: numpy_helper.to_array(item) for item in model.graph.initializer}
     makers = {name: node for node in model.graph.node for name in node.output}
-    found = {}
+    actual = {}
     for node in model.graph.node:
         if node.op_type in ("Conv", "Gemm", "MatMul") and len(node.input) > 1:
             maker = makers.get(node.input[1])
             if maker is not None and maker.op_type == "DequantizeLinear" and maker.input[0] in values:
-                found[module_of(node.name)] = values[maker.input[1]]
-    return found
+                actual[module_of(node.name)] = values[maker.input[1]]
+    return actual
 
 
 def test_names_tell_the_module_of_every_weighted_node(graph, model):
@@ -79,8 +79,8 @@ def test_names_tell_the_module_of_every_weighted_node(graph, model):
 
 def test_it_answers_like_the_model(small):
     _, graph, images, expected = small
-    found = answers(quantize(graph, Quantization(images, reduce_range=True), "float32"), images)
-    assert 0 < np.abs(found - expected).max() < 0.08
+    actual = answers(quantize(graph, Quantization(images, reduce_range=True), "float32"), images)
+    assert 0 < np.abs(actual - expected).max() < 0.08
     np.testing.assert_allclose(answers(graph, images), expected, atol=1e-5)  # the graph it came from is untouched
 
 
@@ -141,8 +141,8 @@ def test_symmetric_graphs_have_no_zero_point_and_no_integer_bias(graph, images):
 
 def test_symmetric_graphs_answer_like_the_model(small):
     _, graph, images, expected = small
-    found = answers(quantize(graph, Quantization(images), "float32", symmetric=True), images)
-    np.testing.assert_allclose(found, expected, rtol=0, atol=0.08)
+    actual = answers(quantize(graph, Quantization(images), "float32", symmetric=True), images)
+    np.testing.assert_allclose(actual, expected, rtol=0, atol=0.08)
 
 
 def test_a_dynamic_batch_of_uint8_can_be_quantized(small):

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from mlkdc.exporting import sensitivity as module
+from mlkdc.exporting.int8 import sensitivity as module
 from mlkdc.exporting.int8.sensitivity import sensitivity, weighted_modules
 from mlkdc.exporting.merging.merge import merge
 
@@ -31,8 +31,8 @@ def model(wrap):
 
 
 @pytest.fixture
-def images(pictures):
-    return pictures[:3].to(torch.uint8).numpy()
+def images(framed_noise):
+    return framed_noise[:3].to(torch.uint8).numpy()
 
 
 NAMES = ["backbone.0.first", "backbone.0.last", "head.fc"]
@@ -56,32 +56,32 @@ def loop(model, images, name: str, per_channel: bool) -> float:
     x, w = seen[0].numpy(), layer.weight.detach().numpy()
     low, high = min(x.min().item(), 0), max(x.max().item(), 0)
     step = (high - low) / 255
-    given = np.array([rounded(v, step, round(-low / step), 0, 255) for v in x.ravel().tolist()]).reshape(x.shape)
-    steps = [np.abs(each if per_channel else w).max() / 127 for each in w]
-    rows = [[rounded(v, s, 0, -127, 127) for v in each.ravel().tolist()] for each, s in zip(w, steps, strict=True)]
+    inputs = np.array([rounded(v, step, round(-low / step), 0, 255) for v in x.ravel().tolist()]).reshape(x.shape)
+    steps = [np.abs(channel if per_channel else w).max() / 127 for channel in w]
+    rows = [[rounded(v, s, 0, -127, 127) for v in row.ravel().tolist()] for row, s in zip(w, steps, strict=True)]
     layer.weight = nn.Parameter(torch.tensor(rows).reshape(w.shape))
-    layer.register_forward_pre_hook(lambda *_: torch.from_numpy(given).float())
+    layer.register_forward_pre_hook(lambda *_: torch.from_numpy(inputs).float())
     with torch.no_grad():
-        found = model.logits(pixels).numpy()
-    return float(np.mean([abs(a - b) for a, b in zip(found.ravel(), expected.ravel(), strict=True)]))
+        actual = model.logits(pixels).numpy()
+    return float(np.mean([abs(a - b) for a, b in zip(actual.ravel(), expected.ravel(), strict=True)]))
 
 
-def test_modules_are_in_the_order_they_run(model, pictures):
-    assert weighted_modules(model, pictures[:1]) == NAMES
+def test_modules_are_in_the_order_they_run(model, framed_noise):
+    assert weighted_modules(model, framed_noise[:1]) == NAMES
 
 
-def test_a_decoder_head_runs_last(student, pictures):
+def test_a_decoder_head_runs_last(student, framed_noise):
     merged, _ = merge(student("mobilenetv2"), SIZE)
-    names = weighted_modules(merged, pictures[:1])
+    names = weighted_modules(merged, framed_noise[:1])
     assert names[0] == "backbone.body.conv_stem"
     assert names[-6:] == ["head.embed", "head.to_score", "head.to_value", "head.to_out", "head.ffn.0", "head.ffn.3"]
 
 
 @pytest.mark.parametrize("per_channel", [False, True])
 def test_changes_are_those_of_the_slow_loop(model, images, per_channel):
-    found = sensitivity(model, images, per_channel=per_channel)
-    assert list(found) == NAMES
-    for name, change in found.items():
+    actual = sensitivity(model, images, per_channel=per_channel)
+    assert list(actual) == NAMES
+    for name, change in actual.items():
         assert change > 1e-5
         assert change == pytest.approx(loop(model, images, name, per_channel), rel=0.01)
 
@@ -97,22 +97,22 @@ def test_an_outlier_weight_costs_most_with_one_step_per_weight(model, images):
     with torch.no_grad():
         layers.first.weight[0], layers.first.bias[0] = 0, -1  # nothing comes through here, the answers stay
         layers.last.weight[:, 0] = torch.tensor([50.0, 0, 0, 0]).view(4, 1, 1)
-    one, many = (sensitivity(model, images, per_channel=each) for each in (False, True))
-    assert max(one, key=one.get) == "backbone.0.last"
-    assert one["backbone.0.last"] > 1.5 * many["backbone.0.last"]
+    single, several = (sensitivity(model, images, per_channel=per_channel) for per_channel in (False, True))
+    assert max(single, key=single.get) == "backbone.0.last"
+    assert single["backbone.0.last"] > 1.5 * several["backbone.0.last"]
 
 
-def test_the_model_is_as_it_was_even_after_a_failure(model, images, pictures, monkeypatch):
+def test_the_model_is_as_it_was_even_after_a_failure(model, images, framed_noise, monkeypatch):
     parameters = dict(model.named_parameters())
     state = copy.deepcopy(model.state_dict())
-    expected = model(pictures)
+    expected = model(framed_noise)
 
     def same() -> None:
-        assert all(each is parameters[name] for name, each in model.named_parameters())
+        assert all(parameter is parameters[name] for name, parameter in model.named_parameters())
         assert list(parameters) == [name for name, _ in model.named_parameters()]
         torch.testing.assert_close(model.state_dict(), state, rtol=0, atol=0)
-        torch.testing.assert_close(model(pictures), expected, rtol=0, atol=0)
-        assert not any(each._forward_pre_hooks for each in model.modules())
+        torch.testing.assert_close(model(framed_noise), expected, rtol=0, atol=0)
+        assert not any(layer._forward_hooks or layer._forward_pre_hooks for layer in model.modules())
 
     sensitivity(model, images, per_channel=True)
     same()

@@ -6,9 +6,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from mlkdc.errors import MlkdcError, first_line
-from mlkdc.exporting.formats import EXPORTERS, INPUT, OUTPUT, Built, Job
-from mlkdc.exporting.merging.merge import for_half
+from mlkdc.errors import MlkdcError
+from mlkdc.exporting.formats import EXPORTERS
+from mlkdc.exporting.job import INPUT, OUTPUT, Built, Job
+from mlkdc.exporting.merging.model import for_half
+from mlkdc.records.manifest import RuntimeDetails
 from mlkdc.runtime.backends.coreml import SUFFIX, signature
 from mlkdc.runtime.quiet import quiet
 
@@ -26,41 +28,37 @@ def export_coreml(job: Job) -> Built:
     """Write ``model.mlpackage``, a folder: the program and its weights in float16.
 
     Raises:
-        MlkdcError: torch or coremltools gave up, or the program has other inputs or outputs than asked.
+        MlkdcError: the program has other inputs or outputs than the job's.
     """
     job = replace(job, model=for_half(job.model, job.input_shape))
+    package = job.folder / PACKAGE
     with quiet():
         model = _convert(job)
-        package = job.folder / PACKAGE
         model.save(str(package))
     # A list of what came from which line of torch, as large as the program; nothing reads it.
     (package / "executorch_debug_handle_mapping.json").unlink(missing_ok=True)
     expected = [(INPUT, "float32", list(job.input_shape)), (OUTPUT, "float32", [1, job.classes])]
-    if (found := signature(model.get_spec())) != expected:
-        raise MlkdcError(f"the Core ML model has inputs and outputs {found}, expected {expected}")
+    actual = signature(model.get_spec())
+    if actual != expected:
+        raise MlkdcError(f"the Core ML model has inputs and outputs {actual}, expected {expected}")
     files = sorted(path.relative_to(job.folder).as_posix() for path in package.rglob("*") if path.is_file())
-    return Built(files, {"needs": NEEDS})
+    return Built(files, RuntimeDetails(needs=NEEDS))
 
 
 def _convert(job: Job) -> Any:
     import coremltools as ct
 
-    try:
-        # Decomposed to torch's core operators, the only ones that coremltools knows.
-        program = torch.export.export(job.model, (torch.zeros(job.input_shape),)).run_decompositions({})
-        return ct.convert(
-            program,
-            convert_to="mlprogram",
-            inputs=[ct.TensorType(INPUT, shape=job.input_shape, dtype=np.float32)],
-            outputs=[ct.TensorType(OUTPUT, dtype=np.float32)],
-            compute_precision=ct.transform.FP16ComputePrecision(op_selector=_in_half),
-            minimum_deployment_target=ct.target.iOS15,
-            skip_model_load=True,
-        )
-    except Exception as error:  # both raise what they like
-        raise MlkdcError(
-            f"coremltools could not convert the model ({first_line(error)}); this architecture may need another target"
-        ) from error
+    # Decomposed to torch's core operators, the only ones that coremltools knows.
+    program = torch.export.export(job.model, (torch.zeros(job.input_shape),)).run_decompositions({})
+    return ct.convert(
+        program,
+        convert_to="mlprogram",
+        inputs=[ct.TensorType(INPUT, shape=job.input_shape, dtype=np.float32)],
+        outputs=[ct.TensorType(OUTPUT, dtype=np.float32)],
+        compute_precision=ct.transform.FP16ComputePrecision(op_selector=_in_half),
+        minimum_deployment_target=ct.target.iOS15,
+        skip_model_load=True,
+    )
 
 
 def _in_half(op: Any) -> bool:
@@ -71,12 +69,19 @@ def _on_pixels(op: Any) -> bool:
     """Whether the operation comes before the first layer."""
     if op.op_type not in _PIXELS:
         return False
-    makers = [op.inputs[name].op for name in ("x", "y")]  # None: it is the program's input
-    return all(maker is None or maker.op_type == "const" or _on_pixels(maker) for maker in makers)
+    for name in ("x", "y"):
+        maker = op.inputs[name].op  # None: it is the program's input
+        if maker is not None and maker.op_type != "const" and not _on_pixels(maker):
+            return False
+    return True
 
 
 def _on_logits(op: Any) -> bool:
-    """Whether the operation comes after the last layer: all that is done with what it gives is, to the output."""
+    """Whether the operation comes after the last layer: all that is done with its output comes after it too."""
+    if op.op_type not in _LOGITS:
+        return False
     value = op.outputs[0]
-    ends = value in op.enclosing_block.outputs
-    return op.op_type in _LOGITS and (ends or bool(value.child_ops)) and all(map(_on_logits, value.child_ops))
+    is_output = value in op.enclosing_block.outputs
+    if not is_output and not value.child_ops:
+        return False
+    return all(map(_on_logits, value.child_ops))

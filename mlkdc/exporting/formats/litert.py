@@ -1,12 +1,12 @@
 """LiteRT: one .tflite file with a signature, as phones read it."""
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 
-from mlkdc.errors import MlkdcError, first_line
-from mlkdc.exporting.formats import EXPORTERS, INPUT, OUTPUT, Built, Job
+from mlkdc.errors import MlkdcError
+from mlkdc.exporting.formats import EXPORTERS
+from mlkdc.exporting.int8.tflite import quantize
+from mlkdc.exporting.job import INPUT, OUTPUT, Built, Job
 from mlkdc.runtime.quiet import quiet
 
 FILE = "model.tflite"
@@ -17,10 +17,9 @@ def export_litert(job: Job) -> Built:
     """Write ``model.tflite``: converted, for int8 quantized, and read back. Its input is NHWC.
 
     Raises:
-        MlkdcError: the converter or the quantizer gave up, or wrote a file with other inputs or outputs than asked.
+        MlkdcError: the converter wrote a file with other inputs or outputs than the job's, or a module that is to
+            stay in floating point cannot be found in it.
     """
-    from mlkdc.exporting.int8.tflite import quantize
-
     with quiet():
         content = _convert(job)
         if job.quantization:
@@ -31,7 +30,7 @@ def export_litert(job: Job) -> Built:
 
 
 class _Nhwc(nn.Module):
-    """The model for channels-last pictures, its answer named. The converter sees the transposition cancel its own."""
+    """The model for channels-last images, its output named. The converter sees the transposition cancel its own."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
@@ -46,12 +45,9 @@ def _convert(job: Job) -> bytes:
 
     batch, channels, height, width = job.input_shape
     image = torch.zeros(batch, height, width, channels, dtype=getattr(torch, job.input_dtype))
-    try:
-        return litert_torch.convert(_Nhwc(job.model).eval(), sample_kwargs={INPUT: image}).model_content()
-    except Exception as error:  # torch.export, MLIR and the converter each raise their own
-        raise MlkdcError(
-            f"litert-torch could not convert the model ({first_line(error)}); this architecture may not be exportable"
-        ) from error
+    model = litert_torch.convert(_Nhwc(job.model).eval(), sample_kwargs={INPUT: image})
+    content: bytes = model.model_content()
+    return content
 
 
 def _check_signature(content: bytes, job: Job) -> None:
@@ -61,11 +57,9 @@ def _check_signature(content: bytes, job: Job) -> None:
         runner = Interpreter(model_content=content).get_signature_runner()
     batch, channels, height, width = job.input_shape
     expected = [(INPUT, job.input_dtype, [batch, height, width, channels]), (OUTPUT, "float32", [batch, job.classes])]
-    details = {**runner.get_input_details(), **runner.get_output_details()}
-    found = [_describe(name, each) for name, each in details.items()]
-    if found != expected:
-        raise MlkdcError(f"the converted model has inputs and outputs {found}, expected {expected}")
-
-
-def _describe(name: str, details: dict[str, Any]) -> tuple[str, str, list[int]]:
-    return name, details["dtype"].__name__, details["shape"].tolist()
+    actual = []
+    for details in (runner.get_input_details(), runner.get_output_details()):
+        for name, tensor in details.items():
+            actual.append((name, tensor["dtype"].__name__, tensor["shape"].tolist()))
+    if actual != expected:
+        raise MlkdcError(f"the converted model has inputs and outputs {actual}, expected {expected}")

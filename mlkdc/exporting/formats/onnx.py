@@ -1,15 +1,18 @@
 """ONNX, as one file with its weights inside."""
 
-import ast
 from typing import Any
 
 import torch
 
 from mlkdc.errors import MlkdcError, first_line
-from mlkdc.exporting.formats import EXPORTERS, INPUT, OUTPUT, Built, Job
+from mlkdc.exporting.formats import EXPORTERS
+from mlkdc.exporting.int8.qdq import quantize
+from mlkdc.exporting.job import INPUT, OUTPUT, Built, Job
+from mlkdc.exporting.naming import name_by_module
 from mlkdc.runtime.quiet import quiet
 
 FILE = "model.onnx"
+_BATCH = "batch"
 
 
 @EXPORTERS.register("onnx")
@@ -17,10 +20,8 @@ def export_onnx(job: Job) -> Built:
     """Write ``model.onnx``: exported, slimmed, for int8 quantized, and checked.
 
     Raises:
-        MlkdcError: the exporter gave up, or wrote an invalid graph, or one with other inputs or outputs than asked.
+        MlkdcError: the exporter gave up, or wrote an invalid graph, or one with other inputs or outputs than the job's.
     """
-    from mlkdc.exporting.int8.qdq import quantize
-
     graph = onnx_graph(job)
     if job.quantization:
         graph = quantize(graph, job.quantization, job.input_dtype)
@@ -29,7 +30,7 @@ def export_onnx(job: Job) -> Built:
 
 
 def onnx_graph(job: Job) -> Any:
-    """The job's model as a slimmed, named ``ModelProto`` in float32; other formats begin with it.
+    """The job's model as a slimmed ``ModelProto`` in float32; other formats begin with it.
 
     A node's name is that of the torch module it came from, a slash, and the operator's own: ``head.ffn.0/linear``.
 
@@ -39,14 +40,14 @@ def onnx_graph(job: Job) -> Any:
     import onnx
     import onnxslim
 
-    if (job.target.opset or 0) > onnx.defs.onnx_opset_version():
-        known = onnx.defs.onnx_opset_version()
-        raise MlkdcError(f"opset {job.target.opset} is not known to onnx {onnx.__version__}, which goes up to {known}")
+    newest = onnx.defs.onnx_opset_version()
+    if (job.target.opset or 0) > newest:
+        raise MlkdcError(f"opset {job.target.opset} is not known to onnx {onnx.__version__}, which goes up to {newest}")
     with quiet():
         program = _export(job)
     assert program is not None
     graph = program.model_proto
-    _name_by_module(graph)
+    name_by_module(graph)
     return onnxslim.slim(graph)
 
 
@@ -54,7 +55,7 @@ def save(graph: Any, job: Job) -> None:
     """Check a graph and write it as the job's ``model.onnx``.
 
     Raises:
-        MlkdcError: it is not valid, or takes or gives something else than asked.
+        MlkdcError: it is not valid, or has other inputs or outputs than the job's.
     """
     import onnx
 
@@ -66,33 +67,13 @@ def save(graph: Any, job: Job) -> None:
     onnx.save(graph, job.folder / FILE)
 
 
-def module_of(node: str) -> str:
-    """The dotted torch module that a node of :func:`onnx_graph` came from, by the node's name."""
-    return node.rpartition("/")[0]
-
-
-def _name_by_module(graph: Any) -> None:
-    """Put the module before the name of each node and of what it gives: what is fused later is named after that."""
-    kept = {value.name for value in graph.graph.output}
-    renamed: dict[str, str] = {}
-    for node in graph.graph.node:
-        scopes = next((item.value for item in node.metadata_props if item.key == "pkg.torch.onnx.name_scopes"), "['']")
-        *modules, _ = ast.literal_eval(scopes)
-        module = modules[-1] if modules else ""
-        node.name = f"{module}/{node.name}"
-        renamed |= {name: f"{module}/{name}" for name in node.output if name and name not in kept}
-    for node in graph.graph.node:
-        for names in (node.input, node.output):
-            names[:] = [renamed.get(name, name) for name in names]
-    for value in graph.graph.value_info:
-        value.name = renamed.get(value.name, value.name)
-
-
 def _export(job: Job) -> torch.onnx.ONNXProgram | None:
-    shape = list(job.input_shape)
+    batch, *size = job.input_shape
+    dynamic_shapes = None
     if job.dynamic:
-        shape[0] = 2  # torch.export takes a size of 1 for a constant
-    image = torch.zeros(shape, dtype=getattr(torch, job.input_dtype))
+        batch = 2  # torch.export takes a size of 1 for a constant
+        dynamic_shapes = ({0: torch.export.Dim(_BATCH)},)
+    image = torch.zeros(batch, *size, dtype=getattr(torch, job.input_dtype))
     try:
         return torch.onnx.export(
             job.model,
@@ -101,25 +82,25 @@ def _export(job: Job) -> torch.onnx.ONNXProgram | None:
             opset_version=job.target.opset,
             input_names=[INPUT],
             output_names=[OUTPUT],
-            dynamic_shapes=({0: torch.export.Dim("batch")},) if job.dynamic else None,
+            dynamic_shapes=dynamic_shapes,
             verbose=False,
         )
     except torch.onnx.OnnxExporterError as error:
         hint = "try without a dynamic batch" if job.dynamic else "this architecture may not be exportable"
         # The exporter's own words begin with advice of many lines.
-        said = first_line(error.__cause__ or error)
-        raise MlkdcError(f"torch.onnx could not export the model ({said}); {hint}") from error
+        cause = first_line(error.__cause__ or error)
+        raise MlkdcError(f"torch.onnx could not export the model ({cause}); {hint}") from error
 
 
 def _check_signature(model: Any, job: Job) -> None:
-    batch = "batch" if job.dynamic else 1
+    batch: int | str = _BATCH if job.dynamic else 1
     expected = [
         (INPUT, job.input_dtype, [batch, *job.input_shape[1:]]),
         (OUTPUT, "float32", [batch, job.classes]),
     ]
-    found = [_describe(value) for value in (*model.graph.input, *model.graph.output)]
-    if found != expected:
-        raise MlkdcError(f"the exported graph has inputs and outputs {found}, expected {expected}")
+    actual = [_describe(value) for value in (*model.graph.input, *model.graph.output)]
+    if actual != expected:
+        raise MlkdcError(f"the exported graph has inputs and outputs {actual}, expected {expected}")
 
 
 def _describe(value: Any) -> tuple[str, str, list[int | str]]:

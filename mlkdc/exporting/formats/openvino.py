@@ -1,13 +1,14 @@
 """OpenVINO's own format: model.xml, the graph, and model.bin, its weights."""
 
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from mlkdc.errors import MlkdcError
-from mlkdc.exporting.formats import EXPORTERS, Built, Job, Quantization
+from mlkdc.exporting.formats import EXPORTERS
 from mlkdc.exporting.formats.onnx import onnx_graph
+from mlkdc.exporting.job import Built, Job, Quantization
+from mlkdc.exporting.naming import SEPARATOR
 from mlkdc.runtime.backends.openvino import load_openvino, reason
 from mlkdc.runtime.quiet import quiet
 
@@ -31,11 +32,12 @@ def export_openvino(job: Job) -> Built:
             model = _convert(graph)
             if job.quantization:
                 model = _quantize(model, job.quantization, job.input_dtype)
-            # Unless told otherwise it makes all weights half precision.
+            # Without this argument all weights would become half precision.
             load_openvino().save_model(model, job.folder / FILES[0], compress_to_fp16=job.precision == "fp16")
         except MlkdcError:
             raise
         except Exception as error:  # OpenVINO's and NNCF's exceptions share no base class but this one
+            # Its first lines name places in OpenVINO's source: the last one is the reason.
             raise MlkdcError(
                 f"OpenVINO could not convert the model ({reason(error)}); export to onnx instead"
             ) from error
@@ -56,7 +58,7 @@ def _quantize(model: Any, how: Quantization, dtype: str) -> Any:
     """A statically quantized copy of a model, made by NNCF.
 
     Half of the range for weights is for processors without VNNI, which add pairs of products in 16 bits, where the
-    whole of it saturates: a distilled EfficientNet-Lite0 lost 2.0 points of mAP there, and 0.1 with half of the range,
+    full range saturates: a distilled EfficientNet-Lite0 lost 2.0 points of mAP there, and 0.1 with half of the range,
     which takes no longer.
     Symmetric and asymmetric activations were equally fast and equally good.
     """
@@ -75,21 +77,25 @@ def _quantize(model: Any, how: Quantization, dtype: str) -> Any:
         subset_size=len(how.images),
         preset=nncf.QuantizationPreset.PERFORMANCE,
         fast_bias_correction=True,
-        ignored_scope=nncf.IgnoredScope(names=[node.get_friendly_name() for node in _in_float(model, how)]),
+        ignored_scope=nncf.IgnoredScope(names=_in_float(model, how)),
         advanced_parameters=AdvancedQuantizationParameters(
             overflow_fix=OverflowFix.ENABLE if how.reduce_range else OverflowFix.DISABLE,
-            disable_bias_correction=how.correct,
+            disable_bias_correction=how.correct_biases,
             activations_range_estimator_params=ranges,
             weights_quantization_params=QuantizationParameters(per_channel=how.per_channel),
         ),
     )
 
 
-def _in_float(model: Any, how: Quantization) -> Iterator[Any]:
-    """The nodes that must not be quantized."""
+def _in_float(model: Any, how: Quantization) -> list[str]:
+    """The names of the nodes that must not be quantized."""
+    names = []
     for node in model.get_ops():
-        module, kind = node.get_friendly_name().partition("/")[0], node.get_type_name()
+        name, kind = node.get_friendly_name(), node.get_type_name()
+        # Operations that OpenVINO adds behind a node have longer names; the module comes before the first slash.
+        module = name.partition(SEPARATOR)[0]
         outside = module.partition(".")[0] != "backbone"
         computed = kind == "MatMul" and node.input_value(1).get_node().get_type_name() != "Constant"
         if how.keeps(module) or computed or kind in FLOAT or (outside and kind in FLOAT_OUTSIDE):
-            yield node
+            names.append(name)
+    return names

@@ -1,26 +1,24 @@
-"""Bias correction: int8 rounding moves the mean of what a layer gives; its bias takes that back."""
+"""Bias correction: int8 rounding moves the mean of a layer's output; its bias can move it back."""
 
 from contextlib import ExitStack
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mlkdc.exporting.formats import Quantization
-from mlkdc.exporting.int8.sensitivity import quantized
-from mlkdc.exporting.merging.merge import ExportModel
-
-Layer = nn.Conv2d | nn.Linear
+from mlkdc.exporting.int8.layers import Layer, layers_of, rounded, watched
+from mlkdc.exporting.job import Quantization
+from mlkdc.exporting.merging.model import ExportModel
 
 
 @torch.no_grad()
 def correct_biases(model: ExportModel, images: np.ndarray, how: Quantization) -> int:
-    """Take from each bias, in place, the mean error of its layer's output in int8 (Nagel et al. 2019, section 4.2).
+    """Subtract from each bias, in place, the mean error of its layer's output in int8 (Nagel et al. 2019, section 4.2).
 
-    The error is measured, channel by channel: the mean output over the pictures of the layer with rounded weights and
+    The error is measured, channel by channel: the mean output over the images of the layer with rounded weights and
     rounded input, less the mean in floating point. Layers are corrected in the order they run, each behind those that
-    are rounded and corrected already. As all pictures pass at once, one forward pass is enough: what a layer gives is
+    are rounded and corrected already. As all images pass at once, one forward pass is enough: a layer's output is
     corrected before the next one takes it.
 
     Args:
@@ -32,46 +30,58 @@ def correct_biases(model: ExportModel, images: np.ndarray, how: Quantization) ->
         The number of biases.
     """
     pixels = torch.from_numpy(images)
-    layers = {name: m for name, m in model.named_modules() if isinstance(m, Layer) and not how.keeps(name)}
-    ranges: dict[str, tuple[float, float]] = {}
-    means: dict[str, Tensor] = {}
+    layers = {name: layer for name, layer in layers_of(model).items() if not how.keeps(name)}
+    exact = _measure(model, layers, pixels, how.clip)
+    corrected: set[str] = set()
 
-    def watch(name: str, given: Tensor, made: Tensor) -> None:
-        ranges[name], means[name] = _range(given, how.clip), _mean(layers[name], made)
-
-    with ExitStack() as stack:
-        for name, layer in layers.items():
-            stack.callback(layer.register_forward_hook(_hook(name, watch)).remove)
-        model.logits(pixels)
-
-    def correct(name: str, _: Tensor, made: Tensor) -> Tensor | None:
-        layer: Any = layers[name]
+    def correct(name: str, _inputs: Tensor, output: Tensor) -> Tensor | None:
+        layer = layers[name]
         if layer.bias is None:
             return None
-        error = _mean(layer, made) - means[name]
+        error = _channel_means(layer, output) - exact[name].means
         layer.bias.sub_(error)
-        return made - (error.view(-1, 1, 1) if isinstance(layer, nn.Conv2d) else error)
+        corrected.add(name)
+        return output - (error.view(-1, 1, 1) if isinstance(layer, nn.Conv2d) else error)
 
     with ExitStack() as stack:
-        for name in means:
-            layer = layers[name]
-            stack.enter_context(quantized(layer, *ranges[name], how.per_channel, how.reduce_range))
-            stack.callback(layer.register_forward_hook(_hook(name, correct)).remove)
+        for name, statistics in exact.items():
+            low, high = statistics.input_range
+            rounding = rounded(layers[name], low, high, per_channel=how.per_channel, reduce_range=how.reduce_range)
+            stack.enter_context(rounding)
+        stack.enter_context(watched(layers, correct))
         model.logits(pixels)
-    return sum(layers[name].bias is not None for name in means)
+    return len(corrected)
 
 
-def _hook(name: str, see: Any) -> Any:
-    return lambda _, given, made: see(name, given[0], made)
+@dataclass(frozen=True)
+class _Statistics:
+    """Of a layer in floating point: the range of its input and the mean of each channel of its output."""
+
+    input_range: tuple[float, float]
+    means: Tensor
 
 
-def _range(given: Tensor, clip: bool) -> tuple[float, float]:
-    """Of the input, zero included; clipped: the mean over the pictures of each one's range."""
-    lows, highs = given.flatten(1).amin(1), given.flatten(1).amax(1)
+def _measure(model: ExportModel, layers: dict[str, Layer], pixels: Tensor, clip: bool) -> dict[str, _Statistics]:
+    """Of each layer that runs, in the order they do."""
+    statistics: dict[str, _Statistics] = {}
+
+    def measure(name: str, inputs: Tensor, output: Tensor) -> None:
+        statistics[name] = _Statistics(_range(inputs, clip), _channel_means(layers[name], output))
+
+    with watched(layers, measure):
+        model.logits(pixels)
+    return statistics
+
+
+def _range(inputs: Tensor, clip: bool) -> tuple[float, float]:
+    """Of a layer's input, zero included; clipped: the mean over the images of each one's range."""
+    lows, highs = inputs.flatten(1).amin(1), inputs.flatten(1).amax(1)
     low, high = (lows.mean(), highs.mean()) if clip else (lows.min(), highs.max())
     return min(low.item(), 0.0), max(high.item(), 0.0)
 
 
-def _mean(layer: nn.Module, made: Tensor) -> Tensor:
+def _channel_means(layer: Layer, output: Tensor) -> Tensor:
     """Over all but the channels, which a convolution has third from the end and a linear layer last."""
-    return made.mean((0, 2, 3)) if isinstance(layer, nn.Conv2d) else made.flatten(0, -2).mean(0)
+    if isinstance(layer, nn.Conv2d):
+        return output.mean((0, 2, 3))
+    return output.flatten(0, -2).mean(0)

@@ -1,14 +1,13 @@
 """How much each layer alone costs when it is quantized to int8."""
 
-import contextlib
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from mlkdc.exporting.merging.merge import ExportModel
+from mlkdc.exporting.int8.layers import layers_of, rounded, watched
+from mlkdc.exporting.merging.model import ExportModel
 
 BATCH = 32
 
@@ -21,14 +20,14 @@ def weighted_modules(model: ExportModel, image: Tensor) -> list[str]:
         model: in eval mode.
         image: ``[1, 3, s, s]`` RGB in 0..255, for the forward pass that is watched.
     """
-    ran: dict[str, None] = {}
+    names: dict[str, None] = {}
 
-    def note(name: str, _: Tensor) -> None:
-        ran[name] = None
+    def note(name: str, _input: Tensor, _output: Tensor) -> None:
+        names[name] = None
 
-    with _watched(model, note):
+    with watched(layers_of(model), note):
         model.logits(image)
-    return list(ran)
+    return list(names)
 
 
 @torch.no_grad()
@@ -48,59 +47,26 @@ def sensitivity(model: ExportModel, images: np.ndarray, *, per_channel: bool) ->
     Returns:
         By the names of :func:`weighted_modules`, in their order.
     """
-    batches = torch.from_numpy(images).split(BATCH)
+    layers = layers_of(model)
+    batches = torch.split(torch.from_numpy(images), BATCH)
     ranges: dict[str, tuple[float, float]] = {}
 
-    def widen(name: str, x: Tensor) -> None:
+    def widen(name: str, inputs: Tensor, _output: Tensor) -> None:
         low, high = ranges.get(name, (0.0, 0.0))
-        ranges[name] = min(low, x.min().item()), max(high, x.max().item())
+        ranges[name] = min(low, inputs.min().item()), max(high, inputs.max().item())
 
-    with _watched(model, widen):
+    with watched(layers, widen):
         expected = [model.logits(batch) for batch in batches]
     changes = {}
     for name, (low, high) in ranges.items():
-        with quantized(model.get_submodule(name), low, high, per_channel):
-            totals = [(model.logits(x) - y).abs().double().sum() for x, y in zip(batches, expected, strict=True)]
-        changes[name] = sum(total.item() for total in totals) / sum(each.numel() for each in expected)
+        with rounded(layers[name], low, high, per_channel=per_channel):
+            changes[name] = _mean_change(model, batches, expected)
     return changes
 
 
-@contextlib.contextmanager
-def _watched(model: nn.Module, see: Callable[[str, Tensor], None]) -> Iterator[None]:
-    """Call ``see(name, input)`` before each run of a Conv2d or Linear."""
-    with contextlib.ExitStack() as hooks:
-        for name, module in model.named_modules():
-            if isinstance(module, nn.Conv2d | nn.Linear):
-                hook = module.register_forward_pre_hook(lambda _, args, name=name: see(name, args[0]))
-                hooks.callback(hook.remove)
-        yield
-
-
-@contextlib.contextmanager
-def quantized(module: Any, low: float, high: float, per_channel: bool, reduce_range: bool = False) -> Iterator[None]:
-    """A Conv2d or Linear with weights and input rounded as int8 would, put back whatever happens.
-
-    Args:
-        low, high: of the input, around zero.
-        per_channel: one step per output channel of a weight instead of one per weight.
-        reduce_range: half of the steps for weights.
-    """
-    step = max((high - low) / 255, 1e-12)
-    zero = round(-low / step)
-    weight = module.weight
-    hook = module.register_forward_pre_hook(
-        lambda _, args: torch.fake_quantize_per_tensor_affine(args[0], step, zero, 0, 255)
-    )
-    try:
-        module.weight = nn.Parameter(_rounded(weight, per_channel, 63 if reduce_range else 127), requires_grad=False)
-        yield
-    finally:
-        hook.remove()
-        module.weight = weight
-
-
-def _rounded(weight: Tensor, per_channel: bool, most: int) -> Tensor:
-    largest = weight.flatten(1).abs().amax(1)
-    steps = (largest if per_channel else largest.max().expand_as(largest)).clamp_min(1e-12) / most
-    zeros = torch.zeros_like(steps, dtype=torch.int32)
-    return torch.fake_quantize_per_channel_affine(weight, steps, zeros, 0, -most, most)
+def _mean_change(model: ExportModel, batches: Sequence[Tensor], expected: Sequence[Tensor]) -> float:
+    total, count = 0.0, 0
+    for batch, logits in zip(batches, expected, strict=True):
+        total += (model.logits(batch) - logits).abs().double().sum().item()
+        count += logits.numel()
+    return total / count

@@ -1,84 +1,14 @@
-"""Folding linear operations into the convolution beside them, found by watching one forward pass.
-
-Module names say nothing sure about what runs after what, so the pairs are read off the operators that really run
-(a dispatch mode sees every one, with the very tensors it takes): whatever is not seen to be safe is left alone.
-"""
-
-from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
+"""Folding linear operations into the convolution they come before or after."""
 
 import torch
 from timm.layers.norm_act import BatchNormAct2d
 from timm.utils.model import reparameterize_model
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
-_aten = torch.ops.aten
+from mlkdc.exporting.merging.trace import BATCH_NORM, CONVOLUTION, Trace, convolutions, trace_of
 
-
-class Trace(TorchDispatchMode):
-    """Every operator of the forwards run inside, and how many operators take each tensor.
-
-    Tensors are told apart by ``id``; they are kept alive, so that none is given to a later tensor.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.calls: list[tuple[Any, tuple[Any, ...], Any]] = []
-        self.uses: Counter[int] = Counter()
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        out = func(*args, **(kwargs or {}))
-        self.uses.update(id(leaf) for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor))
-        self.calls.append((func, args, out))
-        return out
-
-    def of(self, operator: Any) -> Iterator[tuple[tuple[Any, ...], Any]]:
-        """(arguments, result) of each call of one operator."""
-        return ((args, out) for func, args, out in self.calls if func is operator)
-
-    def once(self, *tensors: Tensor) -> bool:
-        """Whether each tensor is taken by exactly one operator."""
-        return all(self.uses[id(tensor)] == 1 for tensor in tensors)
-
-
-def trace_of(model: nn.Module, image: Tensor) -> Trace:
-    """Watch one forward pass."""
-    with torch.no_grad(), Trace() as trace:
-        model(image)
-    return trace
-
-
-def conv_of(model: nn.Module, trace: Trace) -> dict[int, nn.Conv2d]:
-    """By the id of a weight: the convolution that owns it, where that weight is used as it is, and once."""
-    convs = {id(m.weight): m for m in model.modules() if isinstance(m, nn.Conv2d)}
-    return {key: conv for key, conv in convs.items() if trace.once(conv.weight)}
-
-
-@dataclass(frozen=True)
-class Tally:
-    """What runs in one forward pass: parallel ``branches`` are told by difference, before and after merging.
-
-    Args:
-        branches: convolutions, and BatchNorms on feature maps that no convolution made (RepVGG's identity branch).
-        norms: BatchNorms.
-    """
-
-    branches: int
-    norms: int
-
-
-def tally(model: nn.Module, image: Tensor) -> Tally:
-    """Count what runs in ``model(image)``."""
-    trace = trace_of(model, image)
-    made = {id(out) for _, out in trace.of(_aten.convolution.default)}
-    inputs = [args[0] for args, _ in trace.of(_aten.native_batch_norm.default)]
-    lone = sum(features.ndim == 4 and id(features) not in made for features in inputs)
-    return Tally(len(made) + lone, len(inputs))
+_PAD = torch.ops.aten.constant_pad_nd.default
 
 
 def merge_branches(model: nn.Module) -> None:
@@ -87,15 +17,6 @@ def merge_branches(model: nn.Module) -> None:
     This is timm's, for all of its architectures that offer it; some also fold their BatchNorms here.
     """
     reparameterize_model(model, inplace=True)
-
-
-def _replacement(norm: nn.BatchNorm2d) -> nn.Module | None:
-    """What remains of a BatchNorm once its affine map is elsewhere; None for a kind that is not known."""
-    if type(norm).forward is nn.BatchNorm2d.forward:
-        return nn.Identity()
-    if isinstance(norm, BatchNormAct2d) and type(norm).forward is BatchNormAct2d.forward:
-        return norm.act
-    return None
 
 
 def fold_batchnorm(model: nn.Module, image: Tensor) -> None:
@@ -109,33 +30,63 @@ def fold_batchnorm(model: nn.Module, image: Tensor) -> None:
         image: ``float[1, 3, s, s]`` for the forward pass that is watched.
     """
     trace = trace_of(model, image)
-    convs = conv_of(model, trace)
-    sources = {id(out): args for args, out in trace.of(_aten.convolution.default)}
-    norms = {id(m.running_mean): m for m in model.modules() if isinstance(m, nn.BatchNorm2d)}
-    for args, _ in trace.of(_aten.native_batch_norm.default):
-        features, norm, source = args[0], norms.get(id(args[3])), sources.get(id(args[0]))
-        conv = convs.get(id(source[1])) if source else None
-        if norm is None or conv is None or not trace.once(features, args[3]):
+    by_weight = convolutions(model, trace)
+    # A convolution is known by its weight, a BatchNorm by its running mean: both are the very objects that the
+    # operators took, whatever the modules are called.
+    makers: dict[int, nn.Conv2d] = {}
+    for call in trace.of(CONVOLUTION):
+        weight = call.arguments[1]
+        if id(weight) in by_weight:
+            makers[id(call.output)] = by_weight[id(weight)]
+    norms = {id(module.running_mean): module for module in model.modules() if isinstance(module, nn.BatchNorm2d)}
+    for call in trace.of(BATCH_NORM):
+        features, running_mean = call.arguments[0], call.arguments[3]
+        conv, norm = makers.get(id(features)), norms.get(id(running_mean))
+        if conv is None or norm is None or not trace.once(features, running_mean):
             continue
-        rest = _replacement(norm)
-        if rest is not None:
+        remainder = _remainder(norm)
+        if remainder is not None:
             _fold_pair(conv, norm)
-            _replace(model, norm, rest)
+            _replace(model, norm, remainder)
+
+
+def _remainder(norm: nn.BatchNorm2d) -> nn.Module | None:
+    """What remains of a BatchNorm once its affine map is elsewhere; None for a kind that is not known."""
+    # A subclass with a forward of its own may do more than normalize, which folding would lose.
+    if type(norm).forward is nn.BatchNorm2d.forward:
+        return nn.Identity()
+    if isinstance(norm, BatchNormAct2d) and type(norm).forward is BatchNormAct2d.forward:
+        activation: nn.Module = norm.act
+        return activation
+    return None
 
 
 @torch.no_grad()
 def _fold_pair(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
     """In float64, so that the folded weights are off by one rounding and not by a chain of them."""
-    parts = (conv.weight, conv.bias, norm.running_mean, norm.running_var, norm.weight, norm.bias)
-    weight, bias, mean, var, gain, shift = (None if part is None else part.double() for part in parts)
-    assert weight is not None
-    assert mean is not None
-    assert var is not None
-    fused, offset = fuse_conv_bn_weights(weight, bias, mean, var, norm.eps, gain, shift)
-    conv.weight, conv.bias = nn.Parameter(fused.to(conv.weight)), nn.Parameter(offset.to(conv.weight))
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    weight, bias = fuse_conv_bn_weights(
+        conv.weight.double(),
+        _double(conv.bias),
+        norm.running_mean.double(),
+        norm.running_var.double(),
+        norm.eps,
+        _double(norm.weight),
+        _double(norm.bias),
+    )
+    dtype = conv.weight
+    conv.weight, conv.bias = nn.Parameter(weight.to(dtype)), nn.Parameter(bias.to(dtype))
+
+
+def _double(tensor: Tensor | None) -> Tensor | None:
+    if tensor is None:
+        return None
+    return tensor.double()
 
 
 def _replace(model: nn.Module, old: nn.Module, new: nn.Module) -> None:
+    """Put ``new`` wherever ``old`` is registered, which can be under several names."""
     names = [name for name, module in model.named_modules(remove_duplicate=False) if module is old]
     for name in names:
         model.set_submodule(name, new)
@@ -156,16 +107,28 @@ def fold_input_scale(model: nn.Module, image: Tensor, scale: Tensor) -> bool:
         False, and nothing is changed, where anything but an ungrouped convolution takes the image.
     """
     trace = trace_of(model, image)
-    convs = conv_of(model, trace)
-    padded = {id(args[0]): out for args, out in trace.of(_aten.constant_pad_nd.default) if not any(args[2:])}
-    taken = padded.get(id(image), image)
+    taken = _padded(image, trace)
     if taken is not image and not trace.once(image):
         return False
-    found = [convs.get(id(args[1])) for args, _ in trace.of(_aten.convolution.default) if args[0] is taken]
-    firsts = [conv for conv in found if conv is not None and conv.groups == 1]
-    if not firsts or len(firsts) != trace.uses[id(taken)]:
+    by_weight = convolutions(model, trace)
+    stems = []
+    for call in trace.of(CONVOLUTION):
+        conv = by_weight.get(id(call.arguments[1]))
+        if call.arguments[0] is taken and conv is not None and conv.groups == 1:
+            stems.append(conv)
+    if not stems or len(stems) != trace.uses[id(taken)]:
         return False
-    for conv in firsts:
-        factors = scale.double().view(1, -1, 1, 1)
+    factors = scale.double().view(1, -1, 1, 1)
+    for conv in stems:
         conv.weight = nn.Parameter((conv.weight.double() * factors).to(conv.weight))
     return True
+
+
+def _padded(image: Tensor, trace: Trace) -> object:
+    """The image with a border of zeros, where the model begins with making one; else the image."""
+    padded: object = image
+    for call in trace.of(_PAD):
+        # Zero is the default of the third argument; any other value would have to be scaled too.
+        if call.arguments[0] is image and not any(call.arguments[2:]):
+            padded = call.output
+    return padded

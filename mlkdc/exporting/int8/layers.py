@@ -1,0 +1,72 @@
+"""The layers that int8 rounds: watched while they run, and rounded as a runtime would round them."""
+
+import contextlib
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor, nn
+
+Layer = nn.Conv2d | nn.Linear
+#: Called with a layer's name, input and output; what it returns, if anything, replaces the output.
+See = Callable[[str, Tensor, Tensor], Tensor | None]
+
+
+def layers_of(model: nn.Module) -> dict[str, Layer]:
+    """Convolutions and linear layers by dotted name, in the order they are held (not always that in which they run)."""
+    layers: dict[str, Layer] = {}
+    for name, module in model.named_modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            layers[name] = module
+    return layers
+
+
+@contextlib.contextmanager
+def watched(layers: dict[str, Layer], see: See) -> Iterator[None]:
+    """Call ``see`` after each run of one of the layers; afterwards they are as they were, whatever happens."""
+    with contextlib.ExitStack() as hooks:
+        for name, layer in layers.items():
+            hooks.callback(layer.register_forward_hook(_hook(name, see)).remove)
+        yield
+
+
+def _hook(name: str, see: See) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], Tensor | None]:
+    def hook(_: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor | None:
+        return see(name, inputs[0], output)
+
+    return hook
+
+
+@contextlib.contextmanager
+def rounded(layer: Layer, low: float, high: float, *, per_channel: bool, reduce_range: bool = False) -> Iterator[None]:
+    """A layer with weights and input rounded as int8 would round them; put back whatever happens.
+
+    Args:
+        low, high: of the input, around zero.
+        per_channel: one step per output channel of a weight instead of one per weight.
+        reduce_range: half of the steps for weights.
+    """
+    step = max((high - low) / 255, 1e-12)
+    zero = round(-low / step)
+
+    def round_input(_: nn.Module, inputs: tuple[Tensor, ...]) -> Tensor:
+        return torch.fake_quantize_per_tensor_affine(inputs[0], step, zero, 0, 255)
+
+    largest = 63 if reduce_range else 127
+    weight = layer.weight
+    hook = layer.register_forward_pre_hook(round_input)
+    try:
+        layer.weight = nn.Parameter(_rounded_weight(weight, per_channel, largest), requires_grad=False)
+        yield
+    finally:
+        hook.remove()
+        layer.weight = weight
+
+
+def _rounded_weight(weight: Tensor, per_channel: bool, largest: int) -> Tensor:
+    """In steps of which the largest weight takes ``largest``."""
+    ranges = weight.flatten(1).abs().amax(1)
+    if not per_channel:
+        ranges = ranges.max().expand_as(ranges)
+    steps = ranges.clamp_min(1e-12) / largest
+    zeros = torch.zeros_like(steps, dtype=torch.int32)
+    return torch.fake_quantize_per_channel_affine(weight, steps, zeros, 0, -largest, largest)

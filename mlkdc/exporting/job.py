@@ -1,0 +1,81 @@
+"""What an exporter is given, and what it gives back."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from mlkdc.exporting.merging.model import ExportModel
+from mlkdc.records.manifest import Dtype, RuntimeDetails
+from mlkdc.runtime.targets import Target
+
+#: Names of the graph's input and output, whatever the format.
+INPUT = "image"
+OUTPUT = "probabilities"
+
+
+@dataclass(frozen=True)
+class Quantization:
+    """How an int8 model is made.
+
+    Args:
+        images: calibration images, ``uint8[n, 3, s, s]``, from the training split.
+        per_channel: one scale per output channel of a weight instead of one per weight.
+        reduce_range: half of the int8 range for weights.
+        clip: estimate the ranges of activations without outliers, instead of from smallest to largest.
+        correct_biases: the job's model has biases that make up for rounding
+            (:func:`mlkdc.exporting.int8.bias.correct_biases`): a quantizer must not correct them again.
+        keep: modules of the :class:`~mlkdc.exporting.merging.model.ExportModel` that stay in floating point with all
+            that is in them (``head``, ``backbone.conv_stem``).
+    """
+
+    images: np.ndarray
+    per_channel: bool = True
+    reduce_range: bool = False
+    clip: bool = False
+    correct_biases: bool = False
+    keep: tuple[str, ...] = ()
+
+    def keeps(self, module: str) -> bool:
+        """Whether the module of that dotted name stays in floating point."""
+        return any(module == name or module.startswith(f"{name}.") for name in self.keep)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """What an exporter is to write.
+
+    Args:
+        model: merged, in eval mode, on the CPU; takes NCHW whatever the target's layout is.
+        folder: where the files go; exists.
+        target: which target, with its options.
+        precision: one of the target's.
+        input_shape: ``(1, 3, s, s)``, whatever the target's layout is.
+        input_dtype: of the pixels, RGB in 0..255 both.
+        dynamic: any batch size instead of 1.
+        classes: number of classes q.
+        quantization: for ``int8``, else None.
+    """
+
+    model: ExportModel
+    folder: Path
+    target: Target
+    precision: str
+    input_shape: tuple[int, int, int, int]
+    input_dtype: Dtype = "float32"
+    dynamic: bool = False
+    classes: int
+    quantization: Quantization | None = None
+
+
+@dataclass(frozen=True)
+class Built:
+    """What an exporter wrote.
+
+    Args:
+        files: names relative to the job's folder, with / between folders.
+        details: what else must be known to run them (a GPU's compute capability), for the manifest.
+    """
+
+    files: list[str]
+    details: RuntimeDetails = field(default_factory=RuntimeDetails)

@@ -1,0 +1,77 @@
+"""The torch model's answers to real images, with which an artifact is compared."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from mlkdc.data.runs import tuning_split
+from mlkdc.errors import UsageError
+from mlkdc.models import MultiLabelModel
+from mlkdc.train.input.store import ImageStore
+from mlkdc.train.predict import predict
+from mlkdc.types import TaggedImages
+
+IMAGES = 1024
+# Of so many positives one can go from the top of the ranking to its end and the AP loses about a tenth. With fewer, a
+# single image decides whether an export passes.
+LEAST_POSITIVES = 10
+
+
+@dataclass(frozen=True)
+class Reference:
+    """The torch model's answers to ``n`` images.
+
+    Args:
+        split: where the images are from.
+        classes: names of the ``q`` labels.
+        targets: ``uint8[n, q]``.
+        pixels: ``uint8[n, 3, s, s]``.
+        probabilities: ``float32[n, q]`` of the torch model.
+    """
+
+    split: str
+    classes: tuple[str, ...]
+    targets: np.ndarray
+    pixels: np.ndarray
+    probabilities: np.ndarray
+
+
+def make_reference(model: MultiLabelModel, data: TaggedImages, trained: Sequence[str]) -> Reference:
+    """Let the torch model answer images that it was not trained on.
+
+    Up to ``IMAGES`` images, spread over the validation split, and more of the labels that have fewer than
+    ``LEAST_POSITIVES`` among those.
+
+    Args:
+        model: the original, nothing merged.
+        data: the run's; without a validation split the test split is taken, then the training split.
+        trained: the splits that were trained on.
+
+    Raises:
+        UsageError: an image cannot be read, or there is none.
+    """
+    if not data.samples:
+        raise UsageError(f"{data.root} holds no usable image to compare the artifact on")
+    split = tuning_split(data, trained)
+    targets, samples = data.targets(split), data.split(split)
+    rows = _chosen_rows(targets)
+    store = ImageStore([samples[row] for row in rows], model.preprocess.size)
+    return Reference(split, data.classes, targets[rows], pixels_of(store), predict(model, store))
+
+
+def pixels_of(store: ImageStore) -> np.ndarray:
+    """All images of a store, ``uint8[n, 3, s, s]``."""
+    return np.stack([store[index][1].numpy() for index in range(len(store))])
+
+
+def _chosen_rows(targets: np.ndarray) -> list[int]:
+    """At most IMAGES rows, evenly over all (neighbors in a file are often alike), then what rare labels lack."""
+    count = len(targets)
+    chosen = set(np.linspace(0, count - 1, min(count, IMAGES)).round().astype(int).tolist())
+    for label in range(targets.shape[1]):
+        positives = set(np.flatnonzero(targets[:, label]).tolist())
+        lacking = LEAST_POSITIVES - len(positives & chosen)
+        if lacking > 0:
+            chosen.update(sorted(positives - chosen)[:lacking])
+    return sorted(chosen)

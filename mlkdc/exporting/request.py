@@ -1,0 +1,162 @@
+"""What to export: options as a user gives them, and the request that follows from them once they are checked."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import get_args
+
+from mlkdc.errors import UsageError, nearest
+from mlkdc.exporting.place import check_replaceable
+from mlkdc.records.manifest import Dtype
+from mlkdc.records.parity import Tolerance
+from mlkdc.records.run import EXPORT_FOLDER, Run
+from mlkdc.runtime.targets import Target, load_target, target_names
+
+ALL = "all"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportOptions:
+    """How to export a run. None = as the run's recipe says, else as the target says.
+
+    Args:
+        target: name of a shipped target.
+        precision: one of the target's; None = its first.
+        dynamic: any batch size instead of 1.
+        input_dtype: of the pixels, RGB in 0..255 both.
+        max_map_drop_points: allowed drop of mAP, in percentage points.
+        max_class_drop_points: allowed drop of the worst class's AP, in percentage points.
+        equalize: even out channels over layers before int8 (:func:`mlkdc.exporting.int8.equalize.equalize`), also
+            where the recipe does not ask for it.
+        reduce_range: for targets that do so, keep int8 weights to half of their range. With the full range an artifact
+            answers better, and x86 processors without VNNI cannot use it.
+        out: the artifact folder; None = ``RUN/export/TARGET-PRECISION``. An artifact that is there is replaced once the
+            new one is whole.
+    """
+
+    target: str
+    precision: str | None = None
+    dynamic: bool = False
+    input_dtype: Dtype = "float32"
+    max_map_drop_points: float | None = None
+    max_class_drop_points: float | None = None
+    equalize: bool = False
+    reduce_range: bool | None = None
+    out: Path | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """A checked export: nothing is left open, and this machine can make it. See :class:`ExportOptions`."""
+
+    run: Run
+    target: Target
+    precision: str
+    tolerance: Tolerance
+    dynamic: bool
+    input_dtype: Dtype
+    equalize: bool
+    reduce_range: bool
+    folder: Path
+
+
+def make_request(run: Run, options: ExportOptions) -> Request:
+    """Fill in what the options leave open, and check that it can be exported here.
+
+    Raises:
+        UsageError: unknown target, precision or dtype, a package is missing (says what to install), the target cannot
+            take a batch of any size, this processor has no VNNI and the full range was chosen, or the folder holds
+            something else than an artifact.
+    """
+    target = load_target(options.target)
+    precision = options.precision or target.default_precision
+    reduce_range = options.reduce_range
+    if reduce_range is None:
+        reduce_range = run.recipe.export.reduce_range
+    request = Request(
+        run=run,
+        target=target,
+        precision=precision,
+        tolerance=_tolerance(run, target, precision, options),
+        dynamic=options.dynamic,
+        input_dtype=options.input_dtype,
+        equalize=options.equalize or run.recipe.export.equalize,
+        reduce_range=target.reduce_range and reduce_range,
+        folder=options.out or run.path / EXPORT_FOLDER / f"{target.name}-{precision}",
+    )
+    _check_input(request)
+    target.check_range(precision, request.reduce_range)
+    target.check_installed()
+    check_replaceable(request.folder)
+    return request
+
+
+def _tolerance(run: Run, target: Target, precision: str, options: ExportOptions) -> Tolerance:
+    """The target's, but for the drops that the options or the recipe allow."""
+    map_drop, class_drop = options.max_map_drop_points, options.max_class_drop_points
+    if precision == "int8":  # the only precision that a recipe allows a loss for
+        if map_drop is None:
+            map_drop = run.recipe.export.max_drop
+        if class_drop is None:
+            class_drop = run.recipe.export.max_class_drop
+    allowed = {}
+    if map_drop is not None:
+        allowed["map_drop_points"] = map_drop
+    if class_drop is not None:
+        allowed["class_drop_points"] = class_drop
+    return target.tolerance(precision).model_copy(update=allowed)
+
+
+def _check_input(request: Request) -> None:
+    """Raise UsageError where the target cannot take such pixels, or so many images."""
+    target, dtype = request.target, request.input_dtype
+    known = get_args(Dtype)
+    if dtype not in known:
+        raise UsageError(f"unknown input type {dtype!r}; {nearest(dtype, known)}")
+    if dtype not in target.dtypes:
+        accepted = " or ".join(target.dtypes)
+        raise UsageError(f"target {target.name} takes pixels as {accepted} only, got {dtype}; omit --uint8")
+    if request.dynamic and not target.dynamic:
+        raise UsageError(f"target {target.name} takes one image at a time; omit --dynamic, or export to onnx")
+
+
+def choices(targets: Sequence[str], precisions: Sequence[str]) -> list[tuple[str, str]]:
+    """(target, precision) pairs.
+
+    Args:
+        targets: names, or ``all``.
+        precisions: of each target; none = its first; ``all`` = all it has. Where there are several targets, those that
+            do not have a precision are skipped for it.
+
+    Raises:
+        UsageError: an unknown target, or a precision that none of them has.
+    """
+    names = list(dict.fromkeys(targets))
+    if ALL in targets:
+        names = target_names()
+    specs = [load_target(name) for name in names]
+    named = [precision for precision in dict.fromkeys(precisions) if precision != ALL]
+    for precision in named:
+        _check_precision(specs, precision)
+    pairs = []
+    for spec in specs:
+        for precision in _precisions(spec, named, every=ALL in precisions):
+            pairs.append((spec.name, precision))
+    return pairs
+
+
+def _check_precision(specs: Sequence[Target], precision: str) -> None:
+    if len(specs) == 1:
+        specs[0].tolerance(precision)  # raises with the names that it has
+    elif not any(precision in spec.precisions for spec in specs):
+        names = ", ".join(spec.name for spec in specs)
+        raise UsageError(f"none of {names} has precision {precision!r}; see `mlkdc ls targets`")
+
+
+def _precisions(spec: Target, named: Sequence[str], *, every: bool) -> list[str]:
+    """Those of a target that were chosen: every one, the named ones that it has, or its default."""
+    if every:
+        return list(spec.precisions)
+    if not named:
+        return [spec.default_precision]
+    return [precision for precision in named if precision in spec.precisions]

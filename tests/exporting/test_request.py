@@ -1,0 +1,112 @@
+"""What follows from the options of an export, and what is refused before anything is made: needs no converter."""
+
+import pytest
+from torch import nn
+
+from mlkdc.errors import UsageError
+from mlkdc.exporting import ExportOptions, choices, export
+from mlkdc.exporting import request as module
+from mlkdc.exporting.request import make_request
+from mlkdc.runtime import targets
+from mlkdc.runtime.targets import load_target, target_names
+
+
+@pytest.fixture(scope="module")
+def run(make_run, wrap):
+    return make_run(wrap(nn.Conv2d(3, 8, 3), channels=8))
+
+
+@pytest.fixture(autouse=True)
+def everything_is_installed(monkeypatch):
+    monkeypatch.setattr(targets, "find_spec", lambda name: name)
+    monkeypatch.setattr(targets.cuda, "available", lambda: True)
+
+
+def test_what_is_left_open_is_filled_in(run, tmp_path):
+    request = make_request(run, ExportOptions(target="openvino"))
+    assert (request.target.name, request.precision) == ("openvino", "fp32")
+    assert request.folder == run.path / "export" / "openvino-fp32"
+    assert (request.dynamic, request.input_dtype, request.equalize) == (False, "float32", False)
+    request = make_request(run, ExportOptions(target="onnx", precision="int8", out=tmp_path, equalize=True))
+    assert (request.precision, request.folder, request.equalize) == ("int8", tmp_path, True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"target": "onxx"}, r"unknown target 'onxx'; did you mean onnx\?"),
+        ({"target": "onnx", "precision": "fp23"}, r"no precision 'fp23'; did you mean fp32\?"),
+        ({"target": "onnx", "input_dtype": "uint9"}, r"unknown input type 'uint9'; did you mean uint8\?"),
+    ],
+)
+def test_what_is_mistyped_is_answered_with_the_nearest(arguments, message, run):
+    with pytest.raises(UsageError, match=message):
+        export(run, **arguments)
+
+
+def test_a_missing_package_is_reported_with_the_line_that_installs_it(run, monkeypatch):
+    monkeypatch.setattr(targets, "find_spec", lambda name: None if name == "onnxslim" else name)
+    with pytest.raises(UsageError, match=r"needs onnxslim, not installed; run: pip install 'mlkdc\[onnx\]'"):
+        export(run, "onnx")
+
+
+def test_a_folder_of_something_else_is_not_replaced(run, tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    (tmp_path / "manifest.json").write_text('{"name": "a web app"}')
+    with pytest.raises(UsageError, match="is not an artifact and is not replaced"):
+        export(run, "onnx", out=tmp_path)
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize("target", [name for name in target_names() if not load_target(name).dynamic])
+def test_a_dynamic_batch_is_refused_where_the_target_cannot(target, run):
+    with pytest.raises(UsageError, match="takes one image at a time; omit --dynamic"):
+        export(run, target, dynamic=True)
+
+
+@pytest.mark.parametrize("target", [name for name in target_names() if "uint8" not in load_target(name).dtypes])
+def test_pixels_as_bytes_are_refused_where_the_target_cannot(target, run, tmp_path):
+    with pytest.raises(UsageError, match=f"{target} takes pixels as float32 only, got uint8; omit --uint8"):
+        export(run, target, input_dtype="uint8", out=tmp_path / "bytes")
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_allowed_loss_is_the_callers_then_the_recipes_then_the_targets(run, monkeypatch):
+    def allowed(precision="int8", **options):
+        tolerance = make_request(run, ExportOptions(target="openvino", precision=precision, **options)).tolerance
+        return tolerance.map_drop_points, tolerance.class_drop_points
+
+    assert allowed() == (0.5, 5)
+    monkeypatch.setattr(run.recipe.export, "max_drop", 0.25)
+    assert allowed() == (0.25, 5)
+    assert allowed(max_map_drop_points=1, max_class_drop_points=9) == (1, 9)
+    assert allowed("fp16") == (0.2, 2)
+    assert allowed("fp16", max_map_drop_points=1) == (1, 2)
+
+
+def test_half_of_the_range_is_the_callers_then_the_recipes_then_the_targets(run, monkeypatch):
+    def reduced(**options):
+        return make_request(run, ExportOptions(target="onnx", precision="int8", **options)).reduce_range
+
+    monkeypatch.setattr(targets, "vnni", lambda: None)  # an Arm processor
+    assert reduced()
+    assert not reduced(reduce_range=False)
+    monkeypatch.setattr(run.recipe.export, "reduce_range", False)
+    assert not reduced()
+    assert reduced(reduce_range=True)
+    spec = load_target("onnx").model_copy(update={"reduce_range": False})
+    monkeypatch.setattr(module, "load_target", lambda name: spec)
+    assert not reduced(reduce_range=True)
+
+
+def test_choices_are_pairs_of_a_target_and_a_precision_that_it_has():
+    assert choices(["onnx"], []) == [("onnx", "fp32")]
+    assert choices(["onnx", "coreml", "onnx"], []) == [("onnx", "fp32"), ("coreml", "fp16")]
+    assert choices(["ncnn"], ["all"]) == [("ncnn", "fp32"), ("ncnn", "fp16")]
+    assert choices(["coreml", "onnx"], ["int8", "fp16"]) == [("coreml", "fp16"), ("onnx", "int8")]
+    every = choices(["all"], ["all"])
+    assert set(every) == {(name, precision) for name in target_names() for precision in load_target(name).precisions}
+    with pytest.raises(UsageError, match="target onnx has no precision 'int4'"):
+        choices(["onnx"], ["int4"])
+    with pytest.raises(UsageError, match=r"none of onnx, ncnn has precision 'int4'; see `mlkdc ls targets`"):
+        choices(["onnx", "ncnn"], ["int4"])
