@@ -71,7 +71,7 @@ class Builder:
         self.folder.mkdir()
         job = self._job(quantization)
         built = run_exporter(job)
-        manifest = describe(self.request.run, self.model, job, self.report, built)
+        manifest = describe(self.request.run, self.model.preprocess, job, self.report, built)
         # The runtime reads the manifest too: it must be there before the artifact can be compared.
         manifest.save(self.folder)
         manifest = self._compared(manifest)

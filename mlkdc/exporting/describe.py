@@ -3,7 +3,6 @@
 from datetime import datetime
 
 from mlkdc.exporting.job import INPUT, OUTPUT, Built, Job
-from mlkdc.models import MultiLabelModel
 from mlkdc.records.manifest import (
     InputSpec,
     Manifest,
@@ -18,12 +17,12 @@ from mlkdc.records.run import Run
 from mlkdc.runtime.machine import versions
 
 
-def describe(run: Run, model: MultiLabelModel, job: Job, merged: MergeReport, built: Built) -> Manifest:
+def describe(run: Run, preprocess: Preprocess, job: Job, merged: MergeReport, built: Built) -> Manifest:
     """What was exported, from what, with which versions; not compared yet, and so unverified.
 
     Args:
         run: that the model is from.
-        model: as it was trained.
+        preprocess: how an image becomes its input.
         job: that was exported.
         merged: what was merged before.
         built: what the exporter wrote.
@@ -37,7 +36,7 @@ def describe(run: Run, model: MultiLabelModel, job: Job, merged: MergeReport, bu
         files=describe_files(job.folder, built.files),
         classes=tuple(run.classes),
         thresholds=results.thresholds,
-        preprocess=_preprocess(model),
+        preprocess=preprocess,
         input=InputSpec(name=INPUT, shape=_input_shape(job), layout=target.layout, dtype=job.input_dtype),
         output=OutputSpec(name=OUTPUT, shape=(1, job.classes)),
         dynamic_batch=job.dynamic,
@@ -49,12 +48,6 @@ def describe(run: Run, model: MultiLabelModel, job: Job, merged: MergeReport, bu
         parity=Parity(passed=None, reason="not compared yet"),
         status="unverified",
     )
-
-
-def _preprocess(model: MultiLabelModel) -> Preprocess:
-    # SWAP: becomes model.preprocess, once that is this record.
-    preprocess = model.preprocess
-    return Preprocess(size=preprocess.size, mean=preprocess.mean, std=preprocess.std, resize=preprocess.resize)
 
 
 def _input_shape(job: Job) -> tuple[int, int, int, int]:

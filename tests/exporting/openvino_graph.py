@@ -20,16 +20,16 @@ class Graph:
 
     def source(self, name, port, through=("Reshape", "Transpose", "Convert", "Multiply", "Subtract")):
         """What comes into a port, before the operations that only carry or rescale it."""
-        found = self.taken[name, port]
-        while found.get("type") in through:
-            found = self.taken[found.get("name"), 0]
-        return found
+        layer = self.taken[name, port]
+        while layer.get("type") in through:
+            layer = self.taken[layer.get("name"), 0]
+        return layer
 
     def products(self):
         """Names of the convolutions and products with weights."""
         kinds = ("Convolution", "GroupConvolution", "MatMul")
-        found = [name for name, layer in self.layers.items() if layer.get("type") in kinds]
-        return [name for name in found if self.source(name, 1).get("type") == "Const"]
+        names = [name for name, layer in self.layers.items() if layer.get("type") in kinds]
+        return [name for name in names if self.source(name, 1).get("type") == "Const"]
 
     def weight_types(self):
         """``i8`` or ``f32`` for each convolution and product with weights, by the torch module's name."""
@@ -40,10 +40,10 @@ class Graph:
     def scales(self, module):
         """How many different scales the weight of a module has."""
         name = next(name for name in self.products() if name.partition("/")[0] == module)
-        found = self.taken[name, 1]
-        while found.get("type") != "Multiply":
-            found = self.taken[found.get("name"), 0]
-        return self.values(self.taken[found.get("name"), 1], np.float32).size
+        layer = self.taken[name, 1]
+        while layer.get("type") != "Multiply":
+            layer = self.taken[layer.get("name"), 0]
+        return self.values(self.taken[layer.get("name"), 1], np.float32).size
 
     def values(self, const, dtype):
         data = const.find("data")
@@ -65,9 +65,9 @@ class Graph:
 
     def ranges(self):
         """(low, high) of what is quantized, by the name of where it comes from."""
-        found = {}
+        ranges = {}
         for name, layer in self.layers.items():
             if layer.get("type") == "FakeQuantize":
                 low, high = (self.values(self.taken[name, port], np.float32).item() for port in (1, 2))
-                found[self.source(name, 0).get("name")] = low, high
-        return found
+                ranges[self.source(name, 0).get("name")] = low, high
+        return ranges

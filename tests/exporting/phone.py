@@ -13,7 +13,7 @@ from torch import nn
 
 from mlkdc.errors import MlkdcError, UsageError
 from mlkdc.exporting.formats import run_exporter
-from mlkdc.exporting.job import INPUT, OUTPUT, Job, Quantization
+from mlkdc.exporting.job import INPUT, OUTPUT, Job
 from mlkdc.exporting.merging.merge import merge
 from mlkdc.exporting.merging.model import ExportModel
 from mlkdc.models import DecoderHead, MultiLabelModel
@@ -168,9 +168,11 @@ def check_opens_in_silence(job: Job, manifest: Manifest, capfd: pytest.CaptureFi
     assert capfd.readouterr() == ("", "")
 
 
-def check_failure_is_one_sentence(job: Job, message: str, capfd: pytest.CaptureFixture[str]) -> None:
-    """An exporter that gives up writes nothing, and what its libraries print is not seen."""
+def check_failure_is_one_sentence(job: Job, message: str, capfd: pytest.CaptureFixture[str]) -> str:
+    """An exporter that gives up writes nothing, and its libraries' ``chatter`` is not seen; the rest of stdout."""
     with pytest.raises(MlkdcError, match=message):
         export(job)
     assert not list(job.folder.iterdir())
-    assert "chatter" not in "".join(capfd.readouterr())
+    printed = capfd.readouterr()
+    assert "chatter" not in printed.out + printed.err
+    return printed.out

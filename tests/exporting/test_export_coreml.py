@@ -4,20 +4,21 @@ import platform
 import warnings
 
 import numpy as np
+import phone
 import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
 
 from mlkdc.errors import MlkdcError, UsageError
-from mlkdc.exporting.formats import Job
+from mlkdc.exporting.formats import run_exporter
 from mlkdc.exporting.formats.coreml import export_coreml
 from mlkdc.exporting.merging.merge import merge
-from mlkdc.runtime import Manifest
+from mlkdc.records.manifest import ModelFile
 from mlkdc.runtime.backends.coreml import CoreMl
-from mlkdc.runtime.targets import load_target
 
 coremltools = pytest.importorskip("coremltools")
+pytestmark = pytest.mark.converter
 
 SIZE = 64
 FILES = [
@@ -28,7 +29,7 @@ FILES = [
 
 
 def job_of(model, folder):
-    return Job(model, folder, load_target("coreml"), "fp16", (1, 3, SIZE, SIZE), "float32", False, 3)
+    return phone.make_job(model, "coreml", folder, "fp16")
 
 
 @pytest.fixture(scope="module")
@@ -49,14 +50,14 @@ def program(folder):
 
 def evaluate(operations, image):
     """What the program gives, each result rounded to the type that the program says it has."""
-    known = {"image": torch.from_numpy(image)}
+    tensors = {"image": torch.from_numpy(image)}
 
-    def value(given):
-        if isinstance(given, tuple | list):
-            return [value(each) for each in given]
-        if given.name in known:
-            return known[given.name]
-        constant = given.val
+    def value(variable):
+        if isinstance(variable, tuple | list):
+            return [value(item) for item in variable]
+        if variable.name in tensors:
+            return tensors[variable.name]
+        constant = variable.val
         if isinstance(constant, np.ndarray) and constant.dtype.kind == "f":
             return torch.from_numpy(constant.astype(np.float32))
         return constant.tolist() if hasattr(constant, "tolist") else constant
@@ -64,13 +65,13 @@ def evaluate(operations, image):
     for operation in operations:
         if operation.op_type == "const":
             continue
-        given = {name: value(each) for name, each in operation.inputs.items() if each is not None}
-        made = OPERATORS[operation.op_type](**given)
-        made = made if isinstance(made, tuple | list) else [made]
-        for output, tensor in zip(operation.outputs, made, strict=True):
+        arguments = {name: value(variable) for name, variable in operation.inputs.items() if variable is not None}
+        results = OPERATORS[operation.op_type](**arguments)
+        results = results if isinstance(results, tuple | list) else [results]
+        for output, tensor in zip(operation.outputs, results, strict=True):
             assert tuple(tensor.shape) == tuple(output.shape)
-            known[output.name] = tensor.half().float() if half(output) else tensor
-    return known["probabilities"].numpy()
+            tensors[output.name] = tensor.half().float() if half(output) else tensor
+    return tensors["probabilities"].numpy()
 
 
 def half(variable):
@@ -121,13 +122,13 @@ def test_the_program_that_was_written_answers_like_the_model(exported, framed_no
 
 def test_all_but_the_two_ends_is_half_precision(exported):
     model, folder, _ = exported
-    operations = [each for each in program(folder) if each.op_type != "const"]
-    in_float = [each.op_type for each in operations if not half(each.outputs[0])]
+    operations = [operation for operation in program(folder) if operation.op_type != "const"]
+    in_float = [operation.op_type for operation in operations if not half(operation.outputs[0])]
     assert in_float == ["sub", "mul", "cast", "mul", "reduce_sum", "sigmoid"]
-    weights = [each.inputs["weight"].val for each in operations if each.op_type in ("conv", "linear")]
-    assert len(weights) == sum(isinstance(each, nn.Conv2d | nn.Linear) for each in model.modules())
-    assert {each.dtype for each in weights} == {np.dtype(np.float16)}
-    numbers = sum(each.numel() for each in (*model.parameters(), *model.buffers()))
+    weights = [operation.inputs["weight"].val for operation in operations if operation.op_type in ("conv", "linear")]
+    assert len(weights) == sum(isinstance(module, nn.Conv2d | nn.Linear) for module in model.modules())
+    assert {weight.dtype for weight in weights} == {np.dtype(np.float16)}
+    numbers = sum(tensor.numel() for tensor in (*model.parameters(), *model.buffers()))
     assert (folder / FILES[1]).stat().st_size == pytest.approx(2 * numbers, rel=0.02)
 
 
@@ -141,7 +142,7 @@ def test_the_package_says_what_it_takes_and_gives(exported):
     float32 = coremltools.proto.FeatureTypes_pb2.ArrayFeatureType.FLOAT32
     assert actual == {"image": ([1, 3, SIZE, SIZE], float32), "probabilities": ([1, 3], float32)}
     assert spec.specificationVersion == coremltools.target.iOS15
-    assert "iOS 15" in built.details["needs"]
+    assert "iOS 15" in built.details.needs
 
 
 def test_a_scale_that_no_convolution_took_is_float_too(wrap, tmp_path, framed_noise, capfd, monkeypatch):
@@ -156,36 +157,33 @@ def test_a_scale_that_no_convolution_took_is_float_too(wrap, tmp_path, framed_no
     model = merge(wrap(*layers, channels=8), SIZE)[0]
     assert model.scale is not None
     export_coreml(job_of(model, tmp_path))
-    said = capfd.readouterr()
-    assert (said.out, said.err) == ("", "")
+    assert capfd.readouterr() == ("", "")
     operations = program(tmp_path)
-    ends = [each.op_type for each in operations if each.op_type != "const" and not half(each.outputs[0])]
-    assert ends == ["sub", "mul", "cast", "sigmoid"]
+    operations = [operation for operation in operations if operation.op_type != "const"]
+    in_float = [operation.op_type for operation in operations if not half(operation.outputs[0])]
+    assert in_float == ["sub", "mul", "cast", "sigmoid"]
     pool = {"avg_pool": lambda x, kernel_sizes, strides, **_: F.avg_pool2d(x, kernel_sizes, strides)}
     monkeypatch.setattr(f"{__name__}.OPERATORS", OPERATORS | pool)
     actual = np.concatenate([evaluate(operations, image[None]) for image in framed_noise.numpy()])
     np.testing.assert_allclose(actual, expected(model, framed_noise.numpy()), rtol=0, atol=0.02)
 
 
-def test_what_cannot_be_converted_is_told(wrap, tmp_path, capfd):
+def test_what_cannot_be_converted_is_reported(wrap, tmp_path, capfd):
     class Unknown(nn.Module):
         def forward(self, x):
             return torch.special.i0e(x)
 
     model = merge(wrap(nn.Conv2d(3, 8, 3), Unknown(), channels=8), SIZE)[0]
-    with pytest.raises(MlkdcError, match=r"coremltools could not convert the model \(.*i0e.*\); this architecture"):
-        export_coreml(job_of(model, tmp_path))
+    with pytest.raises(MlkdcError, match=r"could not export to coreml \(.*i0e.*\); this architecture"):
+        run_exporter(job_of(model, tmp_path))
     assert not list(tmp_path.iterdir())
 
 
 @pytest.fixture
-def manifest():
-    """What the backend reads of a manifest of the exported package."""
-    made = Manifest.__new__(Manifest)
-    made.files = {name: {} for name in FILES}
-    made.input = {"name": "image", "shape": [1, 3, SIZE, SIZE], "layout": "NCHW", "dtype": "float32"}
-    made.output = {"name": "probabilities", "shape": [1, 3], "dtype": "float32"}
-    return made
+def manifest(exported):
+    """Of the exported package."""
+    model, folder, built = exported
+    return phone.manifest_of(job_of(model, folder), built.files, details=built.details)
 
 
 @pytest.fixture
@@ -200,8 +198,8 @@ def mac(monkeypatch):
             spec = self.get_spec()
             self.operations = load(spec, spec.specificationVersion, self.weights_dir).functions["main"].operations
 
-        def predict(self, given):
-            return {"probabilities": evaluate(self.operations, given["image"])}
+        def predict(self, inputs):
+            return {"probabilities": evaluate(self.operations, inputs["image"])}
 
     monkeypatch.setattr(platform, "system", lambda: "Darwin")
     monkeypatch.setattr(coremltools.models, "MLModel", Model)
@@ -226,16 +224,18 @@ def test_a_mac_predicts(exported, manifest, mac, framed_noise):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"input": {"name": "image", "shape": [1, 3, 32, 32], "dtype": "float32"}}, "the manifest says .*32.*has .*64"),
-        ({"input": {"name": "image", "shape": [1, 3, SIZE, SIZE], "dtype": "uint8"}}, "uint8.*the model has .*float32"),
-        ({"output": {"name": "logits", "shape": [1, 3], "dtype": "float32"}}, "logits.*the model has .*probabilities"),
-        ({"files": {"model.onnx": {}}}, r"expected one \.mlpackage in the manifest, got none"),
+        ({"input": {"shape": (1, 3, 32, 32)}}, "the manifest says .*32.*has .*64"),
+        ({"input": {"dtype": "uint8"}}, "uint8.*the model has .*float32"),
+        ({"output": {"name": "logits"}}, "logits.*the model has .*probabilities"),
+        (
+            {"files": {"model.onnx": ModelFile(sha256="", size_bytes=0)}},
+            r"expected one \.mlpackage in the manifest, got none",
+        ),
     ],
 )
 def test_a_package_that_is_not_the_manifests_is_refused(exported, manifest, mac, change, message):
-    vars(manifest).update(change)
     with pytest.raises(UsageError, match=message):
-        CoreMl(exported[1], manifest, None)
+        CoreMl(exported[1], phone.changed(manifest, **change), None)
 
 
 def test_a_package_that_cannot_be_compiled_is_refused(exported, manifest, monkeypatch):
@@ -251,5 +251,5 @@ def test_a_package_that_cannot_be_compiled_is_refused(exported, manifest, monkey
 def test_a_missing_package_says_what_to_install(exported, manifest, monkeypatch):
     monkeypatch.setattr(platform, "system", lambda: "Darwin")
     monkeypatch.setitem(__import__("sys").modules, "coremltools", None)
-    with pytest.raises(UsageError, match=r"needs coremltools.* pip install 'mlkdc\[coreml\]'"):
+    with pytest.raises(UsageError, match=r"needs coremltools.* pip install 'mlkdc\[coreml-runtime\]'"):
         CoreMl(exported[1], manifest, None)

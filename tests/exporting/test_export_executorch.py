@@ -4,7 +4,6 @@ import json
 import os
 import re
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +11,16 @@ import phone
 import pytest
 import torch
 
-from mlkdc.errors import MlkdcError, UsageError
-from mlkdc.exporting.formats import Quantization
-from mlkdc.runtime.targets import load_target
+from mlkdc.errors import UsageError
+from mlkdc.exporting.formats.executorch import _exported, _slice_splits
+from mlkdc.exporting.int8.pt2e import quantize
+from mlkdc.exporting.job import Quantization
+from mlkdc.records.manifest import RuntimeDetails
 
+pytest.importorskip("executorch")
+pytest.importorskip("torchao")
 pytestmark = [
-    pytest.mark.skipif(bool(load_target("executorch").missing()), reason="ExecuTorch is not installed"),
+    pytest.mark.converter,
     pytest.mark.timeout(900),  # it takes minutes to lower a model where the processor is busy
 ]
 
@@ -33,11 +36,12 @@ def model():
 @pytest.fixture(scope="module")
 def exported(model, tmp_path_factory):
     """(job, manifest) of the fp32 program with float32 input, and of the int8 one with uint8 input."""
-    made = {}
+    artifacts = {}
     for dtype, quantization in (("float32", None), ("uint8", Quantization(phone.photos()))):
-        job = phone.make_job(model, "executorch", tmp_path_factory.mktemp("executorch"), dtype, quantization)
-        made[job.precision] = job, phone.export(job)
-    return made
+        folder = tmp_path_factory.mktemp("executorch")
+        job = phone.make_job(model, "executorch", folder, input_dtype=dtype, quantization=quantization)
+        artifacts[job.precision] = job, phone.export(job)
+    return artifacts
 
 
 def xnnpack_nodes(path: Path, scratch: Path) -> list[tuple[str, str]]:
@@ -48,8 +52,8 @@ def xnnpack_nodes(path: Path, scratch: Path) -> list[tuple[str, str]]:
     from executorch.exir._serialize._program import deserialize_pte_binary
 
     program = deserialize_pte_binary(path.read_bytes()).program
-    schema = next(Path(each) for each in serialization.__path__) / "schema.fbs"
-    actual = []
+    schema = Path(next(iter(serialization.__path__))) / "schema.fbs"
+    nodes = []
     for delegate in program.execution_plan[0].delegates:
         assert delegate.id == "XnnpackBackend"
         payload = program.backend_delegate_data[delegate.processed.index].data
@@ -58,28 +62,20 @@ def xnnpack_nodes(path: Path, scratch: Path) -> list[tuple[str, str]]:
         (scratch / "graph.bin").write_bytes(payload[start : start + header.flatbuffer_size])
         _flatc_decompile(str(scratch), str(schema), str(scratch / "graph.bin"), ["--raw-binary"])
         graph = json.loads(re.sub(r": -?inf\b", ": null", (scratch / "graph.json").read_text()))
-        values = [each["xvalue_union"] for each in graph["xvalues"]]
-        tensors = [each.get("tensor_value", each) for each in values]
-        types = {each["id_out"]: each["datatype"].removeprefix("xnn_datatype_") for each in tensors}
+        values = [value["xvalue_union"] for value in graph["xvalues"]]
+        tensors = [value.get("tensor_value", value) for value in values]
+        types = {tensor["id_out"]: tensor["datatype"].removeprefix("xnn_datatype_") for tensor in tensors}
         for node in graph["xnodes"]:
             kind = node["xnode_union_type"].removeprefix("_XNN").removeprefix("XNN")
-            actual.append((kind, types.get(node["xnode_union"].get("filter_id"), "")))
-    return actual
+            nodes.append((kind, types.get(node["xnode_union"].get("filter_id"), "")))
+    return nodes
 
 
 @pytest.mark.parametrize(("precision", "allowed"), [("fp32", 1e-5), ("int8", 0.05)])
 def test_it_answers_like_the_model(precision, allowed, exported, model):
     job, manifest = exported[precision]
     assert list(manifest.files) == ["model.pte"]
-    images = phone.photos()
-    backend = phone.opened(job, manifest)
-    actual = phone.answers(backend, manifest, images)
-    right = phone.expected(model, images)
-    assert np.ptp(right, axis=0).max() > 4 * allowed
-    np.testing.assert_allclose(actual, right, rtol=0, atol=allowed)
-    # again, in another order: nothing of an answer stays behind
-    np.testing.assert_array_equal(phone.answers(backend, manifest, images[::-1]), actual[::-1])
-    backend.close()
+    phone.check_answers(job, manifest, model, allowed)
 
 
 def test_layers_are_int8_in_xnnpack_and_what_decides_is_float(exported, tmp_path):
@@ -95,13 +91,12 @@ def test_layers_are_int8_in_xnnpack_and_what_decides_is_float(exported, tmp_path
     assert {weights for kind, weights in nodes if kind == "FullyConnected"} == {"fp32"}
     # No layer and no product is left to the portable kernels.
     left = ["aten::expand_copy", "aten::native_layer_norm", "aten::sum"]
-    assert plain.details == {"outside_xnnpack": left}
-    assert manifest.details == {"outside_xnnpack": [*left, "dim_order_ops::_to_dim_order_copy"]}  # uint8 to float
+    assert plain.details == RuntimeDetails(outside_xnnpack=tuple(left))
+    conversion = "dim_order_ops::_to_dim_order_copy"  # uint8 to float
+    assert manifest.details == RuntimeDetails(outside_xnnpack=(*left, conversion))
 
 
 def test_splits_become_slices():
-    from mlkdc.exporting.formats.executorch import _slice_splits
-
     class Splits(torch.nn.Module):
         def forward(self, x):
             first, second = x.chunk(2, dim=1)
@@ -119,9 +114,6 @@ def test_splits_become_slices():
 
 def quantized(model, tmp_path, how):
     """The quantized graph before it is lowered: nodes by name of their module."""
-    from mlkdc.exporting.formats.executorch import _exported
-    from mlkdc.exporting.int8.pt2e import quantize
-
     graph = quantize(_exported(model, phone.make_job(model, "executorch", tmp_path)), how, "float32").graph
     layers = {}
     for node in graph.nodes:
@@ -143,7 +135,7 @@ def test_scales_per_channel_clamps_and_the_residual(model, tmp_path):
         assert 0 < rounded.args[1] <= 6 / 255 * 1.01
     sums = [node for node in graph.nodes if node.target is torch.ops.aten.add.Tensor]
     rounds = ["quantize" in str(next(iter(node.users)).target) for node in sums]
-    assert rounds == [True, False, False, False]  # the residual; the head's own three
+    assert rounds == [True, False, False, False]  # the residual; the head's three
 
 
 def test_modules_that_stay_in_float_one_scale_and_clipped_ranges(model, tmp_path):
@@ -164,16 +156,15 @@ def test_modules_that_stay_in_float_one_scale_and_clipped_ranges(model, tmp_path
     assert (scales[True] < 1.01 * scales[False]).all()
 
 
-def test_an_exporter_that_gives_up_is_told_in_a_line(model, tmp_path, monkeypatch, capfd):
+def test_an_exporter_that_gives_up_is_reported_in_a_line(model, tmp_path, monkeypatch, capfd):
     def fail(*_, **__):
         os.write(1, b"chatter")
         raise RuntimeError("no such operator: aten.odd\nand a long story")
 
     monkeypatch.setattr(torch.export, "export", fail)
-    with pytest.raises(MlkdcError, match=r"could not export the model \(no such operator: aten\.odd\); this archit"):
-        phone.export(phone.make_job(model, "executorch", tmp_path))
-    assert not list(tmp_path.iterdir())
-    assert capfd.readouterr().out == ""
+    message = r"could not export to executorch \(RuntimeError: no such operator: aten\.odd\); this architecture"
+    job = phone.make_job(model, "executorch", tmp_path)
+    assert phone.check_failure_is_one_sentence(job, message, capfd) == ""
 
 
 def test_threads_reach_the_runtime_or_are_refused(exported):
@@ -193,33 +184,26 @@ def test_threads_reach_the_runtime_or_are_refused(exported):
 
 @pytest.mark.parametrize("spoil", [lambda whole: whole[: len(whole) // 2], lambda _: b"no program" * 99, lambda _: b""])
 def test_a_damaged_file_is_refused(spoil, exported, tmp_path):
-    job, manifest = exported["fp32"]
-    (tmp_path / "model.pte").write_bytes(spoil((job.folder / "model.pte").read_bytes()))
-    with pytest.raises(UsageError, match=r"ExecuTorch cannot load .*model\.pte"):
-        phone.opened(replace(job, folder=tmp_path), manifest)
+    message = r"ExecuTorch cannot load .*model\.pte"
+    phone.check_damaged_file_is_refused(*exported["fp32"], "model.pte", spoil, tmp_path, message)
 
 
 @pytest.mark.parametrize(
     ("role", "change", "message"),
     [
         ("input", {"dtype": "uint8"}, "the manifest says input .*uint8.*the file has .*float32"),
-        ("input", {"shape": [1, 3, 32, 32]}, r"the manifest says input .*32, 32.*the file has .*64, 64"),
-        ("output", {"shape": [1, 4]}, "the manifest says output"),
+        ("input", {"shape": (1, 3, 32, 32)}, r"the manifest says input .*32, 32.*the file has .*64, 64"),
+        ("output", {"shape": (1, 4)}, "the manifest says output"),
     ],
 )
-def test_another_signature_than_the_manifest_is_refused(role, change, message, exported, monkeypatch):
-    job, manifest = exported["fp32"]
-    monkeypatch.setattr(manifest, role, {**getattr(manifest, role), **change})
-    with pytest.raises(UsageError, match=message):
-        phone.opened(job, manifest)
+def test_another_signature_than_the_manifest_is_refused(role, change, message, exported):
+    phone.check_signature_is_refused(*exported["fp32"], role, change, message)
 
 
-def test_a_missing_package_is_told_with_the_line_that_installs_it(exported, monkeypatch):
+def test_a_missing_package_is_reported_with_the_line_that_installs_it(exported, monkeypatch):
     monkeypatch.setitem(sys.modules, "executorch.extension.pybindings", None)
-    with pytest.raises(UsageError, match=r"pip install 'mlkdc\[executorch\]'"):
-        phone.opened(*exported["fp32"])
+    phone.check_missing_package_is_reported(*exported["fp32"], "executorch-runtime")
 
 
 def test_nothing_is_printed_when_a_program_is_opened(exported, capfd):
-    phone.opened(*exported["fp32"]).close()
-    assert capfd.readouterr() == ("", "")
+    phone.check_opens_in_silence(*exported["fp32"], capfd)

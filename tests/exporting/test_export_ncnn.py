@@ -1,24 +1,24 @@
+"""ncnn nets: their answers, how their weights are stored, and what is refused."""
+
 import shutil
 import sys
-from dataclasses import replace
 
 import numpy as np
+import phone
 import pytest
 import torch
 from torch import nn
 
 from mlkdc.errors import MlkdcError, UsageError
-from mlkdc.exporting import export_run
-from mlkdc.exporting.formats import Job
-from mlkdc.exporting.formats.ncnn import export_ncnn
+from mlkdc.exporting import export
 from mlkdc.exporting.merging.merge import merge
-from mlkdc.records.manifest import describe_files
-from mlkdc.runtime import Manifest, open_artifact
+from mlkdc.records.manifest import Manifest, ModelFile
+from mlkdc.runtime import open_artifact
 from mlkdc.runtime.backends.ncnn import Ncnn
-from mlkdc.runtime.targets import load_target
 
 ncnn = pytest.importorskip("ncnn")
 pnnx = pytest.importorskip("pnnx")
+pytestmark = pytest.mark.converter
 
 SIZE = 64
 FILES = ["model.ncnn.bin", "model.ncnn.param"]
@@ -29,34 +29,30 @@ PRECISIONS = {"fp32": 1e-5, "fp16": 0.02}
 def run(make_run, student):
     trained = student("shufflenetv2_x0_5")
     with torch.no_grad():
-        trained.head.bias.uniform_(-1, 1)  # an addition of zeros is left out
+        trained.head.bias.uniform_(-1, 1)  # an addition of zeros is not exported
     return make_run(trained)
 
 
 @pytest.fixture(scope="module")
 def exported(run):
-    return {precision: export_run(run, "ncnn", precision=precision) for precision in PRECISIONS}
+    return {precision: export(run, "ncnn", precision=precision) for precision in PRECISIONS}
 
 
 @pytest.fixture
-def convert(tmp_path, exported):
+def convert(tmp_path):
     """Export a merged model and open what was written."""
 
-    def use(model: nn.Module, size: int = SIZE, precision: str = "fp32", dtype: str = "float32") -> Ncnn:
-        shape = (1, 3, size, size)
-        job = Job(model, tmp_path, load_target("ncnn"), precision, shape, dtype, False, 3)
-        built = export_ncnn(job)
-        assert sorted(path.name for path in tmp_path.iterdir()) == sorted(built.files) == FILES
-        manifest = Manifest.load(exported[precision])
-        files, given = describe_files(tmp_path, built.files), {**manifest.input, "shape": list(shape)}
-        return Ncnn(tmp_path, replace(manifest, files=files, input=given), 1)
+    def use(model: nn.Module, size: int = SIZE, precision: str = "fp32") -> Ncnn:
+        manifest = phone.export(phone.make_job(model, "ncnn", tmp_path, precision, input_shape=(1, 3, size, size)))
+        assert sorted(manifest.files) == FILES
+        return Ncnn(tmp_path, manifest, 1)
 
     return use
 
 
 @pytest.fixture
 def copied(tmp_path, exported):
-    """A copy of the fp32 artifact and its manifest, to be spoilt."""
+    """A copy of the fp32 artifact and its manifest, to be spoiled."""
     folder = shutil.copytree(exported["fp32"], tmp_path / "ncnn-fp32")
     return folder, Manifest.load(folder)
 
@@ -66,13 +62,13 @@ def test_the_artifact_answers_like_the_model(precision, exported, run, framed_no
     folder = exported[precision]
     assert sorted(path.name for path in folder.iterdir()) == ["manifest.json", *FILES]
     with torch.no_grad():
-        expected = run.model()(framed_noise).sigmoid().numpy()
+        expected = run.model(framed_noise).sigmoid().numpy()
     with open_artifact(folder, threads=1) as session:
         assert sorted(session.manifest.files) == FILES
-        assert session.manifest.input["dtype"] == "float32"
+        assert session.manifest.input.dtype == "float32"
         assert session._backend._net.opt.num_threads == 1
-        for given in (framed_noise.numpy(), framed_noise.numpy().astype(np.uint8)):
-            actual = session.predict(given)
+        for pixels in (framed_noise.numpy(), framed_noise.numpy().astype(np.uint8)):
+            actual = session.predict(pixels)
             assert (actual.shape, actual.dtype) == (expected.shape, np.float32)
             np.testing.assert_allclose(actual, expected, rtol=0, atol=PRECISIONS[precision])
 
@@ -80,7 +76,7 @@ def test_the_artifact_answers_like_the_model(precision, exported, run, framed_no
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_weights_are_stored_and_options_are_set_as_the_precision_says(precision, exported, run):
     half = precision == "fp16"
-    stem = merge(run.model(), SIZE)[0].backbone.body.conv1[0].weight.detach().numpy()
+    stem = merge(run.model, SIZE)[0].backbone.body.conv1[0].weight.detach().numpy()
     if half:
         assert (np.abs(stem) < 2**-14).any()
         stem = stem * 64  # else those would be zeros
@@ -92,8 +88,8 @@ def test_weights_are_stored_and_options_are_set_as_the_precision_says(precision,
 
     with open_artifact(exported[precision]) as session:
         options = session._backend._net.opt
-        told = session.manifest.details["options"]
-        assert {name: getattr(options, name) for name in told} == told
+        recorded = session.manifest.details.ncnn_options
+        assert {name: getattr(options, name) for name in recorded} == recorded
         assert (options.use_fp16_storage, options.use_fp16_packed) == (half, half)
         assert not any((options.use_fp16_arithmetic, options.use_bf16_storage, options.use_bf16_packed))
         assert options.num_threads == ncnn.Option().num_threads == ncnn.get_physical_big_cpu_count()
@@ -154,7 +150,9 @@ def test_an_operator_that_is_no_layer_of_ncnn_is_named(wrap, convert, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_failures_of_the_converter_are_told_in_its_words(wrap, convert, tmp_path, tmp_path_factory, monkeypatch, capfd):
+def test_failures_of_the_converter_are_reported_in_its_words(
+    wrap, convert, tmp_path, tmp_path_factory, monkeypatch, capfd
+):
     def untraceable(x):
         if torch.jit.is_tracing():
             raise RuntimeError("\nno trace of it\nat line 3")
@@ -180,12 +178,12 @@ def test_failures_of_the_converter_are_told_in_its_words(wrap, convert, tmp_path
 
 def test_a_batch_of_any_size_is_refused(run, tmp_path):
     with pytest.raises(UsageError, match="one image at a time"):
-        export_run(run, "ncnn", dynamic=True, out=tmp_path / "dynamic")
+        export(run, "ncnn", dynamic=True, out=tmp_path / "dynamic")
 
 
 @pytest.mark.parametrize("kept", [0.0, 0.5, 0.999])
 @pytest.mark.parametrize("name", FILES)
-def test_a_file_that_was_cut_short_is_refused(name, kept, copied):
+def test_a_truncated_file_is_refused(name, kept, copied):
     folder, manifest = copied
     content = (folder / name).read_bytes()
     (folder / name).write_bytes(content[: int(kept * len(content))])
@@ -201,18 +199,18 @@ def test_a_file_that_was_cut_short_is_refused(name, kept, copied):
         ({"output": {"name": "logits"}}, r"\['logits'\].*got .*\['probabilities'\]"),
         ({"input": {"dtype": "uint8"}}, "'float32', False.*got .*'uint8', False"),
         ({"dynamic_batch": True}, "'float32', False.*got .*'float32', True"),
-        ({"output": {"shape": [1, 4]}}, r"output of shape \[1, 4\], the net gives \[1, 3\]"),
+        ({"output": {"shape": (1, 4)}}, r"output of shape \[1, 4\], the net gives \[1, 3\]"),
         ({"precision": "int8"}, "ncnn artifacts are fp32 or fp16, got 'int8'"),
-        ({"files": {"model.ncnn.param": {}}}, r"expected one \.bin file in the manifest, got none"),
+        (
+            {"files": {"model.ncnn.param": ModelFile(sha256="", size_bytes=0)}},
+            r"expected one \.bin file in the manifest, got none",
+        ),
     ],
 )
 def test_another_signature_than_the_manifest_says_is_refused(change, message, copied):
     folder, manifest = copied
-    for key, value in change.items():
-        record = getattr(manifest, key)
-        setattr(manifest, key, {**record, **value} if key in ("input", "output") else value)
     with pytest.raises(UsageError, match=message):
-        Ncnn(folder, manifest, 1)
+        Ncnn(folder, phone.changed(manifest, **change), 1)
 
 
 def test_another_size_than_the_manifest_says_is_refused(copied):
@@ -224,11 +222,11 @@ def test_another_size_than_the_manifest_says_is_refused(copied):
         Ncnn(folder, manifest, 1)
 
 
-def test_foreign_files_and_a_missing_package_are_told(copied, monkeypatch):
+def test_foreign_files_and_a_missing_package_are_reported(copied, monkeypatch):
     folder, manifest = copied
     (folder / "model.ncnn.param").write_bytes(b"\x08\x07\x12\xff no net at all")
     with pytest.raises(UsageError, match=r"cannot load .*model\.ncnn\.param: not a net"):
         Ncnn(folder, manifest, 1)
     monkeypatch.setitem(sys.modules, "ncnn", None)
-    with pytest.raises(UsageError, match=r"run: pip install 'mlkdc\[ncnn\]'"):
+    with pytest.raises(UsageError, match=r"run: pip install 'mlkdc\[ncnn-runtime\]'"):
         Ncnn(folder, manifest, 1)

@@ -6,24 +6,26 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 
 import numpy as np
-import onnx
+import phone
 import pytest
 import torch
-from onnx import numpy_helper
 from torch import nn
 
 from mlkdc.errors import MlkdcError, UsageError
-from mlkdc.exporting import export_run
-from mlkdc.exporting.formats import Job, Quantization
+from mlkdc.exporting import export as export_run
 from mlkdc.exporting.formats import tensorrt as exporting
-from mlkdc.exporting.formats.onnx import module_of
+from mlkdc.exporting.job import Quantization
 from mlkdc.exporting.merging.merge import merge
+from mlkdc.exporting.naming import module_of
 from mlkdc.models import DecoderHead
-from mlkdc.runtime import Manifest
+from mlkdc.records.manifest import Engine, Manifest
 from mlkdc.runtime.backends.onnxruntime import OnnxRuntime
-from mlkdc.runtime.targets import load_target
 
+onnx = pytest.importorskip("onnx")
+pytest.importorskip("onnxscript")
+pytest.importorskip("onnxslim")
 trt = pytest.importorskip("tensorrt_rtx")
+pytestmark = pytest.mark.converter
 
 SIZE = 64
 STEM = "backbone.0"
@@ -63,8 +65,8 @@ def export(tmp_path):
     def make(model, precision="fp32", dtype="float32", dynamic=False, quantization=None):
         folder = tmp_path / "engine"
         folder.mkdir(exist_ok=True)
-        target = load_target("tensorrt")
-        job = Job(model, folder, target, precision, (1, 3, SIZE, SIZE), dtype, dynamic, 3, quantization)
+        changes = {"input_dtype": dtype, "dynamic": dynamic, "quantization": quantization}
+        job = phone.make_job(model, "tensorrt", folder, precision, **changes)
         return job, exporting.export_tensorrt(job)
 
     return make
@@ -80,12 +82,8 @@ def photos():
 
 def answers(job, images):
     """Through the backend of the runtime that stands in for TensorRT."""
-    manifest = Manifest.__new__(Manifest)
-    manifest.target, manifest.files = "tensorrt", {"model.engine": {}, "model.onnx": {}}
-    manifest.input = {"name": "image", "shape": list(job.input_shape), "dtype": job.input_dtype}
-    manifest.output = {"name": "probabilities", "shape": [1, 3], "dtype": "float32"}
-    manifest.dynamic_batch, manifest.details = job.dynamic, {"proxy": True}
-    session = OnnxRuntime(job.folder, manifest, 1)
+    manifest = phone.manifest_of(job, ["model.engine", "model.onnx"])
+    session = OnnxRuntime(job.folder, manifest.for_proxy("onnxruntime"), 1)
     assert session._session.get_session_options().get_session_config_entry("session.disable_quant_qdq") == "1"
     pixels = images.astype(job.input_dtype)
     return session.run(pixels) if job.dynamic else np.concatenate([session.run(image[None]) for image in pixels])
@@ -100,9 +98,8 @@ def types(graph):
     """The element type of every tensor, by name."""
     graph = onnx.shape_inference.infer_shapes(graph, strict_mode=True).graph
     values = [*graph.input, *graph.value_info, *graph.output]
-    return {each.name: each.type.tensor_type.elem_type for each in values} | {
-        each.name: each.data_type for each in graph.initializer
-    }
+    flowing = {value.name: value.type.tensor_type.elem_type for value in values}
+    return flowing | {weight.name: weight.data_type for weight in graph.initializer}
 
 
 @pytest.mark.parametrize(("precision", "most"), [("fp32", 1e-5), ("fp16", 2e-3), ("int8", 0.05)])
@@ -119,10 +116,9 @@ def test_every_precision_builds_an_engine_of_a_graph_that_answers_like_the_model
     assert _malformed(b"no engine" * 100)
     weights = 4 * sum(parameter.numel() for parameter in model.parameters())
     assert len(engine) > {"fp32": 1, "fp16": 0.5, "int8": 0.25}[precision] * weights
-    assert built.details["library"] == "tensorrt_rtx"
-    assert built.details["version"] == trt.__version__
-    assert built.details["compute_capability"] == "8.0+"
-    assert built.details["batch"] == [1, 1, 1]
+    assert built.details.engine == Engine(
+        library="tensorrt_rtx", version=trt.__version__, compute_capability="8.0+", gpu=None, batch=(1, 1, 1)
+    )
 
 
 def _malformed(engine):
@@ -147,7 +143,7 @@ def test_half_engines_are_smaller(model, export):
 def test_a_batch_of_any_size_of_uint8(tiny, export, photos, precision):
     quantization = Quantization(photos) if precision == "int8" else None
     job, built = export(tiny, precision, "uint8", True, quantization)
-    assert built.details["batch"] == [1, 8, 32]
+    assert built.details.engine.batch == (1, 8, 32)
     for count in (1, 3):
         most = {"fp32": 1e-5, "fp16": 2e-3, "int8": 0.02}[precision]
         np.testing.assert_allclose(answers(job, photos[:count]), expected(tiny, photos[:count]), rtol=0, atol=most)
@@ -157,19 +153,19 @@ def test_a_batch_of_any_size_of_uint8(tiny, export, photos, precision):
 def quantized(job):
     """By module of a product: the scales of what it is given and of its weights."""
     graph = onnx.load(job.folder / "model.onnx").graph
-    values = {each.name: numpy_helper.to_array(each) for each in graph.initializer}
+    values = {weight.name: onnx.numpy_helper.to_array(weight) for weight in graph.initializer}
     makers = {name: node for node in graph.node for name in node.output}
-    actual = {}
+    scales = {}
     for node in graph.node:
-        given = [makers.get(name) for name in node.input[:2]]
-        if node.op_type in ("Conv", "Gemm", "MatMul") and all(g and g.op_type == "DequantizeLinear" for g in given):
-            actual[module_of(node.name)] = [values[each.input[1]] for each in given]
-    return actual
+        sources = [makers.get(name) for name in node.input[:2]]
+        if node.op_type in ("Conv", "Gemm", "MatMul") and all(s and s.op_type == "DequantizeLinear" for s in sources):
+            scales[module_of(node.name)] = [values[source.input[1]] for source in sources]
+    return scales
 
 
-def test_int8_is_quantized_as_asked(model, export, photos):
+def test_int8_is_quantized_as_set(model, export, photos):
     every = quantized(export(model, "int8", quantization=Quantization(photos))[0])
-    layers = {name for name, each in model.named_modules() if isinstance(each, nn.Conv2d | nn.Linear)}
+    layers = {name for name, module in model.named_modules() if isinstance(module, nn.Conv2d | nn.Linear)}
     assert set(every) == layers
     stem, kernel = every[STEM]
     assert (stem.size, kernel.shape, kernel.dtype) == (1, (24,), np.float16)
@@ -213,7 +209,7 @@ def test_what_int8_leaves_is_half(model, export, photos):
     assert users == {"Conv", "MatMul", "Gemm"}  # what follows them is fused with them
 
 
-def test_what_the_parser_refuses_is_told(tiny, export, monkeypatch):
+def test_what_the_parser_refuses_is_reported(tiny, export, monkeypatch):
     def unknown(graph):
         graph.graph.node[-1].op_type = "Det"
         return graph
@@ -226,7 +222,7 @@ def test_what_the_parser_refuses_is_told(tiny, export, monkeypatch):
         export(tiny, "fp16")
 
 
-def test_what_the_builder_refuses_is_told(tiny, export, monkeypatch):
+def test_what_the_builder_refuses_is_reported(tiny, export, monkeypatch):
     create = trt.Builder.create_builder_config
 
     def for_turing(builder):
@@ -246,10 +242,10 @@ def test_the_manifest_says_what_was_not_run(make_run, wrap):
     manifest = Manifest.load(folder)
     manifest.verify(folder)
     assert set(manifest.files) == {"model.engine", "model.onnx"}
-    assert manifest.details["compute_capability"] == "8.0+"
+    assert manifest.details.engine.compute_capability == "8.0+"
     if importlib.util.find_spec("tensorrt") is None:
         assert "tensorrt-rtx" in manifest.versions
-    assert "No engine was run" in manifest.details["unverified_by_authors"]
+    assert "No engine was run" in manifest.details.unverified_by_authors
 
 
 @pytest.fixture
@@ -266,14 +262,20 @@ def full_tensorrt(monkeypatch):
 
 
 def test_tensorrt_is_preferred_where_it_can_build(tiny, export, full_tensorrt, monkeypatch, framed_noise):
-    asked = []
+    requested = []
     create = trt.Builder.create_network
-    monkeypatch.setattr(trt.Builder, "create_network", lambda self, flags: asked.append(flags) or create(self, flags))
+
+    def record(builder, flags):
+        requested.append(flags)
+        return create(builder, flags)
+
+    monkeypatch.setattr(trt.Builder, "create_network", record)
     job, built = export(tiny, "fp16")
-    assert asked == [1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED)]
-    values = {"library": "tensorrt", "version": "10.14.1", "compute_capability": "8.7", "gpu": "Orin"}
-    assert values.items() <= built.details.items()
-    assert "capability 8.7 and TensorRT 10.14.1" in built.details["needs"]
+    assert requested == [1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED)]
+    assert built.details.engine == Engine(
+        library="tensorrt", version="10.14.1", compute_capability="8.7", gpu="Orin", batch=(1, 1, 1)
+    )
+    assert "capability 8.7 and TensorRT 10.14.1" in built.details.needs
     np.testing.assert_allclose(
         answers(job, framed_noise.numpy()), expected(tiny, framed_noise.numpy()), rtol=0, atol=2e-3
     )
@@ -289,9 +291,9 @@ def test_tensorrt_gives_way_to_rtx_without_a_gpu_and_where_its_libraries_are_mis
 
     real = exporting.load_library
     monkeypatch.setattr(exporting, "load_library", load)
-    assert export(tiny)[1].details["library"] == "tensorrt_rtx"
+    assert export(tiny)[1].details.engine.library == "tensorrt_rtx"
     monkeypatch.setattr(exporting.cuda, "available", lambda: False)
-    assert export(tiny)[1].details["library"] == "tensorrt_rtx"
+    assert export(tiny)[1].details.engine.library == "tensorrt_rtx"
     actual = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "tensorrt_rtx" else actual(name))
     monkeypatch.setattr(exporting.cuda, "available", lambda: True)

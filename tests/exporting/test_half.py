@@ -3,21 +3,23 @@
 from pathlib import Path
 
 import numpy as np
-import onnx
-import onnx.reference
-import onnxruntime
+import phone
 import pytest
 import torch
-from onnx import numpy_helper
 from torch import nn
 
 from mlkdc.errors import MlkdcError
-from mlkdc.exporting.formats import Job
 from mlkdc.exporting.formats.onnx import onnx_graph
 from mlkdc.exporting.half import to_half
 from mlkdc.exporting.merging.merge import merge
 from mlkdc.models import DecoderHead
-from mlkdc.runtime.targets import load_target
+
+onnx = pytest.importorskip("onnx")
+onnxruntime = pytest.importorskip("onnxruntime")
+reference = pytest.importorskip("onnx.reference")
+pytest.importorskip("onnxscript")
+pytest.importorskip("onnxslim")
+pytestmark = pytest.mark.converter
 
 SIZE = 64
 FLOAT, HALF = onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16
@@ -39,16 +41,15 @@ def graph(request, model):
 
 
 def job(model, dtype="float32"):
-    return Job(model, Path(), load_target("onnx"), "fp16", (1, 3, SIZE, SIZE), dtype, False, 3)
+    return phone.make_job(model, "onnx", Path(), "fp16", input_dtype=dtype)
 
 
 def types(graph):
     """The element type of every tensor, by name."""
     graph = onnx.shape_inference.infer_shapes(graph, strict_mode=True).graph
     values = [*graph.input, *graph.value_info, *graph.output]
-    return {each.name: each.type.tensor_type.elem_type for each in values} | {
-        each.name: each.data_type for each in graph.initializer
-    }
+    flowing = {value.name: value.type.tensor_type.elem_type for value in values}
+    return flowing | {weight.name: weight.data_type for weight in graph.initializer}
 
 
 def answers(graph, images):
@@ -62,24 +63,24 @@ def expected(model, images):
 
 
 def test_both_ends_are_float_and_nothing_else(graph):
-    made = to_half(graph)
-    onnx.checker.check_model(made, full_check=True)
-    kinds = types(made)
-    in_float = [node.op_type for node in made.graph.node if kinds[node.output[0]] == FLOAT]
+    halved = to_half(graph)
+    onnx.checker.check_model(halved, full_check=True)
+    kinds = types(halved)
+    in_float = [node.op_type for node in halved.graph.node if kinds[node.output[0]] == FLOAT]
     first = ["Cast"] if kinds["image"] == onnx.TensorProto.UINT8 else []
     assert in_float == [*first, "Sub", "Mul", "Cast", "Mul", "ReduceSum", "Sigmoid"]
-    for node in made.graph.node:
+    for node in halved.graph.node:
         if node.op_type in ("Conv", "Gemm", "MatMul", "LayerNormalization", "Softmax", "Clip"):
             assert {kinds[name] for name in (*node.input, *node.output)} == {HALF}, node.name
     assert [kinds["image"], kinds["probabilities"]] == [types(graph)["image"], FLOAT]
 
 
 def test_no_weight_is_there_twice_or_for_nothing(graph):
-    before, made = graph.SerializeToString(), to_half(graph)
+    before, halved = graph.SerializeToString(), to_half(graph)
     assert graph.SerializeToString() == before
-    names = [each.name for each in made.graph.initializer]
+    names = [weight.name for weight in halved.graph.initializer]
     assert len(names) == len(set(names))
-    assert set(names) <= {name for node in made.graph.node for name in node.input}
+    assert set(names) <= {name for node in halved.graph.node for name in node.input}
 
 
 def test_it_answers_like_the_model(graph, model, framed_noise):
@@ -92,7 +93,7 @@ def test_it_answers_like_the_model(graph, model, framed_noise):
 def test_pixels_that_are_no_whole_numbers_keep_their_fraction(wrap):
     """Half precision knows 200 and 200.125 and nothing between; the mean is 200 here.
 
-    ONNX's reference is asked, which computes in half what is in half; ONNX Runtime on a CPU does not.
+    ONNX's reference evaluator computes in half what is in half; ONNX Runtime on a CPU does not.
     """
     model = merge(wrap(nn.Conv2d(3, 8, 3), nn.ReLU(), channels=8), SIZE)[0]
     model.mean.fill_(200.0)
@@ -102,15 +103,15 @@ def test_pixels_that_are_no_whole_numbers_keep_their_fraction(wrap):
         np.ones((5, 3, SIZE, SIZE), dtype=np.float32)
         * np.linspace(199.94, 200.06, 5, dtype=np.float32)[:, None, None, None]
     )
-    reference = expected(model, images)
-    assert np.ptp(reference) > 0.05
-    reference_of = onnx.reference.ReferenceEvaluator(to_half(onnx_graph(job(model))))
-    actual = np.concatenate([reference_of.run(None, {"image": image[None]})[0] for image in images])
-    np.testing.assert_allclose(actual, reference, rtol=0, atol=5e-3)
+    right = expected(model, images)
+    assert np.ptp(right) > 0.05
+    evaluator = reference.ReferenceEvaluator(to_half(onnx_graph(job(model))))
+    actual = np.concatenate([evaluator.run(None, {"image": image[None]})[0] for image in images])
+    np.testing.assert_allclose(actual, right, rtol=0, atol=5e-3)
 
 
-def test_a_weight_too_large_for_half_precision_is_told():
-    weight = numpy_helper.from_array(np.full((3, 3), 1e5, dtype=np.float32), "layer.weight")
+def test_a_weight_too_large_for_half_precision_is_reported():
+    weight = onnx.numpy_helper.from_array(np.full((3, 3), 1e5, dtype=np.float32), "layer.weight")
     graph = onnx.helper.make_graph(
         [onnx.helper.make_node("MatMul", ["image", "layer.weight"], ["probabilities"], name="layer/matmul")],
         "large",

@@ -3,17 +3,21 @@
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 import phone
 import pytest
 import torch
-from onnx import numpy_helper
 
-from mlkdc.exporting.formats import Job, Quantization
-from mlkdc.exporting.formats.onnx import module_of, onnx_graph
+from mlkdc.exporting.formats.onnx import onnx_graph
 from mlkdc.exporting.int8.qdq import quantize
+from mlkdc.exporting.job import Quantization
 from mlkdc.exporting.merging.merge import merge
-from mlkdc.runtime.targets import load_target
+from mlkdc.exporting.naming import module_of
+
+onnxruntime = pytest.importorskip("onnxruntime")
+numpy_helper = pytest.importorskip("onnx.numpy_helper")
+pytest.importorskip("onnxscript")
+pytest.importorskip("onnxslim")
+pytestmark = pytest.mark.converter
 
 SIZE = 64
 STEM = "backbone.body.conv1.0"
@@ -26,14 +30,14 @@ def model(student):
 
 @pytest.fixture(scope="module")
 def graph(model):
-    return onnx_graph(Job(model, Path(), load_target("onnx"), "fp32", (1, 3, SIZE, SIZE), "float32", False, 3))
+    return onnx_graph(phone.make_job(model, "onnx", Path()))
 
 
 @pytest.fixture(scope="module")
 def small():
     """A model in which rounding errors do not grow from layer to layer, its graph and its answers to phone.photos()."""
     model, images = phone.make_model(), phone.photos()
-    graph = onnx_graph(Job(model, Path(), load_target("onnx"), "fp32", (1, 3, SIZE, SIZE), "float32", False, 3))
+    graph = onnx_graph(phone.make_job(model, "onnx", Path()))
     expected = phone.expected(model, images)
     assert np.ptp(expected, axis=0).max() > 0.3  # images get answers that are far apart
     return model, graph, images, expected
@@ -58,16 +62,16 @@ def weight_scales(model):
     """By module: the scale of each quantized Conv, Gemm or MatMul weight."""
     values = {item.name: numpy_helper.to_array(item) for item in model.graph.initializer}
     makers = {name: node for node in model.graph.node for name in node.output}
-    actual = {}
+    scales = {}
     for node in model.graph.node:
         if node.op_type in ("Conv", "Gemm", "MatMul") and len(node.input) > 1:
             maker = makers.get(node.input[1])
             if maker is not None and maker.op_type == "DequantizeLinear" and maker.input[0] in values:
-                actual[module_of(node.name)] = values[maker.input[1]]
-    return actual
+                scales[module_of(node.name)] = values[maker.input[1]]
+    return scales
 
 
-def test_names_tell_the_module_of_every_weighted_node(graph, model):
+def test_names_say_the_module_of_every_weighted_node(graph, model):
     kinds = {type(model.get_submodule(module_of(node.name))) for node in graph.graph.node if node.op_type == "Conv"}
     assert kinds == {torch.nn.Conv2d}
     assert {module_of(node.name) for node in graph.graph.node if node.op_type == "Gemm"} == {
@@ -84,16 +88,16 @@ def test_it_answers_like_the_model(small):
     np.testing.assert_allclose(answers(graph, images), expected, atol=1e-5)  # the graph it came from is untouched
 
 
-def test_scales_are_per_channel_unless_told_otherwise(graph, images, model):
+def test_scales_are_per_channel_by_default(graph, images, model):
     scales = weight_scales(quantize(graph, Quantization(images), "float32"))
     assert scales[STEM].shape == (24,)
     assert len(scales) == sum(isinstance(m, torch.nn.Conv2d | torch.nn.Linear) for m in model.modules())
-    one = weight_scales(quantize(graph, Quantization(images, per_channel=False), "float32"))
-    assert all(scale.size == 1 for scale in one.values())
+    single = weight_scales(quantize(graph, Quantization(images, per_channel=False), "float32"))
+    assert all(scale.size == 1 for scale in single.values())
 
 
 @pytest.mark.parametrize(("reduced", "steps"), [(False, 127.5), (True, 63.5)])
-def test_weights_take_the_range_that_is_asked_for(graph, images, model, reduced, steps):
+def test_weights_take_the_range_that_is_set(graph, images, model, reduced, steps):
     scales = weight_scales(quantize(graph, Quantization(images, reduce_range=reduced), "float32"))
     largest = model.get_submodule(STEM).weight.detach().abs().amax((1, 2, 3)).numpy()
     np.testing.assert_allclose(scales[STEM], largest / steps, rtol=0.02)
@@ -130,9 +134,9 @@ def test_clipping_narrows_ranges(graph, images):
 
 
 def test_symmetric_graphs_have_no_zero_point_and_no_integer_bias(graph, images):
-    made = quantize(graph, Quantization(images), "float32", symmetric=True)
-    values = {item.name: numpy_helper.to_array(item) for item in made.graph.initializer}
-    for node in made.graph.node:
+    quantized = quantize(graph, Quantization(images), "float32", symmetric=True)
+    values = {item.name: numpy_helper.to_array(item) for item in quantized.graph.initializer}
+    for node in quantized.graph.node:
         if node.op_type in ("QuantizeLinear", "DequantizeLinear"):
             zero = values[node.input[2]]
             assert zero.dtype == np.int8
@@ -147,7 +151,7 @@ def test_symmetric_graphs_answer_like_the_model(small):
 
 def test_a_dynamic_batch_of_uint8_can_be_quantized(small):
     model, _, images, expected = small
-    job = Job(model, Path(), load_target("onnx"), "int8", (1, 3, SIZE, SIZE), "uint8", True, 3)
-    made = quantize(onnx_graph(job), Quantization(images, reduce_range=True), "uint8")
-    session = onnxruntime.InferenceSession(made.SerializeToString(), providers=["CPUExecutionProvider"])
+    job = phone.make_job(model, "onnx", Path(), "int8", input_dtype="uint8", dynamic=True)
+    quantized = quantize(onnx_graph(job), Quantization(images, reduce_range=True), "uint8")
+    session = onnxruntime.InferenceSession(quantized.SerializeToString(), providers=["CPUExecutionProvider"])
     np.testing.assert_allclose(session.run(None, {"image": images})[0], expected, rtol=0, atol=0.08)

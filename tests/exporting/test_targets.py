@@ -1,9 +1,9 @@
 import pytest
 
 from mlkdc.errors import UsageError
-from mlkdc.exporting import targets
 from mlkdc.exporting.formats import EXPORTERS
 from mlkdc.resources import shipped
+from mlkdc.runtime import targets
 from mlkdc.runtime.base import RUNTIMES
 from mlkdc.runtime.targets import load_target, target_names
 
@@ -27,19 +27,19 @@ def test_a_mistyped_precision_is_answered_with_the_nearest():
         load_target("onnx").tolerance("fp31")
 
 
-def test_every_fault_of_a_target_file_is_told_at_once(tmp_path, monkeypatch):
-    text = (shipped("export") / "onnx.yaml").read_text()
-    text = text.replace("opset: 20", "opzet: 20").replace("map: 0.1", "map: -1")
+def test_every_fault_of_a_target_file_is_reported_at_once(tmp_path, monkeypatch):
+    text = (shipped("export") / "onnx.yaml").read_text(encoding="utf-8")
+    text = text.replace("opset: 20", "opzet: 20").replace("map_drop_points: 0.1", "map_drop_points: -1")
     (tmp_path / "onnx.yaml").write_text(text)
     monkeypatch.setattr(targets, "shipped", lambda kind: tmp_path)
     with pytest.raises(UsageError) as caught:
         load_target("onnx")
-    assert "opzet: Extra inputs" in str(caught.value)
-    assert "precisions.fp32.map: Input should be greater" in str(caught.value)
+    assert "unknown key opzet" in str(caught.value)
+    assert "precisions.fp32.map_drop_points: input should be greater" in str(caught.value)
 
 
 def test_a_target_file_must_be_named_as_its_target(tmp_path, monkeypatch):
-    (tmp_path / "other.yaml").write_text((shipped("export") / "onnx.yaml").read_text())
+    (tmp_path / "other.yaml").write_text((shipped("export") / "onnx.yaml").read_text(encoding="utf-8"))
     monkeypatch.setattr(targets, "shipped", lambda kind: tmp_path)
     with pytest.raises(UsageError, match="expected name: other, got onnx"):
         load_target("other")

@@ -3,16 +3,15 @@
 import copy
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from mlkdc.errors import MlkdcError
 from mlkdc.exporting.merging.fold import fold_batchnorm, fold_input_scale, merge_branches
 from mlkdc.exporting.merging.head import FoldedHead
 from mlkdc.exporting.merging.model import ExportModel
 from mlkdc.exporting.merging.trace import tally
-from mlkdc.models import DecoderHead, MultiLabelModel, count
+from mlkdc.models import DecoderHead, MultiLabelModel, model_size
 from mlkdc.records.manifest import MergeReport
-from mlkdc.records.results import ModelSize
 
 # Of the largest logit. Float32 rounding stays below a tenth of it; a border padded with the wrong value does not.
 TOLERANCE = 1e-4
@@ -34,7 +33,7 @@ def merge(model: MultiLabelModel, image_size: int) -> tuple[ExportModel, MergeRe
     """
     merged = copy.deepcopy(model).eval()
     probes = _probes(image_size)
-    size_before, expected = _size(merged, image_size), merged(probes)
+    size_before, expected = model_size(merged, image_size), merged(probes)
 
     before = tally(merged, probes[:1])
     merge_branches(merged)
@@ -42,7 +41,7 @@ def merge(model: MultiLabelModel, image_size: int) -> tuple[ExportModel, MergeRe
     after = tally(merged, probes[:1])
     if isinstance(merged.head, DecoderHead):
         merged.head = FoldedHead(merged.head)
-    size_after = _size(merged, image_size)
+    size_after = model_size(merged, image_size)
     # Last: the branches that take the image must have become one convolution first.
     scale = 1 / merged.std.flatten()
     scale_is_folded = fold_input_scale(merged.backbone, merged.normalize(probes[:1]), scale)
@@ -80,8 +79,3 @@ def _probes(size: int) -> Tensor:
     probes[1, :, frame] = 0.0
     probes[2, :, frame] = 255.0
     return probes
-
-
-def _size(model: nn.Module, image_size: int) -> ModelSize:
-    # SWAP: this function becomes mlkdc.models.model_size.
-    return ModelSize(**count(model, image_size))
