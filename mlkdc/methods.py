@@ -7,20 +7,19 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from mlkdc.errors import UsageError, nearest
 from mlkdc.recipe import Form
+from mlkdc.records.base import Record, faults
 from mlkdc.resources import shipped
 
 #: Entry points with which other packages bring methods.
 GROUP = "mlkdc.methods"
 
 
-class Method(BaseModel):
+class Method(Record):
     """A published method: a set of loss terms with their default weights."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
     paper: str = Field(description="where it was published")
@@ -75,16 +74,14 @@ def _read(path: Path) -> Method:
     try:
         return Method(name=path.stem, **values)
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        raise UsageError(f"{path}: {key}: {first['msg']}") from None
+        raise UsageError(f"{path}: {faults(error)}") from None
 
 
 def _load_plugins() -> None:
     """Let other packages register their methods.
 
-    Their terms are torch code. Without torch they could not be trained anyway, and all that is shipped can be listed.
+    Their terms are torch code. Without torch they could not be trained anyway, and all shipped methods can be listed.
     """
     if entry_points(group=GROUP) and find_spec("torch") is not None:
-        # The terms' registry, once filled, goes on to the entry points. Named by a string: this module is below it.
+        # Filling the terms' registry also loads the entry points. Named by a string: this module is below that one.
         import_module("mlkdc.losses").TERMS.names()

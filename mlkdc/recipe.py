@@ -317,6 +317,12 @@ def load_recipe(name: str | Path, settings: list[str] | None = None, overrides: 
     Raises:
         UsageError: no such recipe or not YAML.
         RecipeError: wrong or unknown keys.
+
+    Example:
+        >>> from mlkdc import load_recipe
+        >>> recipe = load_recipe("l2d-mobilenet", ["train.epochs=20"])
+        >>> recipe.student.model, recipe.distill.method, recipe.train.epochs
+        ('mobilenetv2', 'l2d', 20)
     """
     path = find_recipe(str(name))
     values = {"name": path.stem, **read_yaml(path)}

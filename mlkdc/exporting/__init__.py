@@ -1,10 +1,4 @@
-"""Trained runs to artifact folders that answer like the trained model, and prove it.
-
-Example:
-    >>> from mlkdc.exporting import export
-    >>> export(run, "openvino", precision="int8", max_drop=0.5)  # doctest: +SKIP
-    PosixPath('runs/photos/export/openvino-int8')
-"""
+"""Trained runs to artifact folders that answer like the trained model, and prove it."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING

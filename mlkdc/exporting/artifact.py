@@ -1,4 +1,4 @@
-"""A run becomes an artifact folder: merged, exported, compared, and put in place only when it is whole."""
+"""A run becomes an artifact folder: merged, exported, compared, and put in place only when it is complete."""
 
 import tempfile
 from collections.abc import Callable
@@ -42,8 +42,14 @@ def export(
 
     Raises:
         UsageError: as :func:`~mlkdc.exporting.request.make_request`, or the run's data is missing.
-        MlkdcError: merging or exporting failed (nothing is written), or the artifact's answers are out of
-            tolerance (it is kept, marked as failed).
+        MlkdcError: the export failed (nothing is written), or is out of tolerance (it is kept, marked as failed).
+
+    Example:
+        >>> from pathlib import Path
+        >>> from mlkdc import export, load_run
+        >>> artifact = export(load_run("runs/photos"), "onnx", dynamic=True, out=Path("exported/any-batch"))
+        >>> sorted(path.name for path in artifact.iterdir())
+        ['manifest.json', 'model.onnx']
     """
     options = ExportOptions(
         target=target,
@@ -65,8 +71,8 @@ def export_artifact(run: Run, options: ExportOptions, *, reference: Reference | 
     Args:
         run: finished.
         options: what to export.
-        reference: of :func:`~mlkdc.exporting.source.reference_of`, where several artifacts are made of one run; None =
-            it is made for this one.
+        reference: of :func:`~mlkdc.exporting.reference.reference_of`, where several artifacts are made of one run;
+            None = it is made for this one.
         say: called with a line of news.
     """
     request = make_request(run, options)

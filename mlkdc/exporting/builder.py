@@ -22,10 +22,10 @@ from mlkdc.exporting.merging.merge import merge
 from mlkdc.exporting.parity import answers_of, compare
 from mlkdc.exporting.reference import Reference, make_reference, pixels_of
 from mlkdc.exporting.request import Request
-from mlkdc.exporting.source import load_model
 from mlkdc.records.manifest import Manifest
 from mlkdc.records.parity import Calibration, Parity, QuantizationReport
 from mlkdc.runtime.base import RUNTIMES
+from mlkdc.train import load_model
 from mlkdc.train.input.store import ImageStore
 
 CALIBRATION_SPLIT = "train"

@@ -135,27 +135,27 @@ def _half(weight: Any, name: str, least: float) -> Any:
 
 def _on_pixels(graph: Any) -> set[str]:
     """Names of the nodes between the input and the first layer."""
-    known = {value.name for value in (*graph.input, *graph.initializer)}
+    available = {value.name for value in (*graph.input, *graph.initializer)}
     nodes = set()
     for node in graph.node:
-        if node.op_type in _PIXELS and known.issuperset(node.input):
+        if node.op_type in _PIXELS and available.issuperset(node.input):
             nodes.add(node.name)
-            known.update(node.output)
+            available.update(node.output)
     return nodes
 
 
 def _on_logits(graph: Any) -> set[str]:
     """Names of the nodes between the last layer and the output."""
-    known = {value.name for value in graph.output}
+    leading_out = {value.name for value in graph.output}
     users: Counter[str] = Counter()
     for node in graph.node:
         users.update(node.input)
     nodes = set()
     for node in reversed(graph.node):
-        if node.op_type in _LOGITS and known.issuperset(node.output):
+        if node.op_type in _LOGITS and leading_out.issuperset(node.output):
             nodes.add(node.name)
             for name in node.input:
                 # What something else uses too is not only on its way to the output.
                 if users[name] == 1:
-                    known.add(name)
+                    leading_out.add(name)
     return nodes

@@ -1,4 +1,4 @@
-"""Is the artifact the model? Both answer the same real images, the artifact in a process of its own."""
+"""Is the artifact the model? Both answer the same real images, the artifact in a separate process."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +25,7 @@ def compare(
     """Compare an artifact's answers with the torch model's.
 
     Where no difference above ``ROUNDING`` is tolerated, those that are can still flip a label at its threshold, and
-    reorder images that a model hardly tells apart, which moves its AP. Both are recorded, and do not fail an
+    reorder images with nearly equal answers, which moves its AP. Both are recorded, and do not fail an
     export. Everywhere else the drop of mAP is that of the answers as they are, and every flip counts. The worst class
     is the one whose AP drops most, of those with at least ``LEAST_POSITIVES`` positive images (of all, if none has so
     many).
@@ -130,7 +130,7 @@ def _breach(comparison: Comparison, decisions: int) -> str | None:
 
 
 def answers_of(artifact: Path, pixels: np.ndarray, scratch: Path) -> np.ndarray:
-    """An artifact's probabilities ``float32[n, q]``, from a process of its own.
+    """An artifact's probabilities ``float32[n, q]``, from a separate process.
 
     Args:
         artifact: a folder with manifest and model files.

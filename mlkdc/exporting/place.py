@@ -1,4 +1,4 @@
-"""Where an artifact goes: a folder that is replaced by a whole one, or not at all."""
+"""Where an artifact goes: a folder that is replaced by a complete one, or not at all."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ def check_replaceable(folder: Path) -> None:
 def put_in_place(source: Path, folder: Path, aside: Path) -> None:
     """Move ``source`` to ``folder``; what was there goes to ``aside``, and back if that fails.
 
-    All three must be on one file system, where a folder is moved whole.
+    All three must be on one file system, where moving a folder is a single step.
     """
     if not folder.exists():
         source.rename(folder)

@@ -5,9 +5,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mlkdc.data.runs import tuning_split
+from mlkdc.data.runs import run_data, tuning_split
 from mlkdc.errors import UsageError
 from mlkdc.models import MultiLabelModel
+from mlkdc.records.run import Run
+from mlkdc.train import load_model
 from mlkdc.train.input.store import ImageStore
 from mlkdc.train.predict import predict
 from mlkdc.types import TaggedImages
@@ -35,6 +37,15 @@ class Reference:
     targets: np.ndarray
     pixels: np.ndarray
     probabilities: np.ndarray
+
+
+def reference_of(run: Run) -> Reference:
+    """Of a finished run: takes most of an export's time, and is the same for all of its artifacts.
+
+    Raises:
+        UsageError: the run's data is missing, or an image of it cannot be read.
+    """
+    return make_reference(load_model(run), run_data(run), run.recipe.data.train_splits)
 
 
 def make_reference(model: MultiLabelModel, data: TaggedImages, trained: Sequence[str]) -> Reference:
@@ -66,12 +77,12 @@ def pixels_of(store: ImageStore) -> np.ndarray:
 
 
 def _chosen_rows(targets: np.ndarray) -> list[int]:
-    """At most IMAGES rows, evenly over all (neighbors in a file are often alike), then what rare labels lack."""
+    """At most IMAGES rows, evenly over all (neighbors in a file are often alike), then more of the rare labels."""
     count = len(targets)
     chosen = set(np.linspace(0, count - 1, min(count, IMAGES)).round().astype(int).tolist())
     for label in range(targets.shape[1]):
         positives = set(np.flatnonzero(targets[:, label]).tolist())
-        lacking = LEAST_POSITIVES - len(positives & chosen)
-        if lacking > 0:
-            chosen.update(sorted(positives - chosen)[:lacking])
+        missing = LEAST_POSITIVES - len(positives & chosen)
+        if missing > 0:
+            chosen.update(sorted(positives - chosen)[:missing])
     return sorted(chosen)

@@ -31,7 +31,7 @@ class ExportOptions:
         reduce_range: for targets that do so, keep int8 weights to half of their range. With the full range an artifact
             answers better, and x86 processors without VNNI cannot use it.
         out: the artifact folder; None = ``RUN/export/TARGET-PRECISION``. An artifact that is there is replaced once the
-            new one is whole.
+            new one is complete.
     """
 
     target: str
@@ -110,9 +110,9 @@ def _tolerance(run: Run, target: Target, precision: str, options: ExportOptions)
 def _check_input(request: Request) -> None:
     """Raise UsageError where the target cannot take such pixels, or so many images."""
     target, dtype = request.target, request.input_dtype
-    known = get_args(Dtype)
-    if dtype not in known:
-        raise UsageError(f"unknown input type {dtype!r}; {nearest(dtype, known)}")
+    dtypes = get_args(Dtype)
+    if dtype not in dtypes:
+        raise UsageError(f"unknown input type {dtype!r}; {nearest(dtype, dtypes)}")
     if dtype not in target.dtypes:
         accepted = " or ".join(target.dtypes)
         raise UsageError(f"target {target.name} takes pixels as {accepted} only, got {dtype}; omit --uint8")

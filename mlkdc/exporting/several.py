@@ -5,8 +5,8 @@ from pathlib import Path
 
 from mlkdc.errors import MlkdcError
 from mlkdc.exporting.artifact import Say, export_artifact
+from mlkdc.exporting.reference import reference_of
 from mlkdc.exporting.request import ExportOptions
-from mlkdc.exporting.source import reference_of
 from mlkdc.records.run import Run
 from mlkdc.runtime.targets import load_target
 

@@ -128,6 +128,7 @@ class Batch:
 
     def once(self, compute: Callable[["Batch"], T]) -> T:
         """``compute(batch)``, computed once for all terms that use it."""
+        # Terms of one paper share costly parts, and an objective is free to have any of them.
         if compute not in self._computed:
             self._computed[compute] = compute(self)
         return cast(T, self._computed[compute])
@@ -138,7 +139,7 @@ class Batch:
         return Batch.of(self.targets, changed, self.progress)
 
     def prepared(self) -> "Batch":
-        """As terms are given it: in full precision, and without gradient but for what is trained."""
+        """As terms receive it: in full precision, and without gradient but for what is trained."""
         return self.map(_prepared)
 
 

@@ -40,6 +40,7 @@ def _checked(entry: EntryPoint, base: type[T], words: str) -> type[T]:
         raise UsageError(f"{words} is not a subclass of {package}.{base.__name__}; name a class that is one")
     if not (loaded.__doc__ or "").strip():
         raise UsageError(f"{words} has no docstring to show in lists; add one")
+    # Otherwise it would only fail when a training begins.
     if isabstract(loaded):
         missing = ", ".join(sorted(getattr(loaded, "__abstractmethods__", ())))
         raise UsageError(f"{words} does not define {missing}; add it to the class")

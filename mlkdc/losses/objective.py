@@ -77,7 +77,7 @@ class Objective:
         Raises:
             UsageError: the models give no such output, e.g. label-wise embeddings from a linear head.
         """
-        self._check(batch)
+        self._check(batch)  # cheap, and a missing output is named before a term stumbles over it
         values = {}
         # Sums over a batch, and differences of nearly equal numbers, are not for half precision.
         with torch.autocast(batch.targets.device.type, enabled=False):
@@ -93,14 +93,14 @@ class Objective:
                     raise UsageError(
                         f"the loss term {name!r} needs {need}, which this run's models do not give; "
                         f"use a teacher, and compact or decoder heads (label-wise embeddings) on both sides, "
-                        f"or leave the term out (distill.terms.{name}: 0)"
+                        f"or disable the term (distill.terms.{name}: 0)"
                     )
 
 
 def make_objective(spec: Distill) -> Objective:
     """The objective that a recipe describes: the method's terms, with the recipe's weights in place of its.
 
-    A weight of 0 leaves a term out altogether: it is not computed and nothing is needed for it.
+    A weight of 0 disables a term: it is not computed and nothing is needed for it.
 
     Raises:
         RecipeError: unknown method, terms or options, impossible weights or options, or no term left; all faults of
@@ -110,8 +110,9 @@ def make_objective(spec: Distill) -> Objective:
     method = load_method(spec.method)
     weights = {name: weight for name, weight in {**method.terms, **spec.terms}.items() if weight > 0}
     if not weights:
-        _raise(["distill.terms: every term has weight 0; leave at least one in"])
+        _raise(["distill.terms: every term has weight 0; give one a weight above 0"])
     faults = []
+    # Options of a term that is not there would be without effect, which is not what was meant.
     for name in spec.options:
         if name not in weights:
             faults.append(f"distill.options.{name}: not a term of this recipe; {nearest(name, weights)}")

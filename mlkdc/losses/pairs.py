@@ -37,7 +37,7 @@ def distance_matrix(vectors: Tensor) -> Tensor:
 
 
 class _PairDistances(torch.autograd.Function):
-    """Differences are made again in the backward pass, so that only vectors and distances are kept."""
+    """Differences are computed again in the backward pass, so that only vectors and distances are kept."""
 
     @staticmethod
     def forward(ctx: Any, vectors: Tensor, first: Tensor, second: Tensor) -> Tensor:

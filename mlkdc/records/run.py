@@ -125,6 +125,14 @@ def load_run(path: Path | str) -> Run:
 
     Raises:
         UsageError: not a run folder, or its training has not ended (says how to resume it).
+
+    Example:
+        >>> from mlkdc import load_run
+        >>> run = load_run("runs/photos")
+        >>> run.classes, run.results.model.model
+        (('red', 'green', 'blue'), 'mobilenetv2')
+        >>> [artifact.name for artifact in run.artifacts()]
+        ['onnx-fp32']
     """
     run = Run(Path(path))
     if not run.exists:

@@ -104,11 +104,12 @@ def open_artifact(folder: Path | str, *, threads: int | None = None, allow_faile
             runtime, or the runtime's package is missing.
 
     Example:
+        >>> import numpy as np
         >>> from mlkdc import open_artifact
-        >>> open_artifact("nowhere")
-        Traceback (most recent call last):
-            ...
-        mlkdc.errors.UsageError: nowhere is not an artifact: it has no manifest.json; ...
+        >>> with open_artifact("runs/photos/export/onnx-fp32", threads=1) as session:
+        ...     probabilities = session.predict(np.zeros((1, 3, 32, 32), dtype=np.uint8))
+        >>> probabilities.shape, session.manifest.classes
+        ((1, 3), ('red', 'green', 'blue'))
     """
     folder = Path(folder)
     manifest = Manifest.load(folder)

@@ -41,6 +41,13 @@ def distill(
         UsageError: unknown names, bad data, a method without its teacher, a folder in use. Nothing was written.
         MlkdcError: a loss became NaN or the disk is full. Completed epochs are kept.
         Interrupted: Ctrl-C; the message says how to resume.
+
+    Example:
+        >>> from mlkdc import distill, load_recipe
+        >>> small = ["data.digits_images=100", "data.image_size=32", "student.width=0.25", "train.epochs=1"]
+        >>> run = distill(load_recipe("quickstart", [*small, "distill.method=vanilla", "train.batch_size=32"]))
+        >>> run.path.as_posix(), run.results.scored_on
+        ('runs/quickstart', 'test')
     """
     if progress is None or not is_main():
         progress = Progress()

@@ -32,10 +32,14 @@ class Draws:
         self.views = Views(augment, size, count, seed)
         self.twins: Views | None = None
         self.patches: Patches | None = None
-        kinds = [SOURCES.get(name) for name in objective.sources]
-        if any(kind.second_views for kind in kinds):
+        second_views, boxes = False, "student.regions" in objective.needs
+        for name in objective.sources:
+            needs = SOURCES.get(name)
+            second_views = second_views or needs.second_views
+            boxes = boxes or needs.boxes
+        if second_views:
             self.twins = Views(augment, size, count, seed + _SECOND)
-        if any(kind.boxes for kind in kinds) or "student.regions" in objective.needs:
+        if boxes:
             self.patches = Patches(recipe.distill.patches, count, seed)
 
     def set_epoch(self, epoch: int) -> None:
@@ -48,6 +52,7 @@ class Draws:
         """Views of ``uint8[b, 3, s, s]``, which are the images ``index`` of the training set."""
         twins = None
         if self.twins is not None:
+            # Only the student looks at them, at its size: smaller ones cost less where they are kept for the next step.
             twins = self._for_student(self.twins(index, images))
         return Drawn(index, self.views(index, images), twins)
 

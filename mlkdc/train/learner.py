@@ -81,15 +81,20 @@ class Learner(nn.Module):
         self.layers = nn.ModuleDict()
         self.fields = objective.fields("student") | objective.fields("twin")
         self.samples = "samples" in objective.sources
+        self.twin = "twin" in objective.sources
 
     def forward(
         self, images: Tensor, targets: Tensor, boxes: Tensor | None = None, twins: Tensor | None = None
     ) -> dict[str, Outputs]:
-        """Views ``[b, 3, s, s]`` (and a second view of the same images) to outputs by source."""
+        """Views ``[b, 3, s, s]`` (and a second view of the same images) to outputs by source.
+
+        A second view that no term needs, because it was drawn for another source, is not looked at.
+        """
         outputs = {}
-        if twins is None:
+        if not self.twin:
             outputs["student"], features = outputs_of(self.model, images, targets, self.fields, boxes)
         else:
+            assert twins is not None
             # Both views in one pass: batch normalization sees them as one batch.
             views, targets_of_both = torch.cat([images, twins]), targets.repeat(2, 1)
             both, features = outputs_of(self.model, views, targets_of_both, self.fields, boxes)
@@ -100,6 +105,7 @@ class Learner(nn.Module):
 
     @torch.no_grad()
     def _sampled(self, features: Tensor) -> Outputs:
+        # Only the head has dropout that is drawn: the backbone's pass is shared.
         draws = [self.model.head(features).logits for _ in range(SAMPLES)]
         return Outputs(torch.stack(draws, dim=1))
 

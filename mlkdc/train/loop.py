@@ -61,6 +61,7 @@ class Trainer:
         device, processes = self.accelerator.device, self.accelerator.num_processes
         samples, targets = training_set(data, recipe.data.train_splits)
         self.targets = targets.to(device)
+        # First of all: sources may copy the student, and the optimizer takes its parameters where they are.
         model.to(device).to(memory_format=layout)
         images, classes = targets.shape
         context = SourceContext(model, recipe, images, classes, self.accelerator, teacher)
@@ -119,6 +120,7 @@ class Trainer:
             for name, value in terms.items():
                 totals[name] += value
             steps = number + 1
+            # A process sees its part of each batch.
             rate = steps * len(index) * self.accelerator.num_processes / (time.perf_counter() - began)
             self.progress.step({**terms, "lr": self._learning_rate(), "images_per_second": rate})
         self._finish(epoch)
@@ -131,6 +133,7 @@ class Trainer:
         """Draw everything random of an epoch, which depends on the seed and the epoch alone."""
         self.order.epoch = epoch
         self.draws.set_epoch(epoch)
+        # Dropout too: an epoch of a resumed run is the one of an uninterrupted run.
         torch.manual_seed(hash((self.recipe.seed, epoch)))
         for source in self.sources.values():
             source.start(epoch)
@@ -165,8 +168,9 @@ class Trainer:
         batch = self._batch(step)
         terms = self.objective(replace(batch, progress=(epoch + number / len(self.loader)) / self.epochs))
         values = {name: term.item() for name, term in terms.items()}
-        self._check_finite(values, epoch, number)
+        self._check_finite(values, epoch, number)  # before weights become NaN too
         self.accelerator.backward(torch.stack(list(terms.values())).sum())
+        # Before the update: sources remember the weights that these outputs come from.
         with torch.no_grad():
             for source in self.sources.values():
                 source.learned(step, batch.student)

@@ -90,7 +90,9 @@ class TeacherCache:
         """
         if not self._fresh or not self.on:
             return
-        tensors = {name: torch.cat([batch[name] for batch in self._fresh]) for name in self._fresh[0]}
+        tensors = {}
+        for name in self._fresh[0]:
+            tensors[name] = torch.cat([batch[name] for batch in self._fresh])
         self._fresh = []
         if self._file(epoch).is_file():  # another run has kept other outputs of the same views
             tensors = {**load_file(self._file(epoch)), **tensors}

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from mlkdc.exporting import builder, source
+from mlkdc.exporting import builder, reference
 from mlkdc.models import LinearHead, MultiLabelModel, build_model
 from mlkdc.recipe import Head, Model, Recipe
 from mlkdc.records.manifest import Preprocess
@@ -112,7 +112,7 @@ class StubRun:
 def load_stubs() -> Iterator[None]:
     """Loading a run gives what its stub holds."""
     with pytest.MonkeyPatch.context() as patch:
-        for module in (builder, source):
+        for module in (builder, reference):
             patch.setattr(module, "load_model", lambda run: run.model)
             patch.setattr(module, "run_data", lambda run: run.data)
         yield

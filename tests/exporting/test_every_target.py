@@ -102,10 +102,10 @@ def test_a_truncated_file_is_refused(target, exported, tmp_path):
     folder = exported(target, load_target(target).default_precision)
     manifest = Manifest.load(folder)
     largest = max(manifest.files, key=lambda name: manifest.files[name].size_bytes)
-    whole = (folder / largest).read_bytes()
+    content = (folder / largest).read_bytes()
     try:
-        (folder / largest).write_bytes(whole[: len(whole) // 2])
+        (folder / largest).write_bytes(content[: len(content) // 2])
         with pytest.raises(UsageError, match="truncated or replaced"):
             open_artifact(folder)
     finally:
-        (folder / largest).write_bytes(whole)
+        (folder / largest).write_bytes(content)

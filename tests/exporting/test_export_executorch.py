@@ -182,7 +182,9 @@ def test_threads_reach_the_runtime_or_are_refused(exported):
     assert count() == 1
 
 
-@pytest.mark.parametrize("spoil", [lambda whole: whole[: len(whole) // 2], lambda _: b"no program" * 99, lambda _: b""])
+@pytest.mark.parametrize(
+    "spoil", [lambda content: content[: len(content) // 2], lambda _: b"no program" * 99, lambda _: b""]
+)
 def test_a_damaged_file_is_refused(spoil, exported, tmp_path):
     message = r"ExecuTorch cannot load .*model\.pte"
     phone.check_damaged_file_is_refused(*exported["fp32"], "model.pte", spoil, tmp_path, message)

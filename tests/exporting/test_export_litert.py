@@ -173,7 +173,9 @@ def test_threads_reach_the_runtime(exported, monkeypatch):
     assert requested == [None, 1, 2]
 
 
-@pytest.mark.parametrize("spoil", [lambda whole: whole[: len(whole) // 2], lambda _: b"no model at all", lambda _: b""])
+@pytest.mark.parametrize(
+    "spoil", [lambda content: content[: len(content) // 2], lambda _: b"no model at all", lambda _: b""]
+)
 def test_a_damaged_file_is_refused(spoil, exported, tmp_path):
     message = r"LiteRT cannot load .*model\.tflite"
     phone.check_damaged_file_is_refused(*exported["fp32"], "model.tflite", spoil, tmp_path, message)

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from mlkdc.errors import MlkdcError, UsageError
-from mlkdc.exporting import ExportOptions, builder, export, export_several, request, source
+from mlkdc.exporting import ExportOptions, builder, export, export_several, reference, request
 from mlkdc.exporting.formats import EXPORTERS
 from mlkdc.exporting.job import Built
 from mlkdc.images import load_square
@@ -286,8 +286,8 @@ def test_several_artifacts_are_compared_with_one_set_of_answers(run, writes, mon
         references.append(real(*arguments))
         return references[-1]
 
-    references, lines, real = [], [], source.make_reference
-    for module in (builder, source):
+    references, lines, real = [], [], reference.make_reference
+    for module in (builder, reference):
         monkeypatch.setattr(module, "make_reference", counted)
     writes(lambda model: None)
     options = [ExportOptions(target="onnx"), ExportOptions(target="onnx", precision="fp32")]

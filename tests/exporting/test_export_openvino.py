@@ -247,9 +247,9 @@ def test_damaged_files_with_matching_checksums_are_a_clear_error(edited, content
 
 
 def test_a_truncated_graph_is_a_clear_error(edited, exported):
-    whole = (exported / "model.xml").read_bytes()
+    content = (exported / "model.xml").read_bytes()
     with pytest.raises(UsageError, match=r"OpenVINO cannot load .*model\.xml: "):
-        open_artifact(edited({"model.xml": whole[: len(whole) // 2]}))
+        open_artifact(edited({"model.xml": content[: len(content) // 2]}))
 
 
 @pytest.mark.parametrize(

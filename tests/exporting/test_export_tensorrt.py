@@ -36,11 +36,11 @@ FLOAT = onnx.TensorProto.FLOAT
 def model(wrap):
     """Two convolutions, and a decoder head with most of the weights: quick to build, large enough to weigh."""
     body = [nn.Conv2d(3, 24, 3, stride=4, padding=1), nn.BatchNorm2d(24), nn.ReLU(), nn.Conv2d(24, 32, 3, stride=4)]
-    whole = wrap(*body, channels=32)
+    trained = wrap(*body, channels=32)
     torch.manual_seed(0)
-    whole.head = DecoderHead(32, 3, dim=128, ffn=2048, heads=2, dropout=0.0).eval()
-    nn.init.normal_(whole.head.weight, 0, 2 * 128**-0.5)
-    return merge(lively(whole), SIZE)[0]
+    trained.head = DecoderHead(32, 3, dim=128, ffn=2048, heads=2, dropout=0.0).eval()
+    nn.init.normal_(trained.head.weight, 0, 2 * 128**-0.5)
+    return merge(lively(trained), SIZE)[0]
 
 
 @pytest.fixture

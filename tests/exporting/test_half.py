@@ -29,10 +29,10 @@ FLOAT, HALF = onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16
 def model(wrap):
     """A residual block and a decoder head; the input's scale stays an operation."""
     body = [nn.AvgPool2d(2), nn.BatchNorm2d(3), nn.Conv2d(3, 24, 3, stride=4), nn.BatchNorm2d(24), nn.ReLU6()]
-    whole = wrap(*body, channels=24)
+    trained = wrap(*body, channels=24)
     torch.manual_seed(0)
-    whole.head = DecoderHead(24, 3, dim=32, ffn=64, heads=2, dropout=0.0).eval()
-    return merge(whole, SIZE)[0]
+    trained.head = DecoderHead(24, 3, dim=32, ffn=64, heads=2, dropout=0.0).eval()
+    return merge(trained, SIZE)[0]
 
 
 @pytest.fixture(params=["float32", "uint8"])

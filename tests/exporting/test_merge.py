@@ -173,7 +173,7 @@ class Squared(nn.BatchNorm2d):
     ids=[
         "read twice",
         "shared",
-        "own forward",
+        "another forward",
         "computed weight",
         "pool first",
         "grouped first",

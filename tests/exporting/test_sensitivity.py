@@ -87,9 +87,9 @@ def test_changes_are_those_of_the_slow_loop(model, images, per_channel):
 
 
 def test_ranges_and_means_are_over_all_batches(model, images, monkeypatch):
-    whole = sensitivity(model, images, per_channel=True)
+    together = sensitivity(model, images, per_channel=True)
     monkeypatch.setattr(module, "BATCH", 2)
-    assert sensitivity(model, images, per_channel=True) == pytest.approx(whole, rel=1e-3)
+    assert sensitivity(model, images, per_channel=True) == pytest.approx(together, rel=1e-3)
 
 
 def test_an_outlier_weight_costs_most_with_one_step_per_weight(model, images):

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from mlkdc.errors import UsageError
 from mlkdc.losses import Batch, Outputs, make_objective
-from mlkdc.losses.terms.mskd import reformulated_softmax
+from mlkdc.losses.balanced import reformulated_softmax
 from mlkdc.recipe import Distill
 
 # Softmax over labels 0 and 2: 1/4, 3/4; over 1 and 2: 2/5, 3/5.

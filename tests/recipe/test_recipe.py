@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from mlkdc.commands.check import check_recipe
 
+from mlkdc.commands.check import check_recipe
 from mlkdc.errors import RecipeError, UsageError
 from mlkdc.recipe import apply_settings, load_recipe, make_recipe, read_yaml, shipped_recipes
 from mlkdc.resources import shipped

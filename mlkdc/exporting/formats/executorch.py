@@ -21,7 +21,7 @@ _SPLITS = (_aten.chunk.default, _aten.split.Tensor, _aten.split_with_sizes.defau
 def export_executorch(job: Job) -> Built:
     """Write ``model.pte`` with one method, ``forward``.
 
-    The operators that XNNPACK left to ExecuTorch's own kernels are named in the details, as ``outside_xnnpack``.
+    The operators that XNNPACK left to ExecuTorch's kernels are named in the details, as ``outside_xnnpack``.
     """
     with quiet():
         program = _exported(job.model, job)

@@ -55,7 +55,7 @@ def _trace(model: ExportModel, shape: tuple[int, ...], path: Path) -> None:
 
 
 def _convert(job: Job, folder: Path) -> None:
-    """Run pnnx in a process and folder of its own: it leaves a dozen files, and prints all it does."""
+    """Run pnnx in a separate process and folder: it leaves a dozen files, and prints all it does."""
     import pnnx
 
     shape = ",".join(map(str, job.input_shape))

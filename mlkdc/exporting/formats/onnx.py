@@ -32,7 +32,7 @@ def export_onnx(job: Job) -> Built:
 def onnx_graph(job: Job) -> Any:
     """The job's model as a slimmed ``ModelProto`` in float32; other formats begin with it.
 
-    A node's name is that of the torch module it came from, a slash, and the operator's own: ``head.ffn.0/linear``.
+    A node's name is that of the torch module it came from, a slash, and the operator's: ``head.ffn.0/linear``.
 
     Raises:
         MlkdcError: the exporter gave up.
@@ -87,7 +87,7 @@ def _export(job: Job) -> torch.onnx.ONNXProgram | None:
         )
     except torch.onnx.OnnxExporterError as error:
         hint = "try without a dynamic batch" if job.dynamic else "this architecture may not be exportable"
-        # The exporter's own words begin with advice of many lines.
+        # The exporter's message begins with advice of many lines.
         cause = first_line(error.__cause__ or error)
         raise MlkdcError(f"torch.onnx could not export the model ({cause}); {hint}") from error
 

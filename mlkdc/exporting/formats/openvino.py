@@ -1,4 +1,4 @@
-"""OpenVINO's own format: model.xml, the graph, and model.bin, its weights."""
+"""OpenVINO's format: model.xml, the graph, and model.bin, its weights."""
 
 import tempfile
 from pathlib import Path

@@ -18,7 +18,7 @@ from mlkdc.runtime.backends.tensorrt import ENGINE, load_library, log, title
 # Of a batch of any size: the smallest, the one that kernels are chosen for, and the largest, that of a session.
 BATCHES = (1, 8, 32)
 # What an engine of TensorRT-RTX is for unless something else is set: its documentation names 8.0, 8.6, 8.9, 12.0 and
-# later. Turing (7.5) would need an engine of its own, and takes no matrix product in float32.
+# later. Turing (7.5) would need a separate engine, and takes no matrix product in float32.
 RTX_CAPABILITY = "8.0+"
 
 

@@ -46,9 +46,9 @@ def equalize(model: nn.Module, image: Tensor) -> int:
 
 def _scale(first: nn.Conv2d, second: nn.Conv2d) -> Tensor:
     """``float[c]``; 1 for a channel that is zero on one side."""
-    given = first.weight.abs().amax((1, 2, 3))
-    taken = second.weight.abs().amax((1, 2, 3) if second.groups > 1 else (0, 2, 3))
-    scale = (given / taken).sqrt()
+    output_ranges = first.weight.abs().amax((1, 2, 3))
+    input_ranges = second.weight.abs().amax((1, 2, 3) if second.groups > 1 else (0, 2, 3))
+    scale = (output_ranges / input_ranges).sqrt()
     return torch.where(scale.isfinite() & (scale > 0), scale, torch.ones_like(scale))
 
 

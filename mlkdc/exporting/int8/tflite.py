@@ -22,7 +22,7 @@ def quantize(content: bytes, model: nn.Module, how: Quantization, dtype: str) ->
 
     Args:
         content: of the .tflite file that the torch model became.
-        model: that torch model, which tells operators of one module from those of another.
+        model: that torch model, whose weights say which operator came from which module.
         how: calibration images, ranges, and which modules stay in floating point.
         dtype: of the input.
 

@@ -89,13 +89,13 @@ class Graph:
         """
         layers = layers_of(model)
         prints = {name: _fingerprint(layer.weight.detach().numpy()) for name, layer in layers.items()}
-        known = set(prints.values())
+        unchanged = set(prints.values())
         operators: dict[bytes, set[int]] = {}
         changed: dict[int, set[int]] = {}
         for index, weight in self.weights.items():
             fingerprint = _fingerprint(weight)
             operators.setdefault(fingerprint, set()).add(index)
-            if fingerprint not in known:
+            if fingerprint not in unchanged:
                 changed.setdefault(weight.size, set()).add(index)
         by_module = {}
         for name, layer in layers.items():
@@ -110,12 +110,12 @@ class Graph:
                 chosen.add(index)
         # Each round drops those at the edge, which makes a new edge.
         while True:
-            given = _flat(self.outputs, chosen)
-            taken = _flat(self.inputs, chosen)
+            produced = _flat(self.outputs, chosen)
+            consumed = _flat(self.inputs, chosen)
             inner = set(weighted)
             for index in chosen:
-                from_chosen = self.kinds[index] in PADS or given.issuperset(self.inputs[index])
-                if from_chosen and not taken.isdisjoint(self.outputs[index]):
+                from_chosen = self.kinds[index] in PADS or produced.issuperset(self.inputs[index])
+                if from_chosen and not consumed.isdisjoint(self.outputs[index]):
                     inner.add(index)
             if inner == chosen:
                 return chosen

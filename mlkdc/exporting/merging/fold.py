@@ -52,7 +52,7 @@ def fold_batchnorm(model: nn.Module, image: Tensor) -> None:
 
 def _remainder(norm: nn.BatchNorm2d) -> nn.Module | None:
     """What remains of a BatchNorm once its affine map is elsewhere; None for a kind that is not known."""
-    # A subclass with a forward of its own may do more than normalize, which folding would lose.
+    # A subclass that overrides forward may do more than normalize, which folding would lose.
     if type(norm).forward is nn.BatchNorm2d.forward:
         return nn.Identity()
     if isinstance(norm, BatchNormAct2d) and type(norm).forward is BatchNormAct2d.forward:

@@ -31,7 +31,7 @@ class Call(NamedTuple):
 class Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Every operator of the forwards run inside, and how many operators take each tensor.
 
-    Tensors are told apart by ``id``; they are kept alive, so that none is given to a later tensor.
+    Tensors are distinguished by ``id``; they are kept alive, so that none is given to a later tensor.
     """
 
     def __init__(self) -> None:

@@ -44,6 +44,7 @@ class PSKD(LikeBCE):
         assert batch.last_epoch is not None
         student, last = batch.student.logits, batch.last_epoch.logits
         labels = batch.targets.to(student.dtype)
+        # An image that is new to the student has nothing to mix in but its labels.
         earlier = torch.where(_seen_before(last), last.sigmoid(), labels)
         soft = torch.lerp(labels, earlier, self.options.alpha * batch.progress)
         return F.binary_cross_entropy_with_logits(student, soft, reduction="sum") / len(student)

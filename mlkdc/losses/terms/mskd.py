@@ -5,93 +5,15 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
+from mlkdc.losses.balanced import Balanced, BalancedOptions
 from mlkdc.losses.batch import Batch
-from mlkdc.losses.common import LikeBCE, only
-from mlkdc.losses.options import TermOptions
+from mlkdc.losses.common import LikeBCE
 from mlkdc.losses.pairs import distance_matrix
 from mlkdc.losses.term import TERMS
 
 
-def reformulated_softmax(logits: Tensor, positive: Tensor) -> Tensor:
-    """The mean, over an image's true positives t, of the softmax over t and the true negatives (Eq. 13).
-
-    Eq. 13 as printed divides a positive by the other positives' denominators too, which can exceed 1.
-
-    Args:
-        logits: ``[b, q]``.
-        positive: ``[b, q]`` bool, at least one in every row.
-
-    Returns:
-        ``[b, q]`` log-probabilities; the probabilities of a row sum to 1.
-    """
-    negatives = only(~positive, logits).logsumexp(1, keepdim=True)
-    of_positive = F.logsigmoid(logits - negatives)
-    # A negative's probabilities over t differ in their denominators only.
-    denominators = only(positive, -torch.logaddexp(logits, negatives)).logsumexp(1, keepdim=True)
-    return torch.where(positive, of_positive, logits + denominators) - positive.sum(1, keepdim=True).log()
-
-
-#: Differences of probabilities that stem from float32 logits are not known better than this.
-ROUNDING = 1e-6
-
-
-def _power(value: Tensor, exponent: Tensor) -> Tensor:
-    """abs(value)^exponent, with gradient 0 where value is no more than rounding: there the derivative for an exponent
-    below 1 grows without bound, and its sign is noise.
-    """
-    size = value.abs()
-    certain = size > ROUNDING
-    # Two steps, because torch.where multiplies the gradient of the side not taken by 0, and 0 * inf is NaN.
-    return torch.where(certain, torch.where(certain, size, 1) ** exponent, size.detach() ** exponent)
-
-
-class BalancedOptions(TermOptions):
-    """Of the balanced distillation that :class:`MBD` and the terms built on it share."""
-
-    temperature: float = Field(4.0, gt=0, description="softens both sides")
-    omega: float = Field(0.5, ge=0, le=1, description="the teacher's part in the mix with the truth")
-    gamma_positive: float = Field(0.25, ge=0, description="exponent of a positive label's weight")
-    gamma_negative: float = Field(1.0, ge=0, description="exponent of a negative label's weight")
-    detach_weights: bool = Field(False, description="hold the weights fixed in the backward pass")
-    softmax: bool = Field(False, description="plain softmaxes over all labels, without weights (table 3's other rows)")
-
-
-class _Balanced(LikeBCE):
-    """What :class:`MBD` and the terms built on it share.
-
-    ``reference``: summed over images, as the overall loss is printed next to a summed BCE; ``paper``: that divided by
-    b.
-    """
-
-    Options = BalancedOptions
-    options: BalancedOptions
-
-    def _distill(self, batch: Batch, teacher: Tensor) -> Tensor:
-        """MBD from the teacher's logits ``[b, q]`` to the student's, mean over images."""
-        temperature, omega = self.options.temperature, self.options.omega
-        student = batch.student.logits
-        if self.options.softmax:
-            log_q = (student / temperature).log_softmax(1)
-            log_p = (teacher.to(student.dtype) / temperature).log_softmax(1)
-            return temperature**2 * F.kl_div(log_q, log_p, reduction="batchmean", log_target=True)
-        with_positive = batch.targets.bool().any(1)
-        positive = batch.targets[with_positive].bool()
-        # In float64: the steep weights magnify rounding, and their part of the gradient nearly cancels the other one.
-        log_p = reformulated_softmax(teacher[with_positive].double() / temperature, positive)
-        log_q = reformulated_softmax(student[with_positive].double() / temperature, positive)
-        p, q = log_p.exp(), log_q.exp()
-        truth = positive.to(p.dtype)
-        distance = (1 - omega) * truth + omega * p - q
-        exponent = truth * self.options.gamma_positive + (1 - truth) * self.options.gamma_negative
-        weight = _power(distance, exponent)
-        if self.options.detach_weights:
-            weight = weight.detach()
-        total = (weight * p * (log_p - log_q)).sum().to(student.dtype)
-        return temperature**2 * total / len(student)
-
-
 @TERMS.register("mbd")
-class MBD(_Balanced):
+class MBD(Balanced):
     """Multi-label balanced distillation (Eq. 13-16) from a teacher: a weighted KL of reformulated softmaxes P and Q.
 
     ``L = c T^2 / b * sum_ik w_ik P_ik (log P_ik - log Q_ik), with P of t / T and Q of s / T``
@@ -116,11 +38,11 @@ class MBD(_Balanced):
     def mean(self, batch: Batch) -> Tensor:
         """See :class:`LikeBCE`."""
         assert batch.teacher is not None
-        return self._distill(batch, batch.teacher.logits)
+        return self.distill(batch, batch.teacher.logits)
 
 
 @TERMS.register("ssd")
-class SSD(_Balanced):
+class SSD(Balanced):
     """Step self-distillation (Eq. 9): MBD from the weights of one step ago on the same input.
 
     ``L = c T^2 / b * sum_ik w_ik P_ik (log P_ik - log Q_ik), with P of the logits of one step ago``
@@ -135,7 +57,7 @@ class SSD(_Balanced):
     def mean(self, batch: Batch) -> Tensor:
         """See :class:`LikeBCE`."""
         assert batch.previous is not None
-        return self._distill(batch, batch.previous.logits)
+        return self.distill(batch, batch.previous.logits)
 
 
 def _pseudo_labels(difference: Tensor, beta: int) -> Tensor:
@@ -157,7 +79,7 @@ class RebuiltOptions(BalancedOptions):
 
 
 @TERMS.register("rsd")
-class RSD(_Balanced):
+class RSD(Balanced):
     """Reconstruction self-distillation (Eq. 5-8): MBD from logits rebuilt from the image's patches.
 
     ``L = c T^2 / b * sum_ik w_ik P_ik (log P_ik - log Q_ik), with P of the rebuilt logits``
@@ -179,7 +101,7 @@ class RSD(_Balanced):
 
     def mean(self, batch: Batch) -> Tensor:
         """See :class:`LikeBCE`."""
-        return self._distill(batch, self._rebuilt(batch))
+        return self.distill(batch, self._rebuilt(batch))
 
     @torch.no_grad()
     def _rebuilt(self, batch: Batch) -> Tensor:

@@ -56,6 +56,7 @@ class ReviewKD(Term):
         total = students[0].new_zeros(())
         coarser: Tensor | None = None
         for fusion, student, teacher in zip(self.layers, students, teachers, strict=True):
+            # What is fused at this stage goes on to the next finer one; only the output has the teacher's channels.
             output, coarser = fusion(student, coarser, teacher.shape[2:])
             total = total + hierarchical_context_loss(output, teacher)
         return total

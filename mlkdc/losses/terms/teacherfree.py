@@ -39,6 +39,6 @@ class TfKD(LikeBCE):
     def mean(self, batch: Batch) -> Tensor:
         """See :class:`LikeBCE`."""
         student, correct = batch.student.logits, self.options.correct
-        certainty = math.log(correct / (1 - correct))
+        certainty = math.log(correct / (1 - correct))  # its logit, so that both sides are softened alike
         teacher = certainty * (2 * batch.targets.to(student.dtype) - 1)
         return bernoulli_kl(teacher, student, self.options.temperature).sum() / len(student)

@@ -27,7 +27,7 @@ class PS(Term):
 
     Args:
         temperature: T, divides the logits of both sides.
-        normalized: False leaves out 1 / n_i, as L2D's release does for its comparison.
+        normalized: False drops the factor 1 / n_i, as L2D's release does for its comparison.
     """
 
     class Options(TermOptions):
@@ -80,6 +80,7 @@ class UD(Term):
         """See :class:`mlkdc.losses.Term`."""
         assert batch.samples is not None
         samples, student = batch.samples.logits, batch.student.logits
+        # In logarithms, so that a mean of probabilities next to 0 or 1 keeps its digits.
         draws = math.log(samples.shape[1])
         yes, no = F.logsigmoid(samples).logsumexp(1) - draws, F.logsigmoid(-samples).logsumexp(1) - draws
         p_yes, p_no = yes.exp(), no.exp()

@@ -68,7 +68,7 @@ class USKD(LikeBCE):
     - Target: minus soft label times log p, summed over all true classes of an image, with p the label's
       probability in place of a softmax, and the mean in the soft label over all true pairs of the batch.
     - Non-target: as in the paper a cross-entropy between the soft labels and the student's softmax over the classes
-      that are not true; here all true ones are left out of it, not one. The rank adds both stages' softmax; the
+      that are not true; here all true ones are excluded, not one. The rank adds both stages' softmax; the
       release adds one stage's probability and the other's log-probability.
     - Weak: binary cross-entropy of the intermediate stage's logits with labels smoothed to 0.95 and 0.05, summed
       over labels; the paper smooths by 0.1 over the classes.

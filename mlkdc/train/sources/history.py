@@ -97,6 +97,7 @@ class LastBatch(Source):
 
     def outputs(self, step: Step) -> Outputs:
         """``logits [b, q]``; rows of NaN for new images."""
+        # NaN, not 0, which is a prediction like any other.
         logits = step.targets.new_full((len(step.index), self.classes), torch.nan)
         if self.logits is not None:
             logits[: self.repeated] = self.logits

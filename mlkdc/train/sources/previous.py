@@ -31,6 +31,7 @@ class Previous(Source):
 
     def outputs(self, step: Step) -> Outputs:
         """See :class:`Source`."""
+        # In the student's mode: normalized by the batch as the student's outputs are, the two differ by a step only.
         self.copy.train(self.model.training)
         with batch_statistics_only(self.copy):
             outputs, _ = outputs_of(self.copy, step.pixels, step.targets, LOGITS)

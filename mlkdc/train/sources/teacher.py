@@ -51,6 +51,7 @@ class TeacherSource(Source):
             cached = self.cache.get(step.targets, self.fields)
             if cached is not None:
                 return cached
+        # From the views at their largest: what is resized twice is blurred twice.
         pixels = resize(step.views, self.image_size).contiguous(memory_format=self.layout)
         outputs, _ = outputs_of(self.model, pixels, step.targets, self.fields)
         # Also without a cache: a run must not depend on whether one is kept.

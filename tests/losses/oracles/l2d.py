@@ -4,7 +4,7 @@ import torch
 
 
 def bce(batch, form, term):
-    """L2D Eq. 1; the release leaves out the 1/b."""
+    """L2D Eq. 1; the release omits the 1/b."""
     logits, total = batch.student.logits.double(), 0.0
     images, labels = batch.targets.shape
     for i in range(images):
