@@ -18,18 +18,16 @@ import numpy as np
 import torch
 from study_records import Int8Figures, Int8Row, Int8Study
 
-from mlkdc.data.runs import run_data
 from mlkdc.exporting import ExportOptions
 from mlkdc.exporting.builder import Builder
 from mlkdc.exporting.int8.equalize import equalize
 from mlkdc.exporting.job import Quantization
 from mlkdc.exporting.merging.model import ExportModel
-from mlkdc.exporting.reference import make_reference
+from mlkdc.exporting.reference import reference_of
 from mlkdc.exporting.request import make_request
 from mlkdc.records.parity import Parity
 from mlkdc.records.run import Run, load_run
 from mlkdc.runtime.machine import machine, versions, vnni
-from mlkdc.train import load_model
 
 RESULTS = Path(__file__).parent / "results" / "int8.json"
 TARGETS = ("openvino", "onnx")
@@ -71,7 +69,7 @@ def ways(builder: Builder, images: np.ndarray) -> Iterator[tuple[str, str, Quant
 def measure(run: Run) -> Iterator[Int8Row]:
     """One row for each target and way."""
     # Once for all: the same answers are compared with every artifact.
-    reference = make_reference(load_model(run), run_data(run), run.recipe.data.train_splits)
+    reference = reference_of(run)
     for name in TARGETS:
         with tempfile.TemporaryDirectory() as folder:
             scratch = Path(folder)
