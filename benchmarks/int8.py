@@ -43,7 +43,7 @@ def unmerged(builder: Builder) -> ExportModel:
 def ways(builder: Builder, images: np.ndarray) -> Iterator[tuple[str, str, Quantization]]:
     """(weights, ranges, how): the builder's model is set to the one that is to be quantized.
 
-    Weights take the full int8 range, and half of it in a row of its own; only half where the processor has no VNNI.
+    Weights take the full int8 range, and half of it in a separate row; only half where the processor has no VNNI.
 
     Args:
         builder: for int8.
@@ -51,10 +51,12 @@ def ways(builder: Builder, images: np.ndarray) -> Iterator[tuple[str, str, Quant
     """
     reduced = vnni() is False
     merged = builder.merged
+    # A copy, since channels are equalized in place.
     equalized = copy.deepcopy(merged)
     equalize(equalized, torch.from_numpy(images[:1]).float())
     models = {"not merged": unmerged(builder), "merged": merged, "merged and equalized": equalized}
     for weights, model in models.items():
+        # The builder exports what it holds as merged, whatever that is.
         builder.merged = model
         plain = Quantization(images, reduce_range=reduced)
         yield weights, "one scale per layer", replace(plain, per_channel=False)
@@ -73,6 +75,7 @@ def measure(run: Run) -> Iterator[Int8Row]:
     for name in TARGETS:
         with tempfile.TemporaryDirectory() as folder:
             scratch = Path(folder)
+            # Each way is built in the scratch folder and put nowhere.
             request = make_request(run, ExportOptions(target=name, precision="int8", out=scratch / "not used"))
             builder = Builder(request, scratch, reference=reference, say=print)
             images = builder.calibration(run.recipe.export.calibration)

@@ -33,6 +33,7 @@ def measure(student: Path, teacher: Path, bench_file: Path) -> LatencyStudy:
             call(["mlkdc", "export", str(folder), "--target", "onnx"])
     call(["mlkdc", "bench", str(student), str(teacher), "--passes", "2", "--out", str(bench_file)])
     figures = BenchFile.load_from(bench_file)
+    # Its rows go into the study, next to the accuracy of the models.
     bench_file.unlink()
     return LatencyStudy(bench=figures, student=timed_model(student), teacher=timed_model(teacher))
 

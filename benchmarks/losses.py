@@ -67,6 +67,7 @@ def targets(led: LedCost, mdkd: MdkdCost, terms: tuple[TermCost, ...], steps: St
 
 def measure(passes: int, step_passes: int) -> LossesStudy:
     """Everything that the document shows."""
+    # Not at the top: the document is rendered without torch, and the loops are found once the tests are on the path.
     sys.path.append(str(LOOPS))
     import losses_loops
     import losses_mdkd
@@ -76,6 +77,7 @@ def measure(passes: int, step_passes: int) -> LossesStudy:
     from losses_records import Sizes
     from losses_tools import draw_targets
 
+    # On one thread the processor's time is that of the work, and figures do not depend on the number of cores.
     torch.set_num_threads(1)
     started, cpu_started = time.perf_counter(), time.process_time()
     stages = losses_steps.stage_shapes()

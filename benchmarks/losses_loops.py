@@ -49,6 +49,7 @@ def _at_most(seconds: float) -> Iterator[None]:
     def stop(*_: object) -> None:
         raise _TooLongError
 
+    # A loop in Python can be interrupted between two instructions; SIGPROF counts the processor's time.
     before = signal.signal(signal.SIGPROF, stop)
     signal.setitimer(signal.ITIMER_PROF, seconds)
     try:

@@ -90,9 +90,11 @@ class Steps:
             source = TeacherSource(teacher, SIZE)
         self.trainer = Trainer(Path(), recipe, student, data, objective, source, Progress())  # writes no file
         self.clocked = {name: Clocked(source) for name, source in self.trainer.sources.items()}
+        # Each source's part of a step is timed within the step.
         self.trainer.sources.update(self.clocked)
         self.batches: list[tuple[Tensor, Tensor]] = list(self.trainer.loader)
         self.taken = 0
+        # The trainer offers complete epochs only; here its steps are timed one by one, next to those of others.
         self.trainer._start(0)
         self.teacher = None
         if source is not None:
@@ -193,6 +195,7 @@ def every_method(passes: int, methods: Sequence[str] | None = None) -> StepsCost
         passes: steps of each method.
         methods: with ``vanilla`` and ``mskd``; None = all that are registered.
     """
+    # As `mlkdc distill` does: without it much of a step is page faults.
     keep_memory()
     spec = recipe_for("vanilla")
     data, _ = checked_data(spec, Progress())

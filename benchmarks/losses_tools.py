@@ -178,7 +178,7 @@ def ratios(above: Sequence[float], below: Sequence[float]) -> Spread:
 
 def memory(call: Call) -> tuple[int, int]:
     """Bytes held at the peak above what was there before, and the largest single allocation, of torch's allocator."""
-    call()
+    call()  # the first call allocates what later ones reuse
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
         call()
     assert profiler.profiler is not None
@@ -187,6 +187,7 @@ def memory(call: Call) -> tuple[int, int]:
     for event in profiler.profiler.kineto_results.events():
         if event.name() == "[memory]":
             events.append(event)
+    # Freed bytes are negative: the running sum is what is held.
     events.sort(key=lambda event: event.start_ns())
     changes = np.array([event.nbytes() for event in events])
     return int(changes.cumsum().max()), int(changes.max())

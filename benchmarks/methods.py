@@ -35,8 +35,9 @@ PHOTOS = "mld: 10, cd: 10, id: 10"
 DIGITS = {
     "mld": ["distill.method=mld", "distill.terms={mld: 30}"],
     "mld, BCE / b": ["distill.method=mld", "distill.form=paper"],
-    # With their own weights these outweigh the cross-entropy of so short a training.
+    # With the default weight this outweighs the cross-entropy of so short a training.
     "mse, 1/30": ["distill.method=mse", "distill.terms={mse: 0.033}"],
+    # The same holds for RSD, SSD and USKD.
     "mskd, rsd and ssd 1/10": ["distill.method=mskd", "distill.terms={rsd: 0.2, ssd: 0.2}"],
     "uskd, 1/10": ["distill.method=uskd", "distill.terms={uskd: 0.1}"],
     "mld+cd": ["distill.method=l2d", "distill.terms={mld: 30, cd: 5, id: 0}"],

@@ -2,7 +2,7 @@
 
 #: What gains are measured against.
 BASELINE_STEP = "baseline"
-#: Each with one optimization more than the one before; the last step, the folded head, is mlkdc's own onnx-fp32.
+#: Each with one optimization more than the one before; the last step, the folded head, is mlkdc's onnx-fp32.
 STEPS = {
     BASELINE_STEP: "decoder of 768, nothing merged, plain torch.onnx.export",
     "small head": "decoder of 256 instead of 768",

@@ -45,6 +45,7 @@ def train(student: str, data: Path, weights: Path) -> list[Run]:
     teacher_weights = weights / "tf_efficientnet_lite2.safetensors"
     common = ["mlkdc", "distill", "--recipe", str(HERE / "targets.yaml"), "--data", str(data)]
     common += set_options([f"student.model={student}", f"teacher.weights={teacher_weights}"])
+    # Most of the training was at a small size, with a fifth of the pixels.
     settings = ["data.image_size=224", f"student.weights={small.weights}", "train.epochs=2", "train.lr=5e-4"]
     if student == "repvgg_a0":  # see benchmarks/int8.py
         settings.append("export.equalize=true")
@@ -58,12 +59,12 @@ def train(student: str, data: Path, weights: Path) -> list[Run]:
 
 def export(run: Run, targets: Sequence[str] = ("all",), precisions: Sequence[str] = ("all",)) -> dict[str, str]:
     """Export what is not there yet; why there is no artifact, by name. One that fails its check stays, marked."""
-    wanted = []
+    options = []
     for target, precision in choices(targets, precisions):
         if not has_artifact(run, target, precision):
-            wanted.append(ExportOptions(target=target, precision=precision))
+            options.append(ExportOptions(target=target, precision=precision))
     missing = {}
-    for option, result in export_several(run, wanted, say=say):
+    for option, result in export_several(run, options, say=say):
         assert option.precision is not None
         if isinstance(result, Exception) and not has_artifact(run, option.target, option.precision):
             missing[f"{option.target}-{option.precision}"] = str(result)
@@ -95,6 +96,7 @@ def entry(
         placeholders: words for paths of this machine.
     """
     run = load_run(trained[-1].path)
+    # Messages name artifacts by their full path, which is longer than the table and of this machine.
     placeholders = {f"{run.path.resolve()}/{EXPORT_FOLDER}/": "", **placeholders}
     rows = []
     for row in figures.rows:
@@ -142,6 +144,7 @@ def main() -> None:
         trained = train(student, options.data, options.weights)
         missing = export(trained[-1])
         figures = measure(trained[-1], options.passes)
+        # After every student, and read again: another process may have measured others.
         finished = entry(trained, missing, figures, placeholders)
         TargetsStudy(students={**stored().students, student: finished}).save_as(RESULTS)
 

@@ -1,5 +1,6 @@
 """benchmarks/losses.py at small sizes: every part measures, and the document can be written of it."""
 
+from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,15 @@ RESULTS = ROOT / "benchmarks" / "results"
 
 
 @pytest.fixture
-def scripts(monkeypatch: pytest.MonkeyPatch) -> Any:
+def scripts(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """Imports a script, on one thread as in benchmarks/losses.py."""
+    import torch
+
     monkeypatch.syspath_prepend(ROOT / "tests" / "losses")
-    return import_module
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield import_module
+    torch.set_num_threads(threads)
 
 
 def test_the_stored_verdicts_follow_from_the_figures() -> None:
