@@ -21,6 +21,8 @@ def ls(kind: str, text: str, long: bool) -> None:
     show(Table(head, [row for row in rows if text in row[0]], "l" * len(head)))
 
 
+_YES_NO = {True: "yes", False: "no"}
+
 Listing = tuple[list[str], list[list[str]]]
 
 
@@ -59,8 +61,7 @@ def _methods(text: str, long: bool) -> Listing:
     rows = []
     for name in method_names():
         method = load_method(name)
-        teacher = "yes" if method.teacher else "no"
-        row = [name, teacher, method.summary]
+        row = [name, _YES_NO[method.teacher], method.summary]
         if long:
             terms = " ".join(f"{term}={weight:g}" for term, weight in method.terms.items())
             row += [terms, method.paper]
@@ -86,7 +87,7 @@ def _models(text: str, long: bool) -> Listing:
     others = [[name, "timm or torchvision"] for name in model_names() if name not in listed]
     if long or text:
         return ["model", "kind"], rows + others
-    say(f"and {len(others):,} models of timm and torchvision: `mlkdc ls models FILTER`, or --long for all")
+    say(f"and {len(others):,} more of timm and torchvision: `mlkdc ls models FILTER`, or --long")
     return ["model", "kind"], rows
 
 

@@ -110,14 +110,37 @@ def test_pixels_that_are_no_whole_numbers_keep_their_fraction(wrap):
     np.testing.assert_allclose(actual, right, rtol=0, atol=5e-3)
 
 
+def make_graph(nodes, weights):
+    """A model from ``image [1, 3]`` to ``probabilities [1, 3]``."""
+    ends = [onnx.helper.make_tensor_value_info(name, FLOAT, [1, 3]) for name in ("image", "probabilities")]
+    graph = onnx.helper.make_graph(nodes, "small", ends[:1], ends[1:], weights)
+    return onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 20)])
+
+
+def test_what_something_else_takes_too_is_no_logit():
+    make_node = onnx.helper.make_node
+    nodes = [
+        make_node("MatMul", ["image", "weight"], ["hidden"], name="matmul"),
+        make_node("Add", ["hidden", "bias"], ["shared"], name="add"),
+        make_node("Sigmoid", ["shared"], ["gate"], name="sigmoid"),
+        make_node("Softmax", ["shared"], ["attention"], name="softmax"),
+        make_node("Mul", ["gate", "attention"], ["probabilities"], name="mul"),
+    ]
+    weights = [
+        onnx.numpy_helper.from_array(np.eye(3, dtype=np.float32), "weight"),
+        onnx.numpy_helper.from_array(np.ones(3, dtype=np.float32), "bias"),
+    ]
+    halved = to_half(make_graph(nodes, weights))
+    kinds = types(halved)
+    assert [node.op_type for node in halved.graph.node if kinds[node.output[0]] == HALF and node.op_type != "Cast"] == [
+        "MatMul",
+        "Add",
+        "Softmax",
+    ]
+
+
 def test_a_weight_too_large_for_half_precision_is_reported():
     weight = onnx.numpy_helper.from_array(np.full((3, 3), 1e5, dtype=np.float32), "layer.weight")
-    graph = onnx.helper.make_graph(
-        [onnx.helper.make_node("MatMul", ["image", "layer.weight"], ["probabilities"], name="layer/matmul")],
-        "large",
-        [onnx.helper.make_tensor_value_info("image", FLOAT, [1, 3])],
-        [onnx.helper.make_tensor_value_info("probabilities", FLOAT, [1, 3])],
-        [weight],
-    )
+    node = onnx.helper.make_node("MatMul", ["image", "layer.weight"], ["probabilities"], name="layer/matmul")
     with pytest.raises(MlkdcError, match=r"layer\.weight holds 1e\+05, and half precision ends at 65504"):
-        to_half(onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 20)]))
+        to_half(make_graph([node], [weight]))
