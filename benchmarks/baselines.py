@@ -2,27 +2,32 @@
 
 import copy
 from pathlib import Path
-from typing import Any
 
 import torch
+from steps import BASELINE_STEP, STEPS
 from torch import Tensor, nn
 
 from mlkdc.exporting.merging.merge import merge
-from mlkdc.models import DecoderHead, MultiLabelModel
-from mlkdc.records.manifest import describe_files
-from mlkdc.runtime import Manifest
-from mlkdc.train import Run
+from mlkdc.models import DecoderHead, MultiLabelModel, model_size
+from mlkdc.records.manifest import (
+    InputSpec,
+    Manifest,
+    MergeReport,
+    OutputSpec,
+    Preprocess,
+    RuntimeDetails,
+    describe_files,
+)
+from mlkdc.records.parity import Parity
+from mlkdc.records.results import ModelSize
+from mlkdc.records.run import Run
+from mlkdc.train import load_model
 
-#: Each with one thing more than the one before; the last step, the folded head, is mlkdc's own onnx-fp32.
-STEPS = {
-    "today": "decoder of 768, nothing merged, plain torch.onnx.export",
-    "small head": "decoder of 256 instead of 768",
-    "merged": "branches, BatchNorms and normalization merged into convolutions",
-}
+FILE = "model.onnx"
 
 
 class Plain(nn.Module):
-    """Normalized pictures to logits: what is exported when nobody thinks about it."""
+    """Normalized images to logits: what is exported when nobody thinks about it."""
 
     def __init__(self, model: MultiLabelModel) -> None:
         super().__init__()
@@ -33,25 +38,61 @@ class Plain(nn.Module):
         return logits
 
 
-def _model(run: Run, step: str) -> nn.Module:
-    model = run.model()
+def _with_paper_head(model: MultiLabelModel, labels: int) -> MultiLabelModel:
+    """The papers' decoder of 768 in place of the trained head."""
+    embed = model.head.embed
+    assert isinstance(embed, nn.Sequential)
+    projection = embed[0]
+    assert isinstance(projection, nn.Linear)
+    # Its weights are random: its answers mean nothing, its time is what counts.
+    model.head = DecoderHead(projection.in_features, labels, 768, 2048, 8, 0.1)
+    return model
+
+
+def _model(run: Run, step: str) -> tuple[nn.Module, MergeReport]:
+    """What is exported, and what of it is merged."""
+    model = load_model(run)
+    size = model.preprocess.size
     if step == "merged":
-        exported, _ = merge(model, model.preprocess.size)
+        exported, report = merge(model, size)
         exported.head = copy.deepcopy(model.head)
-        return exported
-    if step == "today":
-        # Its answers mean nothing, its time is what counts: the weights of the large head are random.
-        own: Any = model.head
-        model.head = DecoderHead(own.embed[0].in_features, len(run.classes), 768, 2048, 8, 0.1)
-    return Plain(model).eval()
+        return exported, _without_head(report)
+    if step == BASELINE_STEP:
+        model = _with_paper_head(model, len(run.classes))
+    unchanged = model_size(model, size)
+    report = MergeReport(
+        branches=0,
+        conv_bn=0,
+        normalization=False,
+        head=False,
+        before=unchanged,
+        after=unchanged,
+        max_logit_difference=0.0,
+    )
+    return Plain(model).eval(), report
+
+
+def _without_head(report: MergeReport) -> MergeReport:
+    """The same with the head as it was trained."""
+    before, after = report.before, report.after
+    size = ModelSize(
+        params=after.params_backbone + before.params_head,
+        params_backbone=after.params_backbone,
+        params_head=before.params_head,
+        macs=after.macs_backbone + before.macs_head,
+        macs_backbone=after.macs_backbone,
+        macs_head=before.macs_head,
+    )
+    return report.model_copy(update={"head": False, "after": size})
 
 
 def write(run: Run, step: str, folder: Path) -> Path:
-    """Export one step with a plain ``torch.onnx.export``; returns the artifact folder."""
+    """Export one of the ``STEPS`` with a plain ``torch.onnx.export``; returns the artifact folder."""
     folder.mkdir(parents=True, exist_ok=True)
     size, labels = run.recipe.data.image_size, len(run.classes)
+    model, report = _model(run, step)
     program = torch.onnx.export(
-        _model(run, step),
+        model,
         (torch.zeros(1, 3, size, size),),
         dynamo=True,
         input_names=["image"],
@@ -59,26 +100,26 @@ def write(run: Run, step: str, folder: Path) -> Path:
         verbose=False,
     )
     assert program is not None
-    program.save(folder / "model.onnx", external_data=False)
+    program.save(folder / FILE, external_data=False)
+    # A manifest is needed by the worker that times it, and says that nothing was compared.
     Manifest(
         name=run.recipe.name,
         target="onnx",
         runtime="onnxruntime",
         precision="fp32",
-        files=describe_files(folder, ["model.onnx"]),
-        classes=list(run.classes),
-        thresholds=[0.5] * labels,
-        preprocess={"size": size},
-        input={"name": "image", "shape": [1, 3, size, size], "layout": "NCHW", "dtype": "float32"},
-        output={"name": "probabilities", "shape": [1, labels], "dtype": "float32"},
+        files=describe_files(folder, [FILE]),
+        classes=run.classes,
+        thresholds=(0.5,) * labels,
+        preprocess=Preprocess(size=size),
+        input=InputSpec(name="image", shape=(1, 3, size, size), layout="NCHW", dtype="float32"),
+        output=OutputSpec(name="probabilities", shape=(1, labels)),
         dynamic_batch=False,
         recipe_hash=run.recipe.hash(),
         versions={},
         created="",
-        merge={},
-        parity={},
-        details={"step": STEPS[step]},
-        quantization=None,
+        merge=report,
+        details=RuntimeDetails(),
+        parity=Parity(passed=None, reason=f"not compared: {STEPS[step]}"),
         status="unverified",
     ).save(folder)
     return folder

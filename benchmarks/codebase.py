@@ -83,16 +83,18 @@ def _is_text(node: ast.AST) -> bool:
 
 
 def code(folder: Path, by_package: bool) -> dict[str, dict[str, float]]:
-    """Figures of the package in a checkout, whole and for each part."""
-    whole, parts = Tally(), {}
+    """Figures of the package in a checkout, in total and for each part."""
+    total = Tally()
+    parts: dict[str, Tally] = {}
     for path in sorted((folder / "mlkdc").rglob("*.py")):
         part = path.relative_to(folder / "mlkdc").parts[0]
-        whole.add(path)
+        total.add(path)
         parts.setdefault(part, Tally()).add(path)
-    found = {"mlkdc": whole.figures()}
+    figures = {"mlkdc": total.figures()}
     if by_package:
-        found |= {name: tally.figures() for name, tally in parts.items()}
-    return found
+        for name, tally in parts.items():
+            figures[name] = tally.figures()
+    return figures
 
 
 def _seconds(command: list[str]) -> float:
@@ -120,17 +122,17 @@ def install(folder: Path, run: Path | None, image: Path | None) -> dict[str, flo
         python = scratch / "venv" / "bin" / "python"
         subprocess.run([str(python), "-m", "pip", "--quiet", "install", f"{wheel}[onnx-runtime]"], check=True)
         mlkdc = str(python.with_name("mlkdc"))
-        found = {
+        figures = {
             "wheel, kB": round(wheel.stat().st_size / 1e3, 1),
             "environment, MB": _megabytes(scratch / "venv"),
             "mlkdc --help, s": _seconds([mlkdc, "--help"]),
         }
         if run:
-            found["mlkdc report, s"] = _seconds([mlkdc, "report", str(run)])
+            figures["mlkdc report, s"] = _seconds([mlkdc, "report", str(run)])
         if run and image:
             model = str(run / "export" / "onnx-fp32")
-            found["mlkdc predict, s"] = _seconds([mlkdc, "predict", str(image), "--model", model])
-        return found
+            figures["mlkdc predict, s"] = _seconds([mlkdc, "predict", str(image), "--model", model])
+        return figures
 
 
 def main() -> None:
@@ -141,11 +143,11 @@ def main() -> None:
     parser.add_argument("--by-package", action="store_true")
     parser.add_argument("--run", type=Path, help="a run folder with export/onnx-fp32")
     parser.add_argument("--image", type=Path)
-    given = parser.parse_args()
-    found = code(given.folder, given.by_package)
-    if given.install:
-        found["install"] = install(given.folder, given.run, given.image)
-    print(json.dumps(found, indent=2))
+    options = parser.parse_args()
+    figures = code(options.folder, options.by_package)
+    if options.install:
+        figures["install"] = install(options.folder, options.run, options.image)
+    print(json.dumps(figures, indent=2))
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
     OMP_NUM_THREADS=1 python benchmarks/int8.py RUN
 
 RUN is a finished run of RepVGG, such as benchmarks/targets.py leaves in runs/targets/repvgg_a0. Each way is exported to
-OpenVINO and to ONNX and compared with the torch model on validation images by mlkdc's own parity check; the figures go
+OpenVINO and to ONNX and compared with the torch model on validation images by mlkdc's parity check; the figures go
 to benchmarks/results/int8.json.
 """
 
@@ -13,22 +13,25 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
+import numpy as np
 import torch
+from study_records import Int8Figures, Int8Row, Int8Study
 
-from mlkdc.exporting.builder import Builder, Request, reference_of
-from mlkdc.exporting.formats import Quantization
+from mlkdc.exporting import ExportOptions
+from mlkdc.exporting.builder import Builder
 from mlkdc.exporting.int8.equalize import equalize
-from mlkdc.exporting.merging.merge import ExportModel
-from mlkdc.resources import write_json
+from mlkdc.exporting.job import Quantization
+from mlkdc.exporting.merging.model import ExportModel
+from mlkdc.exporting.reference import reference_of
+from mlkdc.exporting.request import make_request
+from mlkdc.records.parity import Parity
+from mlkdc.records.run import Run, load_run
 from mlkdc.runtime.machine import machine, versions, vnni
-from mlkdc.runtime.targets import load_target
-from mlkdc.train import Run, load_run
 
 RESULTS = Path(__file__).parent / "results" / "int8.json"
 TARGETS = ("openvino", "onnx")
-KEPT = ("images", "mAP_torch", "mAP_artifact", "mAP_drop", "worst_class", "worst_class_drop", "label_flips")
+PACKAGES = ("mlkdc", "torch", "openvino", "nncf", "onnxruntime")
 
 
 def unmerged(builder: Builder) -> ExportModel:
@@ -37,17 +40,23 @@ def unmerged(builder: Builder) -> ExportModel:
     return ExportModel(model.backbone, builder.merged.head, model.mean, 1 / model.std.flatten()).eval()
 
 
-def ways(builder: Builder, images: Any) -> Iterator[tuple[str, str, Quantization]]:
+def ways(builder: Builder, images: np.ndarray) -> Iterator[tuple[str, str, Quantization]]:
     """(weights, ranges, how): the builder's model is set to the one that is to be quantized.
 
-    Weights take the whole int8 range, and half of it beside; only half where the processor has no VNNI.
+    Weights take the full int8 range, and half of it in a separate row; only half where the processor has no VNNI.
+
+    Args:
+        builder: for int8.
+        images: to calibrate on, ``uint8[n, 3, s, s]``.
     """
     reduced = vnni() is False
-    merged, image = builder.merged, torch.from_numpy(images[:1]).float()
-    evened = copy.deepcopy(merged)
-    equalize(evened, image)
-    models = {"not merged": unmerged(builder), "merged": merged, "merged and equalized": evened}
+    merged = builder.merged
+    # A copy, since channels are equalized in place.
+    equalized = copy.deepcopy(merged)
+    equalize(equalized, torch.from_numpy(images[:1]).float())
+    models = {"not merged": unmerged(builder), "merged": merged, "merged and equalized": equalized}
     for weights, model in models.items():
+        # The builder exports what it holds as merged, whatever that is.
         builder.merged = model
         plain = Quantization(images, reduce_range=reduced)
         yield weights, "one scale per layer", replace(plain, per_channel=False)
@@ -56,24 +65,41 @@ def ways(builder: Builder, images: Any) -> Iterator[tuple[str, str, Quantization
             yield weights, "one scale per channel, half of the weights' range", replace(plain, reduce_range=True)
         if weights != "not merged":
             yield weights, "one scale per channel, clipped", replace(plain, clip=True)
-            yield weights, "one scale per channel, biases corrected", replace(plain, correct=True)
+            yield weights, "one scale per channel, biases corrected", replace(plain, correct_biases=True)
 
 
-def measure(run: Run) -> Iterator[dict[str, Any]]:
-    """One row for each target and way; a model without finite answers has None for its figures."""
+def measure(run: Run) -> Iterator[Int8Row]:
+    """One row for each target and way."""
+    # Once for all: the same answers are compared with every artifact.
     reference = reference_of(run)
     for name in TARGETS:
-        target = load_target(name)
-        with tempfile.TemporaryDirectory() as scratch:
-            request = Request(
-                run, target, "int8", target.tolerance("int8"), False, "float32", False, False, reference, print
-            )
-            builder = Builder(request, Path(scratch))
+        with tempfile.TemporaryDirectory() as folder:
+            scratch = Path(folder)
+            # Each way is built in the scratch folder and put nowhere.
+            request = make_request(run, ExportOptions(target=name, precision="int8", out=scratch / "not used"))
+            builder = Builder(request, scratch, reference=reference, say=print)
             images = builder.calibration(run.recipe.export.calibration)
             for weights, ranges, how in ways(builder, images):
                 parity = builder.build(how).parity
-                row = {"target": name, "weights": weights, "ranges": ranges, "calibration": len(images)}
-                yield row | {key: parity[key] for key in KEPT}
+                yield int8_row(name, weights, ranges, len(images), parity)
+
+
+def int8_row(target: str, weights: str, ranges: str, calibration_images: int, parity: Parity) -> Int8Row:
+    """What the study keeps of a comparison."""
+    comparison = parity.comparison
+    assert comparison is not None, parity.reason
+    figures = None
+    if comparison.figures is not None:
+        figures = Int8Figures.of(comparison.figures)
+    return Int8Row(
+        target=target,
+        weights=weights,
+        ranges=ranges,
+        calibration_images=calibration_images,
+        images=comparison.images,
+        map_torch_percent=comparison.map_torch_percent,
+        figures=figures,
+    )
 
 
 def main() -> None:
@@ -82,19 +108,19 @@ def main() -> None:
     parser.add_argument("run", type=Path)
     folder = parser.parse_args().run
     run = load_run(folder)
-    study: dict[str, Any] = {
-        "format": 1,
-        "command": f"OMP_NUM_THREADS=1 python benchmarks/int8.py {folder}",
-        "student": run.recipe.student.model,
-        "seed": run.recipe.seed,
-        "versions": versions(("mlkdc", "torch", "openvino", "nncf", "onnxruntime")),
-        "machine": machine(),
-        "rows": [],
-    }
+    study = Int8Study(
+        command=f"OMP_NUM_THREADS=1 python benchmarks/int8.py {folder}",
+        student=run.recipe.student.model,
+        seed=run.recipe.seed,
+        versions=versions(PACKAGES),
+        machine=machine(),
+        rows=(),
+    )
     for row in measure(run):
         print(row, flush=True)
-        study["rows"].append(row)
-        write_json(RESULTS, study)
+        # After every row, so that a run that is stopped leaves what it has measured.
+        study = study.model_copy(update={"rows": (*study.rows, row)})
+        study.save_as(RESULTS)
 
 
 if __name__ == "__main__":

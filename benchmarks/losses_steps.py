@@ -1,29 +1,28 @@
-"""Whole training steps of every method by the real trainer, with the teacher's forward pass and without it."""
+"""Complete training steps of every method by the real trainer, with the teacher's forward pass and without it."""
 
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
+from losses_records import MapShape, MskdCost, Sizes, Spread, StepCost, StepsCost
+from losses_sources import Clocked, Replay
 from losses_tools import (
     Call,
-    Shape,
-    Sizes,
+    complete_pass,
     draw_batch,
     equal_weights,
     memory,
     milliseconds,
     ratios,
     spread,
-    whole_pass,
     with_gradient,
 )
 from torch import Tensor
 
-from mlkdc.losses import Outputs, make_objective
+from mlkdc.losses import make_objective
 from mlkdc.methods import method_names
 from mlkdc.models import MultiLabelModel, build_model
 from mlkdc.progress import Progress
@@ -31,13 +30,15 @@ from mlkdc.recipe import Recipe
 from mlkdc.train.allocator import keep_memory
 from mlkdc.train.loop import Trainer
 from mlkdc.train.plan import checked_data
-from mlkdc.train.sources import Drawn, Source, SourceContext, Step, TeacherSource
+from mlkdc.train.sources import TeacherSource
 from mlkdc.types import TaggedImages
 
 SIZE, BATCH = 128, 32
 STUDENT, TEACHER = "mobilenetv2", "tf_efficientnet_lite2"
+#: The terms of ``mskd`` beyond the cross-entropy.
 ARITHMETIC = ("lsd", "rsd", "ssd")
-"""The terms of ``mskd`` beyond the cross-entropy."""
+#: Names of the two rows that time them alone.
+THIS_DATA, WIDE = "arithmetic", "arithmetic, 80 labels"
 
 
 def recipe_for(method: str) -> Recipe:
@@ -54,61 +55,20 @@ def recipe_for(method: str) -> Recipe:
     )
 
 
-def stage_shapes() -> tuple[list[Shape], list[Shape]]:
-    """Of the feature maps of student and teacher, without the batch."""
+def stage_shapes() -> tuple[tuple[MapShape, ...], tuple[MapShape, ...]]:
+    """Of the feature maps of student and teacher."""
     spec = recipe_for("vanilla")
     assert spec.teacher is not None
+    return _stages_of(build_model(spec.student, 2, SIZE)), _stages_of(build_model(spec.teacher, 2, SIZE))
+
+
+@torch.no_grad()
+def _stages_of(model: MultiLabelModel) -> tuple[MapShape, ...]:
     shapes = []
-    for model in (build_model(spec.student, 2, SIZE), build_model(spec.teacher, 2, SIZE)):
-        with torch.no_grad():
-            shapes.append([tuple(x.shape[1:]) for x in model.eval().backbone.stages(torch.zeros(1, 3, SIZE, SIZE))])
-    return shapes[0], shapes[1]
-
-
-class Wrapper(Source):
-    """Stands in the trainer's place of a source that is there already."""
-
-    @classmethod
-    def make(cls, context: SourceContext) -> "Wrapper":
-        raise NotImplementedError
-
-
-class Clocked(Wrapper):
-    """A source that notes how long its outputs take."""
-
-    def __init__(self, source: Source) -> None:
-        self.source, self.seconds = source, 0.0
-
-    def start(self, epoch: int) -> None:
-        self.source.start(epoch)
-
-    def outputs(self, step: Step) -> Outputs:
-        began = time.process_time()
-        found = self.source.outputs(step)
-        self.seconds = time.process_time() - began
-        return found
-
-    def join(self, drawn: Drawn) -> Drawn:
-        return self.source.join(drawn)
-
-    def learned(self, step: Step, student: Outputs) -> None:
-        self.source.learned(step, student)
-
-    def finish(self, epoch: int) -> None:
-        self.source.finish(epoch)
-
-
-class Replay(Wrapper):
-    """Gives what a source gave for the same images before, as the teacher's cache does."""
-
-    def __init__(self, source: Source) -> None:
-        self.source, self.kept = source, dict[tuple[int, ...], Outputs]()
-
-    def outputs(self, step: Step) -> Outputs:
-        images = tuple(step.index.tolist())
-        if images not in self.kept:
-            self.kept[images] = self.source.outputs(step)
-        return self.kept[images]
+    for stage in model.eval().backbone.stages(torch.zeros(1, 3, SIZE, SIZE)):
+        _, channels, height, width = stage.shape
+        shapes.append((channels, height, width))
+    return tuple(shapes)
 
 
 class Steps:
@@ -117,21 +77,28 @@ class Steps:
     Args:
         method: its name.
         data: checked data.
-        teacher: untrained; given to the trainer if the method wants one.
+        teacher: untrained; given to the trainer if the method needs one.
     """
 
     def __init__(self, method: str, data: TaggedImages, teacher: MultiLabelModel) -> None:
-        recipe, objective = recipe_for(method), make_objective(recipe_for(method).distill)
+        recipe = recipe_for(method)
+        objective = make_objective(recipe.distill)
         torch.manual_seed(0)
         student = build_model(recipe.student, len(data.classes), SIZE)
-        source = TeacherSource(teacher, SIZE) if objective.needs_teacher else None
+        source = None
+        if objective.needs_teacher:
+            source = TeacherSource(teacher, SIZE)
         self.trainer = Trainer(Path(), recipe, student, data, objective, source, Progress())  # writes no file
-        for name, one in self.trainer.sources.items():
-            self.trainer.sources[name] = Clocked(one)
+        self.clocked = {name: Clocked(source) for name, source in self.trainer.sources.items()}
+        # Each source's part of a step is timed within the step.
+        self.trainer.sources.update(self.clocked)
         self.batches: list[tuple[Tensor, Tensor]] = list(self.trainer.loader)
         self.taken = 0
+        # The trainer offers complete epochs only; here its steps are timed one by one, next to those of others.
         self.trainer._start(0)
-        self.teacher = Replay(self.trainer.sources["teacher"]) if source else None
+        self.teacher = None
+        if source is not None:
+            self.teacher = Replay(self.clocked["teacher"])
 
     def step(self) -> float:
         """One step; its milliseconds."""
@@ -151,10 +118,20 @@ class Steps:
         finally:
             self.trainer.sources["teacher"] = self.teacher.source
 
+    def warm_up(self) -> None:
+        """Every batch once and, with a teacher, once more, so that all of its outputs are known."""
+        passes: list[AbstractContextManager[None]] = [nullcontext()]
+        if self.teacher is not None:
+            passes.append(self.without_teacher())
+        for setting in passes:
+            with setting:
+                for _ in self.batches:
+                    self.step()
+
     def arithmetic(self, names: Iterable[str]) -> Call:
         """Forward and backward pass of some terms alone on a batch of this training."""
         batch = self.trainer._batch(self.trainer._look(*self.batches[0]))
-        return whole_pass(equal_weights(*names), with_gradient(batch))
+        return complete_pass(equal_weights(*names), with_gradient(batch))
 
 
 class Clock:
@@ -167,78 +144,92 @@ class Clock:
         """One pass's."""
         self.rows.setdefault(name, []).append(value)
 
-    def against(self, name: str, other: str) -> dict[str, float]:
+    def spread(self, name: str) -> Spread:
+        """Of one row."""
+        return spread(self.rows[name])
+
+    def against(self, name: str, other: str) -> Spread:
         """Ratios pass by pass."""
         return ratios(self.rows[name], self.rows[other])
 
 
-def _one_pass(trainers: dict[str, Steps], extra: dict[str, Call], order: list[str], clock: Clock) -> None:
+def _without_teacher(method: str) -> str:
+    return f"{method} without teacher"
+
+
+def _one_pass(trainers: Mapping[str, Steps], extra: Mapping[str, Call], order: Sequence[str], clock: Clock) -> None:
     for name in order:
         if name in extra:
             clock.add(name, milliseconds(extra[name]))
             continue
         steps = trainers[name]
         clock.add(name, steps.step())
-        for source, one in steps.trainer.sources.items():
-            if isinstance(one, Clocked):
-                clock.add(f"{name}: {source}", 1e3 * one.seconds)
-        if steps.teacher:
+        for source, clocked in steps.clocked.items():
+            clock.add(f"{name}: {source}", 1e3 * clocked.seconds)
+        if steps.teacher is not None:
             with steps.without_teacher():
-                clock.add(f"{name} without teacher", steps.step())
+                clock.add(_without_teacher(name), steps.step())
 
 
-def _row(name: str, steps: Steps, clock: Clock, plain: int) -> dict[str, Any]:
-    """``plain``: steps in an epoch of vanilla."""
-    cached = f"{name} without teacher"
-    prefix = f"{name}: "
-    return {
-        "name": name,
-        "ms": spread(clock.rows[name]),
-        "ratio": clock.against(name, "vanilla"),
-        "ratio_without_teacher": clock.against(cached, "vanilla") if cached in clock.rows else None,
-        "steps_in_an_epoch": len(steps.batches) / plain,
-        "cacheable": "stages" not in steps.trainer.objective.fields("teacher"),
-        "sources": sorted(steps.trainer.objective.sources),
-        "source_share": {
-            key.removeprefix(prefix): clock.against(key, name) for key in clock.rows if key.startswith(prefix)
-        },
-    }
+def _row(name: str, steps: Steps, clock: Clock, vanilla_steps: int) -> StepCost:
+    """``vanilla_steps``: steps in an epoch of vanilla."""
+    ratio_without_teacher = None
+    if steps.teacher is not None:
+        ratio_without_teacher = clock.against(_without_teacher(name), "vanilla")
+    return StepCost(
+        name=name,
+        ms=clock.spread(name),
+        ratio=clock.against(name, "vanilla"),
+        ratio_without_teacher=ratio_without_teacher,
+        steps_in_an_epoch=len(steps.batches) / vanilla_steps,
+        cacheable="stages" not in steps.trainer.objective.fields("teacher"),
+        sources=tuple(sorted(steps.trainer.objective.sources)),
+        source_fractions={source: clock.against(f"{name}: {source}", name) for source in steps.clocked},
+    )
 
 
-def every_method(passes: int) -> dict[str, Any]:
-    """One row for each registered method, and the shares of what ``mskd``'s step is made of."""
+def every_method(passes: int, methods: Sequence[str] | None = None) -> StepsCost:
+    """One row for each method, and what a step of ``mskd`` is made of.
+
+    Args:
+        passes: steps of each method.
+        methods: with ``vanilla`` and ``mskd``; None = all that are registered.
+    """
+    # As `mlkdc distill` does: without it much of a step is page faults.
     keep_memory()
     spec = recipe_for("vanilla")
     data, _ = checked_data(spec, Progress())
     assert spec.teacher is not None
     torch.manual_seed(0)
     teacher = build_model(spec.teacher, len(data.classes), SIZE)
-    trainers = {name: Steps(name, data, teacher) for name in method_names()}
-    wide = Sizes(images=BATCH)
+    trainers = {name: Steps(name, data, teacher) for name in methods or method_names()}
     extra = {
-        "arithmetic": trainers["mskd"].arithmetic(ARITHMETIC),
-        "arithmetic, 80 labels": whole_pass(equal_weights(*ARITHMETIC), draw_batch(wide)),
+        THIS_DATA: trainers["mskd"].arithmetic(ARITHMETIC),
+        WIDE: complete_pass(equal_weights(*ARITHMETIC), draw_batch(Sizes(images=BATCH))),
     }
     for steps in trainers.values():
-        for _ in steps.batches:  # to warm up, and so that all of the teacher's outputs are known
-            steps.step()
-        if steps.teacher:
-            with steps.without_teacher():
-                for _ in steps.batches:
-                    steps.step()
+        steps.warm_up()
     random, clock = np.random.default_rng(0), Clock()
     for _ in range(passes):
         _one_pass(trainers, extra, random.permutation([*trainers, *extra]).tolist(), clock)
-    plain = len(trainers["vanilla"].batches)
-    return {
-        "rows": [_row(name, steps, clock, plain) for name, steps in trainers.items()],
-        "data": {"labels": len(data.classes), "image_size": SIZE, "batch_size": BATCH},
-        "student": STUDENT,
-        "teacher": TEACHER,
-        "mskd": {
-            "arithmetic_ms": {name: spread(clock.rows[name]) for name in extra},
-            "arithmetic_share": {name: clock.against(name, "mskd") for name in extra},
-            "vanilla_share": clock.against("vanilla", "mskd"),
-            "peak_bytes": memory(extra["arithmetic, 80 labels"])[0],
-        },
-    }
+    vanilla_steps = len(trainers["vanilla"].batches)
+    return StepsCost(
+        rows=tuple(_row(name, steps, clock, vanilla_steps) for name, steps in trainers.items()),
+        labels=len(data.classes),
+        image_size=SIZE,
+        batch_size=BATCH,
+        student=STUDENT,
+        teacher=TEACHER,
+        mskd=_mskd(clock, extra[WIDE]),
+    )
+
+
+def _mskd(clock: Clock, wide: Call) -> MskdCost:
+    return MskdCost(
+        arithmetic_ms=clock.spread(THIS_DATA),
+        arithmetic_80_labels_ms=clock.spread(WIDE),
+        arithmetic_fraction=clock.against(THIS_DATA, "mskd"),
+        arithmetic_80_labels_fraction=clock.against(WIDE, "mskd"),
+        vanilla_fraction=clock.against("vanilla", "mskd"),
+        peak_bytes=memory(wide)[0],
+    )

@@ -1,36 +1,25 @@
 """What the measurements of losses share: random outputs of any size, clocks that take turns, and memory."""
 
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
 import torch
+from losses_records import MapShape, Sizes, Spread
 from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
 from mlkdc.losses import TERMS, Batch, Objective, Outputs
-from mlkdc.losses.batch import LEARNED, SOURCE_FIELDS
+from mlkdc.losses.batch import LEARNED
 from mlkdc.train.input.patches import PATCHES_PER_IMAGE as PATCHES
 from mlkdc.train.learner import SAMPLES
 
+#: Labels of an image, as in COCO.
 POSITIVES = 2.9
-"""Labels of an image, as in COCO."""
 
-Call = Callable[[], Any]
-Shape = tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class Sizes:
-    """How large the outputs are; ``pooled`` and ``stages`` of student and teacher."""
-
-    images: int = 64
-    labels: int = 80
-    dim: int = 768
-    pooled: tuple[int, int] = (1280, 1280)
-    stages: tuple[list[Shape], list[Shape]] = ([(8, 8, 8), (12, 4, 4)], [(8, 8, 8), (16, 4, 4)])
+Call = Callable[[], Tensor]
 
 
 def draw_targets(images: int, labels: int) -> Tensor:
@@ -42,33 +31,44 @@ def draw_targets(images: int, labels: int) -> Tensor:
     return drawn.to(torch.uint8)
 
 
+class _Random:
+    """Draws outputs of one size, one after another."""
+
+    def __init__(self, sizes: Sizes, positives: int) -> None:
+        self.sizes = sizes
+        self.positives = positives
+        self.generator = torch.Generator().manual_seed(1)
+
+    def tensor(self, *shape: int) -> Tensor:
+        return torch.randn(*shape, generator=self.generator)
+
+    def complete(self, pooled: int, shapes: Sequence[MapShape]) -> Outputs:
+        """All that a model gives of full images."""
+        sizes = self.sizes
+        stages = tuple(self.tensor(sizes.images, *shape) for shape in shapes)
+        embeddings = self.tensor(self.positives, sizes.dim)
+        logits = self.tensor(sizes.images, sizes.labels)
+        return Outputs(logits, embeddings, self.tensor(sizes.images, pooled), stages=stages)
+
+    def logits(self, *between: int) -> Outputs:
+        return Outputs(self.tensor(self.sizes.images, *between, self.sizes.labels))
+
+
 def draw_batch(sizes: Sizes) -> Batch:
-    """Random outputs from every source; those of ``student`` and ``twin`` want gradient."""
-    generator = torch.Generator().manual_seed(1)
-    images, labels = sizes.images, sizes.labels
-    targets = draw_targets(images, labels)
-
-    def draw(*shape: int) -> Tensor:
-        return torch.randn(*shape, generator=generator)
-
-    def whole(side: int) -> Outputs:
-        stages = tuple(draw(images, *shape) for shape in sizes.stages[side])
-        embeddings = draw(int(targets.sum()), sizes.dim)
-        return Outputs(draw(images, labels), embeddings, draw(images, sizes.pooled[side]), stages=stages)
-
-    def logits(*between: int) -> Outputs:
-        return Outputs(draw(images, *between, labels))
-
+    """Random outputs from every source; those of ``student`` and ``twin`` carry gradient."""
+    targets = draw_targets(sizes.images, sizes.labels)
+    random = _Random(sizes, int(targets.sum()))
+    student = random.complete(sizes.pooled[0], sizes.stages[0])
     batch = Batch(
         targets,
-        student=replace(whole(0), regions=draw(images, PATCHES, labels)),
-        teacher=whole(1),
-        twin=Outputs(draw(images, labels), pooled=draw(images, sizes.pooled[0])),
-        previous=logits(),
-        patches=logits(PATCHES),
-        samples=logits(SAMPLES),
-        last_epoch=logits(),
-        last_batch=logits(),
+        student=replace(student, regions=random.tensor(sizes.images, PATCHES, sizes.labels)),
+        teacher=random.complete(sizes.pooled[1], sizes.stages[1]),
+        twin=replace(random.logits(), pooled=random.tensor(sizes.images, sizes.pooled[0])),
+        previous=random.logits(),
+        patches=random.logits(PATCHES),
+        samples=random.logits(SAMPLES),
+        last_epoch=random.logits(),
+        last_batch=random.logits(),
         progress=0.6,
     )
     return with_gradient(batch)
@@ -76,33 +76,52 @@ def draw_batch(sizes: Sizes) -> Batch:
 
 def with_gradient(batch: Batch) -> Batch:
     """The same values as leaves."""
-    return batch.map(lambda source, own: own.detach().map(lambda x: x.requires_grad_(source in LEARNED)))
+
+    def as_leaves(source: str, outputs: Outputs) -> Outputs:
+        return outputs.detach().map(lambda tensor: tensor.requires_grad_(source in LEARNED))
+
+    return batch.map(as_leaves)
 
 
 def only(batch: Batch, needs: frozenset[str]) -> Batch:
     """What a run with these needs would have, and nothing else."""
-    asked = {"student": {"logits"}}
+    names_by_source = {"student": {"logits"}}
     for need in needs:
         source, name = need.split(".")
-        asked.setdefault(source, set()).add(name)
-    found: dict[str, Any] = dict.fromkeys(set(SOURCE_FIELDS) - asked.keys())
-    for source, names in asked.items():
-        outputs = getattr(batch, source)
-        rest = {item.name: None for item in fields(outputs) if item.name not in names}
-        found[source] = replace(outputs, **rest)
-    return replace(batch, **found)
+        names_by_source.setdefault(source, set()).add(name)
+    kept: dict[str, Outputs] = {}
+    for source, outputs in batch.outputs().items():
+        if source in names_by_source:
+            kept[source] = _with_fields(outputs, names_by_source[source])
+    return Batch.of(batch.targets, kept, batch.progress)
+
+
+def _with_fields(outputs: Outputs, names: set[str]) -> Outputs:
+    removed: dict[str, Any] = {}
+    for item in fields(outputs):
+        if item.name not in names:
+            removed[item.name] = None
+    return replace(outputs, **removed)
 
 
 def leaves(batch: Batch, objective: Objective | None = None) -> list[Tensor]:
-    """Every tensor that gets a gradient: outputs of the student, and the terms' own layers."""
-    found: list[Tensor] = []
+    """Every tensor that gets a gradient: outputs of the student, and the terms' layers."""
+    tensors: list[Tensor] = []
     for outputs in batch.outputs().values():
-        for value in vars(outputs).values():
-            parts = value if isinstance(value, tuple) else (value,)
-            found += [part for part in parts if part is not None and part.requires_grad]
-    for term in objective.terms.values() if objective else ():
-        found += [] if term.layers is None else list(term.layers.parameters())
-    return found
+        for value in outputs.present().values():
+            if isinstance(value, Tensor):
+                value = (value,)
+            tensors += filter(_has_gradient, value)
+    if objective is None:
+        return tensors
+    for term in objective.terms.values():
+        if term.layers is not None:
+            tensors += term.layers.parameters()
+    return tensors
+
+
+def _has_gradient(tensor: Tensor) -> bool:
+    return tensor.requires_grad
 
 
 def equal_weights(*names: str) -> Objective:
@@ -110,15 +129,15 @@ def equal_weights(*names: str) -> Objective:
     return Objective({name: TERMS.get(name)() for name in names}, dict.fromkeys(names, 1.0))
 
 
-def whole_pass(objective: Objective, batch: Batch) -> Call:
+def complete_pass(objective: Objective, batch: Batch) -> Call:
     """Forward and backward pass of an objective, ready to be timed; returns the loss."""
     batch = only(batch, objective.needs)
     objective.build(batch.map(lambda _, outputs: outputs.detach()))
-    wanted = leaves(batch, objective)
+    inputs = leaves(batch, objective)
 
     def call() -> Tensor:
         loss = torch.stack(list(objective(batch).values())).sum()
-        torch.autograd.grad(loss, wanted, allow_unused=True)
+        torch.autograd.grad(loss, inputs, allow_unused=True)
         return loss.detach()
 
     return call
@@ -135,7 +154,7 @@ def milliseconds(call: Call, seconds: float = 0.1, most: int = 20) -> float:
 
 
 def in_turns(calls: Mapping[str, Call], passes: int) -> dict[str, list[float]]:
-    """Milliseconds by name and pass. Every pass runs all once, in an order of its own, after one run to warm up."""
+    """Milliseconds by name and pass. Each pass runs all once, in a random order, after one run to warm up."""
     for call in calls.values():
         call()
     random = np.random.default_rng(0)
@@ -146,24 +165,29 @@ def in_turns(calls: Mapping[str, Call], passes: int) -> dict[str, list[float]]:
     return taken
 
 
-def spread(values: list[float]) -> dict[str, float]:
+def spread(values: Sequence[float]) -> Spread:
     """Median and the 10th and 90th percentile."""
     low, middle, high = np.percentile(values, [10, 50, 90])
-    return {"median": float(middle), "p10": float(low), "p90": float(high), "passes": len(values)}
+    return Spread(median=float(middle), p10=float(low), p90=float(high), passes=len(values))
 
 
-def ratios(above: list[float], below: list[float]) -> dict[str, float]:
-    """Of two rows pass by pass."""
-    return spread([one / other for one, other in zip(above, below, strict=True)])
+def ratios(above: Sequence[float], below: Sequence[float]) -> Spread:
+    """Of two rows, pass by pass."""
+    return spread([upper / lower for upper, lower in zip(above, below, strict=True)])
 
 
 def memory(call: Call) -> tuple[int, int]:
     """Bytes held at the peak above what was there before, and the largest single allocation, of torch's allocator."""
-    call()
+    call()  # the first call allocates what later ones reuse
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
         call()
     assert profiler.profiler is not None
     assert profiler.profiler.kineto_results is not None
-    events = [event for event in profiler.profiler.kineto_results.events() if event.name() == "[memory]"]
-    changes = np.array([event.nbytes() for event in sorted(events, key=lambda event: event.start_ns())])
+    events = []
+    for event in profiler.profiler.kineto_results.events():
+        if event.name() == "[memory]":
+            events.append(event)
+    # Freed bytes are negative: the running sum is what is held.
+    events.sort(key=lambda event: event.start_ns())
+    changes = np.array([event.nbytes() for event in events])
     return int(changes.cumsum().max()), int(changes.max())

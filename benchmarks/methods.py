@@ -1,4 +1,4 @@
-"""Every method against plain training, equal budget; goes on from what its JSON already holds.
+"""Every method next to plain training, on an equal budget; resumes from what its JSON already holds.
 
     python benchmarks/methods.py quickstart
     python benchmarks/methods.py digits
@@ -7,38 +7,43 @@
 `quickstart`: the README's student with and without its teacher, three seeds. `digits`: the embedded scenes, all
 methods, about a minute a run on one core. `corel5k`: PHOTOS is a folder that `mlkdc data` understands, WEIGHTS
 one with the ImageNet weights tf_efficientnet_lite0.safetensors and tf_efficientnet_lite2.safetensors. Writes
-benchmarks/results/{quickstart,digits,corel5k}.json. Several processes can share a study: give each some of the
+benchmarks/results/{quickstart,digits,corel5k}.json. Several processes can work on one study: give each some of the
 --methods.
 """
 
 import argparse
 import os
-from collections.abc import Iterator
+import shlex
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from study import add, stored, train
+from study import add, set_options, stored, train, with_placeholders
+from study_records import StudyData, Training
 
-from mlkdc.methods import method_names
+from mlkdc.losses import make_objective
+from mlkdc.methods import load_method, method_names
+from mlkdc.records.run import Run
 
 HERE = Path(os.path.relpath(Path(__file__).parent))
 LITE0, LITE2 = "tf_efficientnet_lite0", "tf_efficientnet_lite2"
-ORDERS = ", ".join(f"{level}{order}: 32" for level in ("bd", "id") for order in (2, 3, 4))
+MDKD = "bd2: 32, bd3: 32, bd4: 32, id2: 32, id3: 32, id4: 32"
 L2D = "mld: 30, cd: 5, id: 5"
 PHOTOS = "mld: 10, cd: 10, id: 10"
 
-# Settings by the name of a row, where they are not the method's own. The reasons are in docs/results.md.
+# Settings by the name of a row, where they are not the method's defaults. The reasons are in docs/results.md.
 DIGITS = {
     "mld": ["distill.method=mld", "distill.terms={mld: 30}"],
     "mld, BCE / b": ["distill.method=mld", "distill.form=paper"],
-    # With their own weights these outweigh the cross-entropy of so short a training.
+    # With the default weight this outweighs the cross-entropy of so short a training.
     "mse, 1/30": ["distill.method=mse", "distill.terms={mse: 0.033}"],
+    # The same holds for RSD, SSD and USKD.
     "mskd, rsd and ssd 1/10": ["distill.method=mskd", "distill.terms={rsd: 0.2, ssd: 0.2}"],
     "uskd, 1/10": ["distill.method=uskd", "distill.terms={uskd: 0.1}"],
-    "mld+cd": ["distill.method=l2d", f"distill.terms={{{L2D.replace('id: 5', 'id: 0')}}}"],
-    "mld+id": ["distill.method=l2d", f"distill.terms={{{L2D.replace('cd: 5', 'cd: 0')}}}"],
+    "mld+cd": ["distill.method=l2d", "distill.terms={mld: 30, cd: 5, id: 0}"],
+    "mld+id": ["distill.method=l2d", "distill.terms={mld: 30, cd: 0, id: 5}"],
     "l2d": ["distill.method=l2d", f"distill.terms={{{L2D}}}"],
-    "l2d+mdkd": ["distill.method=l2d", f"distill.terms={{{L2D}, {ORDERS}}}"],
+    "l2d+mdkd": ["distill.method=l2d", f"distill.terms={{{L2D}, {MDKD}}}"],
     # Every image comes twice in an epoch: half as many epochs are as many steps.
     "dlb": ["distill.method=dlb", "train.epochs=2"],
     # It compares draws of the dropout, which the recipe has switched off.
@@ -47,14 +52,14 @@ DIGITS = {
 COREL = {
     "mld": ["distill.method=mld"],
     "l2d": ["distill.method=l2d", f"distill.terms={{{PHOTOS}}}"],
-    "l2d+mdkd": ["distill.method=l2d", f"distill.terms={{{PHOTOS}, {ORDERS}}}"],
+    "l2d+mdkd": ["distill.method=l2d", f"distill.terms={{{PHOTOS}, {MDKD}}}"],
 }
 COREL_METHODS = ("vanilla", "l2d", "mdkd", "mskd", "mld", "l2d+mdkd")
 
 
 @dataclass(frozen=True)
 class Row:
-    """One training: which student and method, from which seed."""
+    """One training: which student and method, from which seed; ``command`` is without ``--out``."""
 
     student: str
     method: str
@@ -64,30 +69,32 @@ class Row:
 
     @property
     def key(self) -> tuple[str, str, int]:
-        """What names the row in the study."""
+        """As of :class:`~study_records.Training`."""
         return self.student, self.method, self.seed
 
-
-def _settings(values: list[str]) -> list[str]:
-    return [part for value in values for part in ("--set", value)]
+    @property
+    def folder(self) -> str:
+        """The name of its run folder."""
+        name = f"{self.student}-{self.method}-seed{self.seed}"
+        return name.replace(", ", "-").replace(" ", "").replace("/", "-")
 
 
 def quickstart() -> Iterator[Row]:
     """The quickstart recipe and the same without a teacher."""
     for seed in (0, 1, 2):
         for name, settings in (("l2d", []), ("vanilla", ["distill.method=vanilla"])):
-            command = ["mlkdc", "distill", "--recipe", "quickstart", *_settings([f"seed={seed}", *settings])]
+            command = ["mlkdc", "distill", "--recipe", "quickstart", *set_options([f"seed={seed}", *settings])]
             yield Row("mobilenetv2", name, seed, False, command)
 
 
 def digits() -> Iterator[Row]:
-    """All methods with MobileNetV2 and three seeds, and with a second student and one."""
-    names = [*method_names(), *(name for name in DIGITS if name not in method_names())]
+    """All methods with MobileNetV2 and three seeds, and with a second student and one seed."""
+    names = list(dict.fromkeys([*method_names(), *DIGITS]))
     for student, seed in (("mobilenetv2", 0), ("mobilenetv2", 1), ("shufflenetv2_x0_5", 0), ("mobilenetv2", 2)):
         for name in names:
-            settings = DIGITS.get(name, [f"distill.method={name}"])
-            own = [f"student.model={student}", f"seed={seed}"]
-            command = ["mlkdc", "distill", "--recipe", str(HERE / "digits.yaml"), *_settings([*own, *settings])]
+            settings = [f"student.model={student}", f"seed={seed}"]
+            settings += DIGITS.get(name, [f"distill.method={name}"])
+            command = ["mlkdc", "distill", "--recipe", str(HERE / "digits.yaml"), *set_options(settings)]
             yield Row(student, name, seed, False, command)
 
 
@@ -95,13 +102,68 @@ def corel5k(data: Path, weights: Path) -> Iterator[Row]:
     """The papers' three methods, and their sum, on real photos."""
     for name in COREL_METHODS:
         for student, seed in ((LITE0, 0), ("mobilenetv2", 0), (LITE0, 1)):
-            pretrained = student == LITE0
-            first = str(weights / f"{student}.safetensors") if pretrained else "none"
-            own = [f"student.model={student}", f"student.weights={first}", f"seed={seed}"]
-            own.append(f"teacher.weights={weights / f'{LITE2}.safetensors'}")
-            settings = _settings([*own, *COREL.get(name, [f"distill.method={name}"])])
-            command = ["mlkdc", "distill", "--recipe", str(HERE / "corel5k.yaml"), "--data", str(data), *settings]
-            yield Row(student, name, seed, pretrained, command)
+            initial = "none"
+            if student == LITE0:
+                initial = str(weights / f"{student}.safetensors")
+            settings = [f"student.model={student}", f"student.weights={initial}", f"seed={seed}"]
+            settings.append(f"teacher.weights={weights / f'{LITE2}.safetensors'}")
+            settings += COREL.get(name, [f"distill.method={name}"])
+            command = ["mlkdc", "distill", "--recipe", str(HERE / "corel5k.yaml"), "--data", str(data)]
+            yield Row(student, name, seed, student == LITE0, [*command, *set_options(settings)])
+
+
+def training(row: Row, run: Run, command: str) -> Training:
+    """What the study keeps of a finished run."""
+    results, distill = run.results, run.recipe.distill
+    teacher = results.teacher
+    if teacher is not None:
+        # Where it lies is another path on every machine.
+        teacher = teacher.model_copy(update={"run": Path(teacher.run).name})
+    return Training(
+        student=row.student,
+        method=row.method,
+        seed=row.seed,
+        pretrained=row.pretrained,
+        command=command,
+        training_seconds=results.training_seconds,
+        terms=make_objective(distill).weights,
+        form=distill.form or load_method(distill.method).form,
+        scored_on=results.scored_on,
+        metrics=results.metrics,
+        val_map_percent=tuple(epoch.val_map_percent for epoch in run.epochs),
+        model=results.model,
+        teacher=teacher,
+        versions=results.versions,
+        machine=results.machine,
+        data=StudyData.of(results.data),
+    )
+
+
+def measure(row: Row, folder: Path, placeholders: Mapping[str, str]) -> Training:
+    """Train one row in a run folder, or resume it."""
+    command = [*row.command, "--out", str(folder)]
+    run = train(command, folder)
+    return training(row, run, with_placeholders(shlex.join(command), placeholders))
+
+
+def planned(study: str, data: Path | None, weights: Path | None) -> Iterator[Row]:
+    """All rows of a study."""
+    if study == "quickstart":
+        return quickstart()
+    if study == "digits":
+        return digits()
+    assert data is not None
+    assert weights is not None
+    return corel5k(data, weights)
+
+
+def chosen(row: Row, options: argparse.Namespace) -> bool:
+    """Whether the command line leaves this row in."""
+    if options.methods and row.method not in options.methods:
+        return False
+    if options.students and row.student not in options.students:
+        return False
+    return options.seeds is None or row.seed in options.seeds
 
 
 def main() -> None:
@@ -113,25 +175,18 @@ def main() -> None:
     parser.add_argument("--methods", nargs="*", help="only these")
     parser.add_argument("--seeds", nargs="*", type=int, help="only these")
     parser.add_argument("--students", nargs="*", help="only these")
-    given = parser.parse_args()
-    if given.study == "corel5k" and not (given.data and given.weights):
-        parser.error("corel5k needs --data and --weights")
-    results = HERE / "results" / f"{given.study}.json"
-    embedded = {"quickstart": quickstart, "digits": digits}
-    rows = embedded[given.study]() if given.study in embedded else corel5k(given.data, given.weights)
-    for row in rows:
-        if (
-            row.method not in (given.methods or [row.method])
-            or row.seed not in (given.seeds if given.seeds is not None else [row.seed])
-            or row.student not in (given.students or [row.student])
-            or row.key in {(done["student"], done["method"], done["seed"]) for done in stored(results)["rows"]}
-        ):
-            continue
-        name = f"{row.student}-{row.method}-seed{row.seed}".replace(", ", "-").replace(" ", "").replace("/", "-")
-        shown = {str(given.data): "PHOTOS", str(given.weights): "WEIGHTS"} if given.data else {}
-        facts = train(row.command, Path("runs") / given.study / name, shown)
-        identity = {"student": row.student, "method": row.method, "seed": row.seed, "pretrained": row.pretrained}
-        add(results, {**identity, **facts})
+    options = parser.parse_args()
+    placeholders = {}
+    if options.study == "corel5k":
+        if not (options.data and options.weights):
+            parser.error("corel5k needs --data and --weights")
+        placeholders = {str(options.data): "PHOTOS", str(options.weights): "WEIGHTS"}
+    results = HERE / "results" / f"{options.study}.json"
+    for row in planned(options.study, options.data, options.weights):
+        # Read again for every row: another process may have trained it in the meantime.
+        done = {finished.key for finished in stored(results).rows}
+        if chosen(row, options) and row.key not in done:
+            add(results, measure(row, Path("runs") / options.study / row.folder, placeholders))
 
 
 if __name__ == "__main__":

@@ -3,125 +3,168 @@
 python benchmarks/render.py
 """
 
-import json
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import mean
-from typing import Any
 
-from render_methods import by_method, by_sign, digits, gains, photos
-from tables import NICE, Rows, commands, origin, spread, table
+from render_methods import MEANS, Rows, by_method, digits, gains, in_words, photos, seeds_of, teacher_of
+from study_records import LatencyStudy, MethodsStudy, TimedModel, Training
+from tables import NICE, code_block, first_commands, origin, spread
+
+from mlkdc.figures import megabytes, number, scientific, signed
+from mlkdc.records.bench import LatencyRow, RowTiming
+from mlkdc.resources import write_text
+from mlkdc.tables import Table
 
 HERE = Path(__file__).parent
+RESULTS = HERE / "results"
 DOCUMENT = HERE.parent / "docs" / "results.md"
 
 
 def pairs(rows: Rows) -> list[tuple[str, Rows, Rows]]:
     """(student, its vanilla rows, its l2d rows), seeds in order, for students that have both."""
-    found = []
-    for student in dict.fromkeys(row["student"] for row in rows):
+    pairs: list[tuple[str, Rows, Rows]] = []
+    for student in dict.fromkeys(row.student for row in rows):
         methods = by_method(rows, student)
         if "vanilla" in methods and "l2d" in methods:
-            found.append((student, methods["vanilla"], methods["l2d"]))
-    return found
+            pairs.append((student, methods["vanilla"], methods["l2d"]))
+    return pairs
 
 
-def compared(rows: Rows, metrics: tuple[str, ...] = ("mAP", "OF1@tuned", "CF1@tuned")) -> str:
+def compared(rows: Rows) -> str:
     """One line per student and method, and the paired difference."""
-    header = ["student", "method", "seeds", *metrics, "L2D - vanilla, mAP by seed", "minutes"]
+    head = ["student", "method", "seeds", *MEANS, "L2D - vanilla, mAP by seed", "minutes"]
     lines = []
     for student, vanilla, l2d in pairs(rows):
-        for method, own in (("vanilla", vanilla), ("l2d", l2d)):
-            figures = [spread([row["metrics"][metric] for row in own]) for metric in metrics]
-            differences = " ".join(f"{gain:+.2f}" for gain in gains(own, vanilla))
-            minutes = f"{mean(row['seconds'] for row in own) / 60:.1f}"
-            seeds = ", ".join(str(row["seed"]) for row in own)
-            lines.append([NICE[student], method, seeds, *figures, differences if method == "l2d" else "", minutes])
-    return table(header, lines)
+        differences = " ".join(signed(gain) for gain in gains(l2d, vanilla))
+        lines.append(_compared_line(student, "vanilla", vanilla, ""))
+        lines.append(_compared_line(student, "l2d", l2d, differences))
+    return Table(head, lines, "llrrrrrr").markdown_as_is()
+
+
+def _compared_line(student: str, method: str, rows: Rows, differences: str) -> list[str]:
+    means = [spread([row.metrics[metric] for row in rows]) for metric in MEANS]
+    minutes = number(mean(row.training_seconds for row in rows) / 60, 1)
+    return [NICE[student], method, seeds_of(rows), *means, differences, minutes]
 
 
 def verdict(rows: Rows) -> str:
     """In words: which students the teacher helped in every seed, and which it did not."""
-    found: dict[str, list[float]] = {}
+    gains_by_name = {}
     for student, vanilla, l2d in pairs(rows):
         by_seed = gains(l2d, vanilla)
-        found[f"{NICE[student]} ({', '.join(f'{gain:+.2f}' for gain in by_seed)})"] = by_seed
-    words = {
-        "every seed": "higher with the teacher in every seed",
-        "some seeds": "higher in some seeds only",
-        "no seed": "not higher in any seed",
-    }
-    return "; ".join(f"{words[where]}: {', '.join(names)}" for where, names in by_sign(found).items()) + "."
+        shown = ", ".join(signed(gain) for gain in by_seed)
+        gains_by_name[f"{NICE[student]} ({shown})"] = by_seed
+    return in_words(
+        gains_by_name,
+        every="higher with the teacher in every seed: ",
+        some="higher in some seeds only: ",
+        none="not higher in any seed: ",
+    )
 
 
-def quickstart(rows: Rows) -> list[str]:
+def quickstart(rows: Sequence[Training]) -> list[str]:
     """The embedded data."""
-    teacher = next(row["teacher"] for row in rows if row["teacher"])
+    first, teacher = rows[0], teacher_of(rows)
     return [
         "## The quickstart: embedded digit scenes",
-        f"Test split, {rows[0]['data']['images']['test']} images, {rows[0]['data']['classes']} labels, in %; mean and "
-        f"sample standard deviation over the seeds. Teacher: {NICE[teacher['model']]}, mAP "
-        f"{teacher['metrics']['mAP']:.2f}, the same for all seeds. Both students see the same images the same number "
+        f"Test split, {first.data.images['test']} images, {first.data.classes} labels, in %; mean and "
+        f"sample standard deviation over the seeds. Teacher: {NICE[teacher.facts.model]}, mAP "
+        f"{number(teacher.map_percent)}, the same for all seeds. Both students see the same images the same number "
         "of times. The scenes' difficulty and the recipe were tuned by hand with seed 0's "
         "validation and test figures in "
         "sight, so the level flatters; the comparison is between equal budgets. Minutes are of the student's training "
         "alone, with other trainings on the machine.",
         compared(rows),
-        f"Test mAP: {verdict(rows)}",
-        commands(rows),
-        origin(rows),
+        f"Test mAP: {verdict(rows)}.",
+        first_commands(rows),
+        origin(rows[-1].machine, rows[-1].versions),
     ]
 
 
 SECTIONS = {"quickstart": quickstart, "digits": digits, "corel5k": photos}
 
 
-def latency(study: dict[str, Any]) -> list[str]:
-    """A student beside its teacher."""
-    header = ["model", "threads", "median ms", "p90", "p99", "MB", "teacher's / this, median", ""]
-    models = study["models"]
-    teacher = models["teacher"]["run"]
-    reference = {row["threads"]: row["median_ms"] for row in study["rows"] if row["name"] == f"{teacher}/onnx-fp32"}
-    names = {models[role]["run"]: role for role in models}
-    lines = []
-    for row in study["rows"]:
-        run, _, what = row["name"].partition("/")
-        size = "-" if row["size_bytes"] is None else f"{row['size_bytes'] / 1e6:.1f}"
-        figures = [f"{row[key]:.2f}" for key in ("median_ms", "p90_ms", "p99_ms")]
-        ratio = f"{reference[row['threads']] / row['median_ms']:.2f}" if what == "onnx-fp32" else ""
-        stable = "" if row["stable"] else "unstable"
-        lines.append([f"{names[run]}, {what}", str(row["threads"]), *figures, size, ratio, stable])
-    described = [
-        f"{role}: {NICE[model['model']['model']]} ({model['method']}) at {model['model']['image_size']} px, mAP "
-        f"{model['mAP']:.2f} on {model['scored_on']}; exported: largest probability difference "
-        f"{model['parity']['max_probability_difference']:.1e} and {model['parity']['label_flips']} label flips on "
-        f"{model['parity']['images']} images"
-        for role, model in models.items()
-    ]
+def latency(study: LatencyStudy) -> list[str]:
+    """A student next to its teacher."""
+    timing = _first_timing(study)
+    command = f"python benchmarks/latency.py runs/corel5k/{study.student.run} runs/corel5k/{study.teacher.run}"
     return [
-        "## A student beside its teacher: latency",
-        "; ".join(described) + ". Batch 1; each row in processes of its own, rows interleaved; median over "
-        f"{study['rows'][0]['passes']} processes of {study['rows'][0]['runs']} timed calls.",
-        table(header, lines),
-        f"```\npython benchmarks/latency.py runs/corel5k/{models['student']['run']} runs/corel5k/{teacher}\n```",
-        origin([study]),
+        "## A student next to its teacher: latency",
+        f"{_described('student', study.student)}; {_described('teacher', study.teacher)}. Batch 1; each row in "
+        f"separate processes, rows interleaved; median over {timing.passes} processes of {timing.runs} timed calls.",
+        _latency_table(study),
+        code_block([command]),
+        origin(study.bench.machine, study.bench.versions),
     ]
+
+
+def _first_timing(study: LatencyStudy) -> RowTiming:
+    for row in study.bench.rows:
+        if row.timing is not None:
+            return row.timing
+    raise ValueError("latency.json: no row was timed")
+
+
+def _described(role: str, model: TimedModel) -> str:
+    comparison, facts = model.parity.comparison, model.model
+    assert comparison is not None
+    assert comparison.figures is not None
+    figures = comparison.figures
+    return (
+        f"{role}: {NICE[facts.model]} ({model.method}) at {facts.image_size} px, mAP "
+        f"{number(model.map_percent)} on {model.scored_on}; exported: largest probability difference "
+        f"{scientific(figures.max_probability_difference)} and {figures.label_flips} label flips on "
+        f"{comparison.images} images"
+    )
+
+
+def _latency_table(study: LatencyStudy) -> str:
+    """The rows, and by how much each export is faster than the teacher's."""
+    roles = {study.student.run: "student", study.teacher.run: "teacher"}
+    teacher_ms = {}
+    for row in study.bench.rows:
+        if row.timing is not None and row.name == f"{study.teacher.run}/onnx-fp32":
+            teacher_ms[row.threads] = row.timing.median_ms
+    lines = []
+    for row in study.bench.rows:
+        run, _, name = row.name.partition("/")
+        baseline_ms = None
+        if name == "onnx-fp32":
+            baseline_ms = teacher_ms[row.threads]
+        lines.append([f"{roles[run]}, {name}", *_latency_cells(row, baseline_ms)])
+    head = ["model", "threads", "median ms", "p90", "p99", "MB", "speedup over the teacher", ""]
+    return Table(head, lines, "lrrrrrrl").markdown_as_is()
+
+
+def _latency_cells(row: LatencyRow, baseline_ms: float | None) -> list[str]:
+    timing = row.timing
+    if timing is None:
+        return [str(row.threads), "", "", "", megabytes(row.size_bytes, 1), "", f"skipped: {row.skipped}"]
+    speedup, state = "", ""
+    if baseline_ms is not None:
+        speedup = number(baseline_ms / timing.median_ms)
+    if not timing.stable:
+        state = "unstable"
+    times = [number(timing.median_ms), number(timing.p90_ms), number(timing.p99_ms)]
+    return [str(row.threads), *times, megabytes(row.size_bytes, 1), speedup, state]
 
 
 def document() -> str:
-    """The whole of docs/results.md."""
+    """The complete docs/results.md."""
     parts = [
         "# Results",
         "Written by `python benchmarks/render.py` from the JSON files in benchmarks/results; do not edit by hand.",
     ]
     for name, section in SECTIONS.items():
-        path = HERE / "results" / f"{name}.json"
+        path = RESULTS / f"{name}.json"
         if path.is_file():
-            parts += section(json.loads(path.read_text())["rows"])
-    path = HERE / "results" / "latency.json"
+            parts += section(MethodsStudy.load_from(path).rows)
+    path = RESULTS / "latency.json"
     if path.is_file():
-        parts += latency(json.loads(path.read_text()))
+        parts += latency(LatencyStudy.load_from(path))
     return "\n\n".join(parts) + "\n"
 
 
 if __name__ == "__main__":
-    DOCUMENT.write_text(document())
+    write_text(DOCUMENT, document())

@@ -1,33 +1,30 @@
-"""What the studies share: a JSON that grows row by row, and training one row by the command a user would type."""
+"""What the studies share: a JSON that grows row by row, and trainings by the command a user would type."""
 
 import fcntl
-import json
 import shlex
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-from mlkdc.losses import make_objective
-from mlkdc.methods import load_method
-from mlkdc.records.results import read_epochs
-from mlkdc.resources import write_json
-from mlkdc.train import Run
+from study_records import MethodsStudy, Training
+
+from mlkdc.records.run import Run
 
 
-def stored(path: Path) -> dict[str, Any]:
+def stored(path: Path) -> MethodsStudy:
     """The study so far."""
-    study: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {"format": 1, "rows": []}
-    return study
+    if not path.is_file():
+        return MethodsStudy()
+    return MethodsStudy.load_from(path)
 
 
-def add(path: Path, row: dict[str, Any]) -> None:
-    """Add a row to what the file holds now: another process may have added others."""
-    with Path(tempfile.gettempdir(), f"mlkdc-{path.stem}.lock").open("w") as lock:
+def add(path: Path, row: Training) -> None:
+    """Add a row to what the file holds at that moment: another process may have added others."""
+    with Path(tempfile.gettempdir(), f"mlkdc-{path.stem}.lock").open("w", encoding="utf-8") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        study = stored(path)
-        write_json(path, {**study, "rows": [*study["rows"], row]})
+        MethodsStudy(rows=(*stored(path).rows, row)).save_as(path)
 
 
 def call(command: list[str]) -> None:
@@ -36,33 +33,30 @@ def call(command: list[str]) -> None:
     subprocess.run([str(Path(sys.executable).parent / command[0]), *command[1:]], check=True)
 
 
-def train(command: list[str], folder: Path, shown: dict[str, str]) -> dict[str, Any]:
-    """Train one row, or go on with it.
+def train(command: list[str], folder: Path) -> Run:
+    """Run a training, or resume it.
 
     Args:
-        command: `mlkdc distill ...` without ``--out``.
-        folder: the run folder.
-        shown: machine-specific paths and the words to show for them.
+        command: `mlkdc distill ...` with ``--out``.
+        folder: the run folder that it names.
     """
-    full = [*command, "--out", str(folder)]
-    begun = (folder / "recipe.yaml").is_file()
-    call(["mlkdc", "distill", "--resume", str(folder)] if begun else full)
-    results = json.loads((folder / "results.json").read_text())
-    text = shlex.join(full)
-    for path, word in shown.items():
+    run = Run(folder)
+    if run.exists:
+        command = ["mlkdc", "distill", "--resume", str(folder)]
+    call(command)
+    return run
+
+
+def set_options(settings: list[str]) -> list[str]:
+    """Recipe values as options of a command."""
+    options = []
+    for setting in settings:
+        options += ["--set", setting]
+    return options
+
+
+def with_placeholders(text: str, placeholders: Mapping[str, str]) -> str:
+    """The text with a word for each path of this machine."""
+    for path, word in placeholders.items():
         text = text.replace(path, word)
-    distill = Run(folder).recipe.distill
-    return {
-        "command": text,
-        "seconds": results["seconds"],
-        "terms": make_objective(distill).weights,
-        "form": distill.form or load_method(distill.method).form,
-        "scored_on": results["scored_on"],
-        "metrics": results["metrics"],
-        "mAP_by_epoch": [epoch.val_map_percent for epoch in read_epochs(folder)],
-        "model": results["model"],
-        "teacher": results["teacher"] and {**results["teacher"], "run": Path(results["teacher"]["run"]).name},
-        "versions": results["versions"],
-        "machine": results["machine"],
-        "data": {key: results["data"][key] for key in ("name", "images", "classes", "split_from")},
-    }
+    return text

@@ -1,7 +1,12 @@
-"""What the documents' tables are made of."""
+"""What several documents show: names, spreads over seeds, and where figures are from."""
 
+from collections.abc import Mapping, Sequence
 from statistics import mean, stdev
-from typing import Any
+
+from study_records import Training
+
+from mlkdc.figures import number
+from mlkdc.records.machine import Machine
 
 NICE = {
     "tf_efficientnet_lite0": "EfficientNet-Lite0",
@@ -13,32 +18,36 @@ NICE = {
     "resnet10t": "ResNet-10-T",
 }
 
-Rows = list[dict[str, Any]]
+
+def spread(values: Sequence[float]) -> str:
+    """Mean and sample standard deviation, or the only value."""
+    if len(values) == 1:
+        return number(values[0])
+    return f"{number(mean(values))} ± {number(stdev(values))}"
 
 
-def spread(values: list[float]) -> str:
-    """Mean and sample standard deviation, or the one value."""
-    return f"{mean(values):.2f} ± {stdev(values):.2f}" if len(values) > 1 else f"{values[0]:.2f}"
+def origin(machine: Machine, versions: Mapping[str, str]) -> str:
+    """The machine and the versions of a measurement, in words."""
+    cores = f"{machine.cores} core"
+    if machine.cores != 1:
+        cores += "s"
+    parts = [machine.cpu, cores]
+    if machine.vnni is not None:
+        parts.append("VNNI" if machine.vnni else "no VNNI")
+    if machine.memory_gib is not None:
+        parts.append(f"{machine.memory_gib} GiB")
+    packages = ", ".join(f"{name} {version}" for name, version in versions.items())
+    return f"Machine: {', '.join(parts)}. {packages}."
 
 
-def table(header: list[str], rows: list[list[str]]) -> str:
-    """A Markdown table, the first column to the left."""
-    rule = ["---"] + ["--:"] * (len(header) - 1)
-    return "\n".join("| " + " | ".join(row) + " |" for row in [header, rule, *rows])
+def code_block(lines: Sequence[str]) -> str:
+    """Commands as they are typed."""
+    return "\n".join(["```", *lines, "```"])
 
 
-def origin(rows: Rows) -> str:
-    """Versions and machine, once."""
-    last = rows[-1]
-    machine = last["machine"]
-    versions = ", ".join(f"{name} {number}" for name, number in last["versions"].items())
-    vnni = {True: ", VNNI", False: ", no VNNI"}.get(machine.get("vnni"), "")
-    return f"Machine: {machine['cpu']}, {machine['cores']} cores{vnni}, {machine['memory_gib']} GiB. {versions}."
-
-
-def commands(rows: Rows) -> str:
-    """The first command of each student and method."""
-    first: dict[tuple[str, str], str] = {}
-    for row in sorted(rows, key=lambda row: row["seed"]):
-        first.setdefault((row["student"], row["method"]), row["command"])
-    return "```\n" + "\n".join(first.values()) + "\n```"
+def first_commands(rows: Sequence[Training]) -> str:
+    """The command of each student and method with the lowest seed."""
+    commands: dict[tuple[str, str], str] = {}
+    for row in sorted(rows, key=lambda row: row.seed):
+        commands.setdefault((row.student, row.method), row.command)
+    return code_block(list(commands.values()))

@@ -4,111 +4,128 @@
 
 PHOTOS is a folder that `mlkdc data` understands, WEIGHTS one with tf_efficientnet_lite2.safetensors (ImageNet), of
 which the teacher is made. For each student: trains and exports what is not there yet, times all artifacts in one run
-beside torch eager and beside what is exported without mlkdc, and writes its entry of benchmarks/results/targets.json. A
-target that is not installed, or cannot run here, has a row that says why. Students that have an entry are left alone,
+next to torch eager and to what is exported without mlkdc, and writes its entry of benchmarks/results/targets.json. A
+target that is not installed, or cannot run here, has a row that says why. Students that have an entry are skipped,
 unless they are named.
 """
 
 import argparse
 import os
-import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-from baselines import STEPS, write
-from study import call, stored
+from baselines import write
+from steps import STEPS
+from study import set_options, with_placeholders
+from study import train as run_training
+from study_records import Shipped, StudentEntry, StudyData, TargetsStudy
 
 from mlkdc.bench import BASELINE, Row, artifact_rows, bench
-from mlkdc.commands.artifacts import artifacts
-from mlkdc.exporting.several import ALL, choices, export_several
-from mlkdc.resources import write_json
-from mlkdc.runtime import Manifest
+from mlkdc.exporting import ExportOptions, choices, export_several
+from mlkdc.records.bench import BenchFile
+from mlkdc.records.manifest import Manifest
+from mlkdc.records.run import EXPORT_FOLDER, Run, load_run
 from mlkdc.runtime.machine import vnni
-from mlkdc.train import Run, load_run
 
 HERE = Path(os.path.relpath(Path(__file__).parent))
 RESULTS = HERE / "results" / "targets.json"
 STUDENTS = ("mobilenetv2", "repvgg_a0", "shufflenetv2_x1_0")
-KEPT = ("status", "precision", "target", "runtime", "parity", "quantization", "details", "merge", "versions")
+THREADS = (1, 2)
+
+
+def say(text: str) -> None:
+    """A line of news, at once."""
+    print(text, flush=True)
 
 
 def train(student: str, data: Path, weights: Path) -> list[Run]:
     """Both trainings, or what is left of them."""
     folder = Path("runs/targets")
-    small, large = folder / f"{student}-96", folder / student
+    small, large = Run(folder / f"{student}-96"), Run(folder / student)
+    teacher_weights = weights / "tf_efficientnet_lite2.safetensors"
     common = ["mlkdc", "distill", "--recipe", str(HERE / "targets.yaml"), "--data", str(data)]
-    common += ["--set", f"student.model={student}"]
-    common += ["--set", f"teacher.weights={weights / 'tf_efficientnet_lite2.safetensors'}"]
-    after = ["data.image_size=224", f"student.weights={small}/model.safetensors", "train.epochs=2", "train.lr=5e-4"]
+    common += set_options([f"student.model={student}", f"teacher.weights={teacher_weights}"])
+    # Most of the training was at a small size, with a fifth of the pixels.
+    settings = ["data.image_size=224", f"student.weights={small.weights}", "train.epochs=2", "train.lr=5e-4"]
     if student == "repvgg_a0":  # see benchmarks/int8.py
-        after.append("export.equalize=true")
+        settings.append("export.equalize=true")
     if vnni():
-        after.append("export.reduce_range=false")
-    commands = [
-        [*common, "--out", str(small)],
-        [*common, *(part for setting in after for part in ("--set", setting)), "--out", str(large)],
-    ]
-    for command, run in zip(commands, (small, large), strict=True):
-        if not Run(run).finished:
-            begun = (run / "recipe.yaml").is_file()
-            call(["mlkdc", "distill", "--resume", str(run)] if begun else command)
-    return [Run(small), Run(large)]
+        settings.append("export.reduce_range=false")
+    for command, run in ((common, small), ([*common, *set_options(settings)], large)):
+        if not run.finished:
+            run_training([*command, "--out", str(run.path)], run.path)
+    return [small, large]
 
 
-def export(run: Run) -> dict[str, str]:
+def export(run: Run, targets: Sequence[str] = ("all",), precisions: Sequence[str] = ("all",)) -> dict[str, str]:
     """Export what is not there yet; why there is no artifact, by name. One that fails its check stays, marked."""
-    wanted = [(t, p) for t, p in choices([ALL], [ALL]) if not (folder_of(run, t, p) / "manifest.json").is_file()]
-    made = export_several(run, wanted, say=lambda text: print(text, flush=True))
-    faults = {(t, p): str(result) for (t, p), result in made if not isinstance(result, Path)}
-    return {f"{t}-{p}": why for (t, p), why in faults.items() if not (folder_of(run, t, p) / "manifest.json").is_file()}
+    options = []
+    for target, precision in choices(targets, precisions):
+        if not has_artifact(run, target, precision):
+            options.append(ExportOptions(target=target, precision=precision))
+    missing = {}
+    for option, result in export_several(run, options, say=say):
+        assert option.precision is not None
+        if isinstance(result, Exception) and not has_artifact(run, option.target, option.precision):
+            missing[f"{option.target}-{option.precision}"] = str(result)
+    return missing
 
 
-def folder_of(run: Run, target: str, precision: str) -> Path:
-    """Where an artifact lies."""
-    return run.path / "export" / f"{target}-{precision}"
+def has_artifact(run: Run, target: str, precision: str) -> bool:
+    """Whether it was exported, with whatever result."""
+    return (run.path / EXPORT_FOLDER / f"{target}-{precision}" / Manifest.FILE).is_file()
 
 
-def measure(run: Run, passes: int, threads: list[int]) -> dict[str, Any]:
+def measure(run: Run, passes: int) -> BenchFile:
     """All artifacts of a run, torch eager and the steps before mlkdc, rows interleaved."""
     steps = [write(run, step, run.path / "baselines" / step) for step in STEPS]
-    eager = [sys.executable, "-m", "mlkdc.train.eager", str(run.path)]
-    rows = [
-        Row(BASELINE, eager, (run.path / "model.safetensors").stat().st_size),
-        *artifact_rows([*steps, *artifacts(run)]),
-    ]
-    size = run.recipe.data.image_size
-    return bench(rows, passes=passes, threads=threads, image_size=size, progress=lambda text: print(text, flush=True))
+    eager = Row(BASELINE, ("-m", "mlkdc.train.eager", str(run.path)), run.weights.stat().st_size)
+    rows = [eager, *artifact_rows([*steps, *run.artifacts()])]
+    return bench(rows, passes=passes, threads=THREADS, image_size=run.recipe.data.image_size, progress=say)
 
 
-def entry(trained: list[Run], shown: dict[str, str], passes: int) -> dict[str, Any]:
-    """All that docs/targets.md shows of one student, which is the last of the runs."""
+def entry(
+    trained: Sequence[Run], missing: Mapping[str, str], figures: BenchFile, placeholders: Mapping[str, str]
+) -> StudentEntry:
+    """All that docs/targets.md shows of one student.
+
+    Args:
+        trained: its runs; the last one is exported.
+        missing: why there is no artifact, by its name.
+        figures: of all artifacts.
+        placeholders: words for paths of this machine.
+    """
     run = load_run(trained[-1].path)
-    missing = export(run)
-    found = measure(run, passes, [1, 2])
-    shown = {f"{run.path.resolve()}/export/": "", **shown}
-    for row in found["rows"]:
-        row["skipped"] = row["skipped"] and _replaced(row["skipped"], shown)
-    manifests = {folder.name: Manifest.load(folder) for folder in artifacts(run)}
+    # Messages name artifacts by their full path, which is longer than the table and of this machine.
+    placeholders = {f"{run.path.resolve()}/{EXPORT_FOLDER}/": "", **placeholders}
+    rows = []
+    for row in figures.rows:
+        if row.skipped is not None:
+            row = row.model_copy(update={"skipped": with_placeholders(row.skipped, placeholders)})
+        rows.append(row)
+    artifacts = {}
+    for folder in run.artifacts():
+        artifacts[folder.name] = Shipped.of(Manifest.load(folder))
     results = run.results
-    return {
-        **found,
-        "commands": [_replaced(each.command, shown) for each in trained],
-        "seconds": [each.results["seconds"] for each in trained],
-        "seed": run.recipe.seed,
-        "missing": {name: _replaced(why, shown) for name, why in missing.items()},
-        **{key: results[key] for key in ("model", "metrics", "scored_on")},
-        "data": {key: results["data"][key] for key in ("name", "images", "classes")},
-        "artifacts": {
-            name: {key: getattr(manifest, key) for key in KEPT} | {"bytes": manifest.size_bytes}
-            for name, manifest in manifests.items()
-        },
-    }
+    return StudentEntry(
+        bench=figures.model_copy(update={"rows": tuple(rows)}),
+        commands=tuple(with_placeholders(training.command, placeholders) for training in trained),
+        training_seconds=tuple(training.results.training_seconds for training in trained),
+        seed=run.recipe.seed,
+        missing={name: with_placeholders(why, placeholders) for name, why in missing.items()},
+        model=results.model,
+        metrics=results.metrics,
+        scored_on=results.scored_on,
+        data=StudyData.of(results.data),
+        artifacts=artifacts,
+    )
 
 
-def _replaced(text: str, shown: dict[str, str]) -> str:
-    for path, word in shown.items():
-        text = text.replace(path, word)
-    return text
+def stored() -> TargetsStudy:
+    """The study so far."""
+    if not RESULTS.is_file():
+        return TargetsStudy()
+    return TargetsStudy.load_from(RESULTS)
 
 
 def main() -> None:
@@ -118,13 +135,18 @@ def main() -> None:
     parser.add_argument("--weights", type=Path, required=True)
     parser.add_argument("--students", nargs="*", choices=STUDENTS)
     parser.add_argument("--passes", type=int, default=2)
-    given = parser.parse_args()
-    shown = {str(given.data): "PHOTOS", str(given.weights): "WEIGHTS"}
-    done = stored(RESULTS).get("students", {})
-    for student in given.students or [name for name in STUDENTS if name not in done]:
-        found = entry(train(student, given.data, given.weights), shown, given.passes)
-        students = {**stored(RESULTS).get("students", {}), student: found}
-        write_json(RESULTS, {"format": 1, "students": students})
+    options = parser.parse_args()
+    placeholders = {str(options.data): "PHOTOS", str(options.weights): "WEIGHTS"}
+    done = stored().students
+    for student in options.students or STUDENTS:
+        if student in done and not options.students:
+            continue
+        trained = train(student, options.data, options.weights)
+        missing = export(trained[-1])
+        figures = measure(trained[-1], options.passes)
+        # After every student, and read again: another process may have measured others.
+        finished = entry(trained, missing, figures, placeholders)
+        TargetsStudy(students={**stored().students, student: finished}).save_as(RESULTS)
 
 
 if __name__ == "__main__":
