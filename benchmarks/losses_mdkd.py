@@ -145,9 +145,7 @@ def _image_by_image(teachers: Tensor, students: Tensor, order: int) -> Tensor:
 
 def _at_once(teachers: Tensor, students: Tensor, paths: Tensor) -> Tensor:
     """``paths``: ``[n, order]``, the labels of each path."""
-    difference, edges = teachers - students, paths.shape[1] - 1
-    along = torch.zeros(len(teachers), len(paths), dtype=torch.float64)
-    for edge in range(edges):
-        along = along + difference[:, paths[:, edge], paths[:, edge + 1]]
-    loss: Tensor = huber(along / edges).mean()
+    difference, count = teachers - students, paths.shape[1] - 1
+    edges = [difference[:, paths[:, edge], paths[:, edge + 1]] for edge in range(count)]
+    loss: Tensor = huber(sum(edges) / count).mean()
     return loss
