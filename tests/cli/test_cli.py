@@ -85,6 +85,7 @@ def test_ls_filters_by_name() -> None:
     assert {row.split()[0].rpartition("/")[0] for row in paper} == {"paper/l2d-table1"}
 
 
+@pytest.mark.slow
 def test_doctor_says_what_is_ready() -> None:
     done = CliRunner().invoke(cli, ["doctor", "--json"])
     found = json.loads(done.output)
@@ -170,6 +171,7 @@ def test_wrong_commands_say_what_to_try(tmp_path: Path, here: Callable[..., Done
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.slow
 def test_shipped_recipe_without_weights_says_which_file_to_supply(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -183,6 +185,8 @@ def test_shipped_recipe_without_weights_says_which_file_to_supply(
     assert re.search(r"(teacher|student)\.weights=none", done.stderr)
 
 
+@pytest.mark.converter
+@pytest.mark.slow
 def test_the_whole_day(
     tiny: Callable[..., Recipe],
     photos: Path,

@@ -70,6 +70,7 @@ def command(
     return call
 
 
+@pytest.mark.slow
 def test_rows_are_trained_once_resumed_and_compared(tmp_path: Path) -> None:
     def call(heard: Listener, **changes: object) -> tuple[Reproduction, Path]:
         given = {"rows": [ROW], "methods": ["vanilla", "l2d"], "settings": TINY, "out": tmp_path / "out", **changes}
@@ -111,6 +112,7 @@ def test_rows_are_trained_once_resumed_and_compared(tmp_path: Path) -> None:
     assert recipe.train.lr == 1e-4
 
 
+@pytest.mark.slow
 def test_a_table_without_teachers_and_its_metrics(tmp_path: Path) -> None:
     settings = [setting for setting in TINY if not setting.startswith("teacher")]
     result, _ = reproduce(

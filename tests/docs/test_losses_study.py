@@ -66,3 +66,13 @@ def test_every_part_measures(scripts: Any, monkeypatch: pytest.MonkeyPatch) -> N
     text = scripts("losses_render").document(study)
     for name in ("bce", "reviewkd", "mskd"):
         assert f"| `{name}` |" in text
+
+
+def test_both_enumerations_give_the_same_loss(scripts: Any) -> None:
+    import torch
+    from losses_tools import draw_batch, only, with_gradient
+
+    mdkd, sizes = scripts("losses_mdkd"), scripts("losses_records").Sizes(images=3, labels=5)
+    batch = with_gradient(only(draw_batch(sizes), frozenset({"teacher.logits"})).map(mdkd.in_double))
+    paths = {order: torch.tensor(list(mdkd.permutations(range(5), order))) for order in mdkd.ORDERS}
+    assert mdkd._enumeration(batch, paths)() == pytest.approx(float(mdkd._enumeration(batch, None)()))

@@ -13,6 +13,8 @@ from safetensors.torch import load_file
 
 from mlkdc.recipe import Recipe
 
+pytestmark = pytest.mark.slow
+
 DOCUMENT = Path(__file__).parents[2] / "docs" / "own-method.md"
 
 

@@ -2,6 +2,7 @@
 
 import socket
 
+import pytest
 import torch
 import torch.distributed as dist
 from batches import LEARNED, fields, make_batch, make_term, random_targets, with_fields
@@ -9,6 +10,8 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from mlkdc.losses import TERMS, Objective
+
+pytestmark = pytest.mark.slow
 
 PROCESSES = 2
 TARGETS = random_targets(8, 6, density=0.35, seed=2)

@@ -20,6 +20,8 @@ from mlkdc.train.loop import Trainer
 from mlkdc.train.sources import TeacherSource
 from mlkdc.types import Sample, TaggedImages
 
+pytestmark = pytest.mark.slow
+
 SIZE = 64
 CLASSES = 3
 

@@ -11,6 +11,8 @@ from mlkdc.losses import Objective, make_objective
 from mlkdc.recipe import Recipe, load_recipe, shipped_recipes
 from mlkdc.train.plan import check_heads, check_names
 
+pytestmark = pytest.mark.slow
+
 OURS = {"mAP", "OF1@n", "CF1@n", "CP", "CR", "F1(CP,CR)", "OF1"}
 TABLES = {name: load_table(name) for name in table_names()}
 

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 from click.testing import CliRunner
 
 from mlkdc.cli import cli
@@ -14,6 +15,8 @@ from mlkdc.records.results import DataFacts, ModelFacts, Results, TeacherFacts
 from mlkdc.records.run import Run
 from mlkdc.train import distill
 from mlkdc.train.compare import compare, verdict
+
+pytestmark = pytest.mark.slow
 
 Tiny = Callable[..., Recipe]
 SIZE = {"params": 2, "params_backbone": 1, "params_head": 1, "macs": 2, "macs_backbone": 1, "macs_head": 1}

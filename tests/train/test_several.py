@@ -12,6 +12,8 @@ import pytest
 from mlkdc.recipe import Recipe
 from mlkdc.records.run import load_run
 
+pytestmark = pytest.mark.slow
+
 Tiny = Callable[..., Recipe]
 LAUNCH = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone"]
 COMMAND = "import sys; from mlkdc.cli import main; sys.argv[0] = 'mlkdc'; main()"

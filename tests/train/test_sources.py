@@ -29,6 +29,8 @@ from mlkdc.train.sources import SOURCES, Source, SourceContext, Step, TeacherSou
 from mlkdc.train.sources.history import LastBatch
 from mlkdc.train.sources.previous import Previous
 
+pytestmark = pytest.mark.slow
+
 Tiny = Callable[..., Recipe]
 
 

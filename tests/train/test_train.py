@@ -27,6 +27,8 @@ from mlkdc.train.checkpoint import load_checkpoint, save_checkpoint
 from mlkdc.train.loop import Trainer
 from mlkdc.train.teacher import choose_teacher
 
+pytestmark = pytest.mark.slow
+
 Tiny = Callable[..., Recipe]
 TINY_TRAIN = {"epochs": 2, "batch_size": 8, "optimizer": "adamw", "lr": 0.003}
 
