@@ -162,7 +162,7 @@ def _check_labels(labels: tuple[str, ...], data: TaggedImages, what: str) -> Non
     if unknown:
         difference = f", among them not {unknown[0]!r}"
     raise UsageError(
-        f"{what} knows {len(labels)} labels{difference}; the data has {len(data.classes)}. "
+        f"{what} has {len(labels)} labels{difference}; the data has {len(data.classes)}. "
         "Fine-tune a teacher on this data: `--teacher MODEL`"
     )
 

@@ -61,7 +61,7 @@ def make_model() -> ExportModel:
 
 
 def photos(count: int = 8) -> np.ndarray:
-    """Coarse grain, each image in a color of its own: ``uint8[count, 3, SIZE, SIZE]``."""
+    """Coarse grain, each image in a different color: ``uint8[count, 3, SIZE, SIZE]``."""
     random = np.random.default_rng(0)
     color = random.integers(0, 200, (count, 3, 1, 1))
     grain = random.integers(0, 56, (count, 3, 8, 8)).repeat(8, axis=2).repeat(8, axis=3)

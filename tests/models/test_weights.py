@@ -76,7 +76,7 @@ def test_complete_model_file_gives_identical_logits(tmp_path):
 
 
 def test_complete_model_file_without_step_counters(tmp_path):
-    """torch's own state dicts carry version numbers, by which BatchNorm would insist on its counters."""
+    """torch's state dicts carry version numbers, by which BatchNorm would insist on its counters."""
     saved = _build(seed=1)
     state = saved.state_dict()
     for name in list(state):

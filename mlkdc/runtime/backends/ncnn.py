@@ -41,7 +41,7 @@ class Ncnn(Backend):
 
     def run(self, batch: np.ndarray) -> np.ndarray:
         extractor = self._net.create_extractor()
-        # A copy: ncnn needs each channel at an aligned address, and memory of its own to compute in place.
+        # A copy: ncnn needs each channel at an aligned address, and separate memory to compute in place.
         extractor.input(self._input, self._ncnn.Mat(batch[0]).clone())
         code, probabilities = extractor.extract(self._output)
         if code:
