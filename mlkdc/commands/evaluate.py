@@ -71,7 +71,7 @@ def evaluate_artifact(folder: Path, data_path: str | None, *, allow_failed: bool
             home = folder.resolve().parent.parent  # of RUN/export/onnx-fp32
             if not (home / "recipe.yaml").is_file():
                 raise UsageError(
-                    f"{folder} does not lie in a run's export folder; say on what to score it: --data PATH"
+                    f"{folder} is not in a run's export folder; say which images to score it on: --data PATH"
                 )
             run = load_run(home)
             data = run_data(run)

@@ -133,7 +133,7 @@ def expected(model: nn.Module, images: np.ndarray) -> np.ndarray:
 
 
 def check_answers(job: Job, manifest: Manifest, model: nn.Module, tolerance: float) -> None:
-    """The artifact answers like the model, whatever it answered before."""
+    """The artifact predicts what the model predicts, whatever it predicted before."""
     images = photos()
     backend = opened(job, manifest)
     actual, right = answers(backend, manifest, images), expected(model, images)

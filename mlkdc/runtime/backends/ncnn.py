@@ -66,7 +66,7 @@ def _load(param: Path, weights: Path, precision: str, threads: int | None) -> tu
     if threads:
         net.opt.num_threads = threads
     if net.load_param(str(param)):
-        raise UsageError(f"ncnn {ncnn.__version__} cannot load {param}: not a net of layers it has; export again")
+        raise UsageError(f"ncnn {ncnn.__version__} cannot load {param}: damaged, or with unknown layers; export again")
     if net.load_model(str(weights)):
         raise UsageError(f"ncnn cannot load {weights}: truncated, or of another net than {param.name}; export again")
     return ncnn, net
