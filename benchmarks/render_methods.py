@@ -37,7 +37,7 @@ self-teacher knows nothing that the student does not.
 
 @dataclass(frozen=True)
 class Teacher:
-    """Whom the students of a study were taught by; ``map_percent`` on the scored split."""
+    """The teacher of a study's students; ``map_percent`` on the scored split."""
 
     facts: TeacherFacts
     map_percent: float

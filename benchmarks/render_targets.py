@@ -30,8 +30,8 @@ NOTES = """
 - A batch of any size (`--dynamic`): `onnx`, `openvino` (a little slower one by one) and `tensorrt` (up to 32).
   Pixels as bytes (`--uint8`): all but `ncnn` and `coreml`. Channels last: `litert`; the manifest records the
   layout.
-- `openvino` is asked for float32 arithmetic on every CPU, so that an artifact gives the same answers everywhere. fp16
-  is that of the file: half the size, the same speed.
+- `openvino` is set to float32 arithmetic on every CPU, so that an artifact predicts the same everywhere. fp16
+  refers to the file: half the size, the same speed.
 - int8 weights of `onnx` and `openvino` use half of their range (`export.reduce_range`): x86 processors without
   VNNI add pairs of products in 16 bits, which saturate with the full range. With `--no-reduce-range` they use all of
   it; such an artifact is for Arm and x86 with VNNI, and is refused by Linux on other x86 processors.

@@ -14,7 +14,7 @@ Form = Literal["reference", "paper", "literal"]
 
 
 class Section(BaseModel):
-    """A part of a recipe: unknown keys and wrong types are faults."""
+    """A part of a recipe: unknown keys and wrong types are errors."""
 
     model_config = ConfigDict(extra="forbid", validate_assignment=True)
 
@@ -99,8 +99,10 @@ class Distill(Section):
     form: Form | None = Field(
         None, description="where released code, text and printed equation differ; null = the method's default"
     )
-    ramp: float = Field(0.0, ge=0, le=1, description="fraction of training over which relation terms rise to full")
-    patches: Literal["random", "corners"] = Field("random", description="which four crops of an image mskd looks at")
+    ramp: float = Field(
+        0.0, ge=0, le=1, description="fraction of training over which relation terms rise to their full weight"
+    )
+    patches: Literal["random", "corners"] = Field("random", description="which four crops of an image mskd uses")
 
 
 class Bench(Section):

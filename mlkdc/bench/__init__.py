@@ -1,4 +1,4 @@
-"""Latency of artifacts, each measured in processes of its own. No torch here."""
+"""Latency of artifacts, each measured in separate processes. No torch here."""
 
 from mlkdc.bench.rows import Row, artifact_rows
 from mlkdc.bench.schedule import bench

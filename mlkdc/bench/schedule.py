@@ -58,7 +58,7 @@ def bench(
     """Time every row at every number of threads.
 
     Rows take turns within each pass, so that a slow minute of the machine falls on all of them. Each turn is
-    a process of its own with ``--runs`` and ``--threads`` appended. A figure is the median over the passes
+    a separate process with ``--runs`` and ``--threads`` appended. A figure is the median over the passes
     (min_ms: the least). ``stable``: every pass was stable (:func:`mlkdc.runtime.timing.measure`) and the
     passes' medians lie within 10 % of their median. ``speedup``: the median of the row named ``torch eager``
     over this row's, at the same number of threads. A row that cannot run has ``skipped``: why, and no timing.

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 @json_option
 @click.option("--allow-failed", is_flag=True, help="Score an artifact although it failed its parity check.")
 def evaluate(folder: Path | None, data_path: str | None, as_json: bool, allow_failed: bool) -> None:
-    """Score a run, or an artifact through its own runtime: mAP, F1s at 0.5 and at tuned thresholds, per class."""
+    """Score a run, or an artifact in its runtime: mAP, F1s at 0.5 and at tuned thresholds, per class."""
     from mlkdc.commands.evaluate import evaluate as score
     from mlkdc.commands.evaluate import is_artifact_folder
 
@@ -52,7 +52,7 @@ def _show_scores(scores: "Scores") -> None:
 
 
 @click.command(
-    short_help="Merge, export and prove equal to the torch model.",
+    short_help="Merge, export and compare with the torch model.",
     epilog=examples(
         "mlkdc export runs/photos --target onnx --target litert --precision all",
         "mlkdc export runs/photos --target openvino --precision int8 --max-drop 0.5",
@@ -64,12 +64,14 @@ def _show_scores(scores: "Scores") -> None:
 @click.option("--dynamic", is_flag=True, help="Any batch size instead of 1.")
 @click.option("--uint8", is_flag=True, help="Take uint8 pixels instead of float32.")
 @click.option("--max-drop", type=click.FloatRange(min=0), help="Allowed drop of mAP in percentage points.")
-@click.option("--max-class-drop", type=click.FloatRange(min=0), help="Allowed drop of the worst class's AP in points.")
-@click.option("--equalize", is_flag=True, help="Equalize channels across layers before int8: for RepVGG.")
+@click.option(
+    "--max-class-drop", type=click.FloatRange(min=0), help="Allowed drop of the worst class's AP in percentage points."
+)
+@click.option("--equalize", is_flag=True, help="Equalize channels across layers before int8 (helps RepVGG).")
 @click.option(
     "--reduce-range/--no-reduce-range",
     default=None,
-    help="int8 weights of onnx and openvino in half of their range (default), or all of it: better, needs VNNI on x86.",
+    help="Half of the range for int8 weights of onnx and openvino (default), or all: more accurate, needs VNNI on x86.",
 )
 @click.option("--out", type=click.Path(path_type=Path), help="Folder; default: RUN/export/TARGET-PRECISION.")
 def export(
@@ -84,9 +86,9 @@ def export(
     reduce_range: bool | None,
     out: Path | None,
 ) -> None:
-    """Merge a run's model, export it, and prove that it answers like the torch model.
+    """Merge a run's model, export it, and check that it predicts what the torch model predicts.
 
-    An int8 model that loses more than allowed is quantized again with more care, step by step.
+    An int8 model that loses more than allowed is quantized again with other settings, then with layers in float.
     """
     from mlkdc.commands.halves import require_training
 
@@ -158,7 +160,7 @@ def _raise_if_failed(faults: list[MlkdcError], count: int) -> None:
 def bench(
     paths: tuple[Path, ...], runs: int | None, passes: int | None, threads: tuple[int, ...], out: Path | None
 ) -> None:
-    """Measure latency, each row in processes of its own; of a run also that of its torch model."""
+    """Measure latency, each row in separate processes; for a run, its torch model is timed too."""
     from mlkdc.cli.progress import Shown
     from mlkdc.commands.bench import bench_paths, bench_table
 
@@ -190,7 +192,7 @@ def report(run_folder: Path | None) -> None:
 
 
 @click.command(
-    short_help="Labels of images, by an exported artifact.",
+    short_help="Predict labels of images with an exported artifact.",
     epilog=examples(
         "mlkdc predict photo.jpg --model runs/photos/export/onnx-fp32", "mlkdc predict photos/ --top 5 --json"
     ),
@@ -203,7 +205,7 @@ def report(run_folder: Path | None) -> None:
 def predict(
     images: tuple[Path, ...], artifact: Path | None, top: int | None, as_json: bool, allow_failed: bool
 ) -> None:
-    """Print the labels of images and their probabilities, by an exported artifact."""
+    """Print the labels that an exported artifact predicts for images, with probabilities."""
     from mlkdc.commands.predict import predict as predict_images
 
     if artifact is None:

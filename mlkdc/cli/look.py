@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     epilog=examples("mlkdc data photos/", "mlkdc data annotations/instances_val2017.json --layout coco"),
 )
 @click.argument("path")
-@click.option("--layout", help="Name of the reader (`mlkdc ls layouts`) where several fit.")
+@click.option("--layout", help="Layout to read (`mlkdc ls layouts`), if several fit.")
 @json_option
 def data(path: str, layout: str | None, as_json: bool) -> None:
     """Show what mlkdc finds in your images: splits, labels, counts, every problem."""

@@ -28,7 +28,7 @@ def _names(values: tuple[str, ...]) -> list[str]:
 @click.option("--rows", multiple=True, metavar="PAIR[,PAIR...]", help="Default: all rows of the table.")
 @click.option("--methods", multiple=True, metavar="NAME[,NAME...]", help="Default: all methods of the table.")
 @set_option
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the students.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of the students.")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the runs; default: runs/TABLE.")
 def reproduce(
     name: str | None,
@@ -41,7 +41,7 @@ def reproduce(
 ) -> None:
     """Train the rows of a paper's table, and print its figures next to ours.
 
-    It can be stopped and repeated: finished runs are taken as they are. Without TABLE, the tables are listed.
+    It can be stopped and repeated: finished runs are not trained again. Without TABLE, the tables are listed.
     """
     from mlkdc.commands.reproduce import comparison_table, load_table, table_names
 

@@ -51,7 +51,7 @@ class _Given:
         if self.resume is None:
             return self._load(require(self.recipe_name, "--recipe", example))
         if self.out or self.settings or self.skip_bad or self._named():
-            raise UsageError("--resume continues with the recipe of its folder; give nothing else with it")
+            raise UsageError("--resume uses the recipe in its run folder; omit all other options")
         return None
 
     def _named(self) -> bool:

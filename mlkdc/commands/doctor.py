@@ -55,7 +55,7 @@ def check_machine(imports: Imports | None = None) -> MachineReport:
     """
     imports = imports or import_failure
     targets = [load_target(name) for name in target_names()]
-    # Some packages take seconds to import: several targets at a time, each in a process of its own.
+    # Some packages take seconds to import: several targets at a time, each in a separate process.
     with ThreadPoolExecutor(usable_cores()) as pool:
         states = list(pool.map(lambda target: _state(target, imports), targets))
     training = READY

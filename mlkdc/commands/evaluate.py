@@ -1,4 +1,4 @@
-"""Scoring a run, or an artifact through its own runtime."""
+"""Scoring a run, or an artifact in its runtime."""
 
 from pathlib import Path
 
@@ -22,7 +22,7 @@ def is_artifact_folder(folder: Path) -> bool:
 
 
 def evaluate(folder: Path | str, data: str | None = None, *, allow_failed: bool = False) -> Scores:
-    """Score an artifact through its own runtime, or a run's model in torch.
+    """Score an artifact in its runtime, or a run's model in torch.
 
     Args:
         folder: of the artifact or the run.
@@ -54,7 +54,7 @@ def evaluate(folder: Path | str, data: str | None = None, *, allow_failed: bool 
 
 
 def evaluate_artifact(folder: Path, data_path: str | None, *, allow_failed: bool = False) -> Scores:
-    """Score an artifact through its own runtime, at the thresholds of its manifest.
+    """Score an artifact in its runtime, at the thresholds of its manifest.
 
     Args:
         folder: the artifact.
@@ -71,7 +71,7 @@ def evaluate_artifact(folder: Path, data_path: str | None, *, allow_failed: bool
             home = folder.resolve().parent.parent  # of RUN/export/onnx-fp32
             if not (home / "recipe.yaml").is_file():
                 raise UsageError(
-                    f"{folder} does not lie in a run's export folder; say on what to score it: --data PATH"
+                    f"{folder} is not in a run's export folder; say which images to score it on: --data PATH"
                 )
             run = load_run(home)
             data = run_data(run)

@@ -64,7 +64,7 @@ def _same_bytes(images: Iterable[Path]) -> list[list[Path]]:
 
 
 def duplicates(samples: Sequence[Sample]) -> list[Problem]:
-    """Images listed twice and files with equal bytes; those in two splits have a kind of their own."""
+    """Images listed twice and files with equal bytes; those in two splits have a separate kind."""
     splits_of: dict[Path, list[str]] = defaultdict(list)
     for sample in samples:
         splits_of[sample.image].append(sample.split)

@@ -55,7 +55,7 @@ def check_labels(data: TaggedImages, classes: Sequence[str], what: str) -> None:
     if not differences:
         raise UsageError(f"{what} and {data.root} have the same labels in another order; add a classes.txt to the data")
     raise UsageError(
-        f"{what} knows {len(classes)} labels, {data.root} has {len(data.classes)}: {'; '.join(differences)}. "
+        f"{what} has {len(classes)} labels, {data.root} has {len(data.classes)}: {'; '.join(differences)}. "
         "Use data with the same labels, or train on this data"
     )
 

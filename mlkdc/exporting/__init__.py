@@ -1,4 +1,4 @@
-"""Trained runs to artifact folders that answer like the trained model, and prove it."""
+"""From trained runs to artifact folders, each compared with the trained model."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING

@@ -92,7 +92,7 @@ def export_artifact(run: Run, options: ExportOptions, *, reference: Reference | 
 
 
 def _failure(request: Request, manifest: Manifest) -> str:
-    text = f"{request.folder} does not answer like the torch model and is marked as failed: {manifest.parity.reason}"
+    text = f"{request.folder} differs from the torch model and is marked as failed: {manifest.parity.reason}"
     if request.precision == "int8" and request.reduce_range:
         text += "; for Arm, or x86 with VNNI, --no-reduce-range may lose less"
     return text

@@ -91,7 +91,7 @@ class Objective:
             for need in sorted(term.needs):
                 if batch.get(need) is None:
                     raise UsageError(
-                        f"the loss term {name!r} needs {need}, which this run's models do not give; "
+                        f"the loss term {name!r} needs {need}, which this run's models do not compute; "
                         f"use a teacher, and compact or decoder heads (label-wise embeddings) on both sides, "
                         f"or disable the term (distill.terms.{name}: 0)"
                     )

@@ -53,7 +53,7 @@ def fetch_pretrained(backbone: Backbone, name: str, section: str) -> Path:
             f"or train from scratch with --set {section}.weights=none"
         ) from error
     raise UsageError(
-        f"there are no pretrained weights of {backbone.source}: train from scratch with "
+        f"there are no pretrained weights for {backbone.source}: train from scratch with "
         f"--set {section}.weights=none, give a file with --set {section}.weights=FILE, or change the model"
     )
 

@@ -28,7 +28,7 @@ class FileRecord(Record):
     """What a user does about a file that cannot be read."""
 
     def save(self, folder: Path) -> Path:
-        """Write the file into ``folder``, whole or not at all, and return its path.
+        """Write the file into ``folder``, completely or not at all, and return its path.
 
         Raises:
             MlkdcError: the disk is full or not writable.

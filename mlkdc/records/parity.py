@@ -59,7 +59,7 @@ class Comparison(Record):
 
 
 class Parity(Record):
-    """Whether an artifact answers like the torch model.
+    """Whether an artifact predicts what the torch model predicts.
 
     Args:
         passed: None where nothing was compared.

@@ -54,7 +54,7 @@ class Scores(Record):
 
 
 class ModelSize(Record):
-    """Parameters and multiply-adds (of one image), whole and by part."""
+    """Parameters and multiply-adds (of one image), in total and by part."""
 
     params: int
     params_backbone: int
@@ -81,7 +81,7 @@ class ModelFacts(ModelSize):
 
 
 class TeacherFacts(Record):
-    """Whom a student was taught by.
+    """The teacher of a student.
 
     Args:
         model: name of the backbone.

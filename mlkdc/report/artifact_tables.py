@@ -149,7 +149,7 @@ def _merge_facts(merge: MergeReport) -> list[tuple[str, str]]:
         normalization = "scale in the first convolution"
     head = "nothing to fold"
     if merge.head:
-        head = "what only its queries decide is computed once"
+        head = "what depends on its queries alone is computed once"
     return [
         ("parallel branches merged", number(merge.branches, 0)),
         ("convolution + batch norm", number(merge.conv_bn, 0)),

@@ -32,7 +32,7 @@ def best_entry(entries: Sequence[LatencyEntry]) -> LatencyEntry | None:
             shippable.append(entry)
         elif entry.name == BASELINE:
             baseline.append(entry)
-    # An artifact that failed its check, or that its own runtime never ran, is not what a user would get.
+    # An artifact that failed its check, or that its runtime never ran, is not what a user would get.
     return _fastest(shippable) or _fastest(baseline)
 
 

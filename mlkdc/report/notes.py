@@ -61,7 +61,7 @@ def _on_artifact(name: str, manifest: Manifest, trained_hash: str) -> list[str]:
     sentences = []
     reason = (manifest.parity.reason or "it differs from the torch model").rstrip(".")
     if manifest.status == "unverified":
-        sentences.append(f"{name} was not run by its own runtime: {reason}.")
+        sentences.append(f"{name} was not run in its runtime: {reason}.")
     elif manifest.status == "failed":
         sentences.append(f"{name} failed its parity check and must not be shipped: {reason}.")
     if manifest.details.reduce_range is False:

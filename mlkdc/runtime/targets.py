@@ -35,7 +35,8 @@ class Target(Record):
         False, description="whether int8 weights take half of their range, for x86 processors without VNNI"
     )
     proxy: str | None = Field(
-        None, description="the runtime that is compared where its own cannot run; it loads a file of the same artifact"
+        None,
+        description="the runtime to compare with where the target's cannot run; it loads a file of the same artifact",
     )
     unverified: str = Field("", description="what mlkdc's authors could not run, recorded in the manifest")
     precisions: dict[str, Tolerance] = Field(min_length=1, description="the first is the default")

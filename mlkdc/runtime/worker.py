@@ -1,4 +1,4 @@
-"""``python -m mlkdc.runtime.worker``: predict with or time one artifact in a process of its own.
+"""``python -m mlkdc.runtime.worker``: predict with or time one artifact in a separate process.
 
     predict ARTIFACT IMAGES.npy OUT.npy [--threads N]    uint8 or float32 [n, 3, s, s] -> float32 [n, q]
     time ARTIFACT [--runs N] [--threads N]               one JSON line: a Timing record

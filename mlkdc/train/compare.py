@@ -64,7 +64,7 @@ class WrittenRecipe:
 
     @property
     def weights(self) -> dict[str, float]:
-        """Weights by loss term, where the recipe has others than its method."""
+        """Weights by loss term, where the recipe changes its method's."""
         return self.section("distill").get("terms") or {}
 
     @property

@@ -97,7 +97,7 @@ def _ready_teacher(job: Job) -> ReadyTeacher | None:
     if location is None:
         location = str(_fine_tuned(job, spec))
     teacher = load_teacher(location, spec, plan)
-    # The cache holds whole batches in their order: it fits neither processes that see a part of each batch, nor steps
+    # The cache holds complete batches in order: it fits neither processes that see a part of each batch, nor steps
     # that repeat images of the step before.
     if spec.cache and not several() and not repeats_images(plan.objective.sources):
         attach_cache(teacher, plan)

@@ -1,4 +1,4 @@
-"""Times the run's torch model in eager mode, in a process of its own: the baseline row of `mlkdc bench`."""
+"""Times the run's torch model in eager mode, in a separate process: the baseline row of `mlkdc bench`."""
 
 import argparse
 from pathlib import Path

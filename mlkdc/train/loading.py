@@ -26,7 +26,7 @@ def make_accelerator(recipe: Recipe) -> Accelerator:
     # The library keeps one precision per process; a teacher and its student may differ in it.
     AcceleratorState._reset_state(reset_partial_state=False)
     state()
-    # train.batch_size is the full batch, however many processes share it.
+    # train.batch_size is the complete batch, however many processes share it.
     return Accelerator(mixed_precision=precision, dataloader_config=DataLoaderConfiguration(split_batches=True))
 
 

@@ -144,7 +144,7 @@ class Trainer:
             try:
                 source.finish(epoch)
             except MlkdcError as error:  # a full disk under the teacher's cache; the training itself is unharmed
-                self.progress.say(f"the teacher's outputs are no longer kept: {error}")
+                self.progress.say(f"the teacher's outputs are no longer cached: {error}")
 
     def _look(self, index: Tensor, images: Tensor) -> Step:
         """Random views of a batch of new images, and of those that a source repeats."""

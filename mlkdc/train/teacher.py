@@ -45,7 +45,7 @@ def choose_teacher(recipe: Recipe, text: str) -> Recipe:
         UsageError: none of the three; the message gives the nearest model names.
     """
     if not make_objective(recipe.distill).needs_teacher:
-        raise UsageError(f"the method {recipe.distill.method!r} has no use for a teacher; omit --teacher")
+        raise UsageError(f"the method {recipe.distill.method!r} uses no teacher; omit --teacher")
     teacher = recipe.teacher or Teacher()
     path = Path(text)
     if path.is_dir():
@@ -162,7 +162,7 @@ def _check_labels(labels: tuple[str, ...], data: TaggedImages, what: str) -> Non
     if unknown:
         difference = f", among them not {unknown[0]!r}"
     raise UsageError(
-        f"{what} knows {len(labels)} labels{difference}; the data has {len(data.classes)}. "
+        f"{what} has {len(labels)} labels{difference}; the data has {len(data.classes)}. "
         "Fine-tune a teacher on this data: `--teacher MODEL`"
     )
 

@@ -101,7 +101,7 @@ def test_a_row_that_cannot_run_says_why_and_has_no_figures(fake, row, reason):
     assert line.skipped == reason
     assert line.timing is None
     assert line.speedup is None
-    assert lines["fine", 1].timing.passes == 2, "the other rows go on"
+    assert lines["fine", 1].timing.passes == 2, "the other rows continue"
 
 
 def test_a_device_whose_python_cannot_be_started(fake):

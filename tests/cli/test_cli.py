@@ -247,11 +247,11 @@ def _refusals(here: Callable[..., Done], photos: Path, artifact: Path, tmp_path:
     image = str(next((photos / "images").iterdir()))
     alone = shutil.copytree(artifact, tmp_path / "alone")
     lost = here("evaluate", str(alone))
-    assert (lost.returncode, "say on what to score it: --data" in lost.stderr) == (2, True)
+    assert (lost.returncode, "say which images to score it on: --data" in lost.stderr) == (2, True)
     others = here("evaluate", str(alone), "--data", "digits")
-    assert (others.returncode, "knows 3 labels" in others.stderr) == (2, True)
-    whole = here("evaluate", str(artifact.parent.parent), "--allow-failed")
-    assert (whole.returncode, "is a run, which has no parity check" in whole.stderr) == (2, True)
+    assert (others.returncode, "has 3 labels" in others.stderr) == (2, True)
+    run = here("evaluate", str(artifact.parent.parent), "--allow-failed")
+    assert (run.returncode, "is a run, which has no parity check" in run.stderr) == (2, True)
 
     values = json.loads((alone / "manifest.json").read_text())
     values |= {"status": "failed", "parity": {**values["parity"], "reason": "made up"}, "thresholds": [0.0, 1.0, 0.0]}

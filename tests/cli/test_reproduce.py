@@ -105,7 +105,7 @@ def test_rows_are_trained_once_resumed_and_compared(tmp_path: Path) -> None:
     again, _ = call(heard, methods=["vanilla"])
     assert not trained(heard)
     assert again.rows == result.rows  # what is finished next to the chosen method is shown too
-    with pytest.raises(UsageError, match=r"vanilla-seed0 holds a run of other settings; .* --out ANOTHER"):
+    with pytest.raises(UsageError, match=r"vanilla-seed0 holds a run with other settings; .* --out ANOTHER"):
         call(Listener(), settings=[*TINY, "train.lr=0.5"])
     recipe = Run(tmp_path / "out" / f"{ROW}-l2d-seed0").recipe
     assert recipe.distill.terms == {}

@@ -61,7 +61,7 @@ def make_model() -> ExportModel:
 
 
 def photos(count: int = 8) -> np.ndarray:
-    """Coarse grain, each image in a color of its own: ``uint8[count, 3, SIZE, SIZE]``."""
+    """Coarse grain, each image in a different color: ``uint8[count, 3, SIZE, SIZE]``."""
     random = np.random.default_rng(0)
     color = random.integers(0, 200, (count, 3, 1, 1))
     grain = random.integers(0, 56, (count, 3, 8, 8)).repeat(8, axis=2).repeat(8, axis=3)
@@ -133,7 +133,7 @@ def expected(model: nn.Module, images: np.ndarray) -> np.ndarray:
 
 
 def check_answers(job: Job, manifest: Manifest, model: nn.Module, tolerance: float) -> None:
-    """The artifact answers like the model, whatever it answered before."""
+    """The artifact predicts what the model predicts, whatever it predicted before."""
     images = photos()
     backend = opened(job, manifest)
     actual, right = answers(backend, manifest, images), expected(model, images)

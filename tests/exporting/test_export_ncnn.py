@@ -225,7 +225,7 @@ def test_another_size_than_the_manifest_says_is_refused(copied):
 def test_foreign_files_and_a_missing_package_are_reported(copied, monkeypatch):
     folder, manifest = copied
     (folder / "model.ncnn.param").write_bytes(b"\x08\x07\x12\xff no net at all")
-    with pytest.raises(UsageError, match=r"cannot load .*model\.ncnn\.param: not a net"):
+    with pytest.raises(UsageError, match=r"cannot load .*model\.ncnn\.param: damaged, or with unknown layers"):
         Ncnn(folder, manifest, 1)
     monkeypatch.setitem(sys.modules, "ncnn", None)
     with pytest.raises(UsageError, match=r"run: pip install 'mlkdc\[ncnn-runtime\]'"):

@@ -1,4 +1,4 @@
-"""ONNX artifacts, and what every export does: replaces a folder whole or not at all, compares, climbs, falls back."""
+"""ONNX artifacts, and what every export does: replaces a folder or changes nothing, compares, climbs, falls back."""
 
 import dataclasses
 import shutil

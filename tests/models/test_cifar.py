@@ -118,7 +118,8 @@ def test_names_are_listed_and_in_no_library():
 
 
 def test_there_are_no_pretrained_weights_and_it_says_so():
-    with pytest.raises(UsageError, match=r"no pretrained weights of resnet56: train from scratch with --set student.w"):
+    message = r"no pretrained weights for resnet56: train from scratch with --set student.weights=none"
+    with pytest.raises(UsageError, match=message):
         build_model(Model(model="resnet56"), 3, 32)
 
 

@@ -76,7 +76,7 @@ def test_complete_model_file_gives_identical_logits(tmp_path):
 
 
 def test_complete_model_file_without_step_counters(tmp_path):
-    """torch's own state dicts carry version numbers, by which BatchNorm would insist on its counters."""
+    """torch's state dicts carry version numbers, by which BatchNorm would insist on its counters."""
     saved = _build(seed=1)
     state = saved.state_dict()
     for name in list(state):
@@ -202,5 +202,5 @@ def test_pretrained_from_the_caches(offline, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("width", [0.35, 0.6])
 def test_pretrained_of_a_width_that_has_none(offline, width):
-    with pytest.raises(UsageError, match=r"there are no pretrained weights of mobilenetv2.*weights=none"):
+    with pytest.raises(UsageError, match=r"there are no pretrained weights for mobilenetv2.*weights=none"):
         _build(weights="pretrained", width=width)

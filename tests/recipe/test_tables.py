@@ -25,7 +25,7 @@ def test_rows_are_the_recipes_of_the_folder(table) -> None:
 
 @pytest.mark.parametrize("table", TABLES.values(), ids=TABLES)
 def test_figures_are_percentages_of_known_metrics_and_methods(table) -> None:
-    assert all(own in OURS or own == f"AP({theirs})" for theirs, own in table.metrics.items())
+    assert all(ours in OURS or ours == f"AP({theirs})" for theirs, ours in table.metrics.items())
     for row in table.rows.values():
         assert set(row) - {TEACHER} == set(table.methods)
         for figures in row.values():
@@ -53,7 +53,7 @@ def test_losses_of_a_table_have_one_scale(table, tmp_path) -> None:
     for cell in _cells(table, None, [], 0, tmp_path):
         objective = make_objective(cell.recipe.distill)
         images = {"paper": 1, "reference": cell.recipe.train.batch_size}
-        # TF-KD and PS-KD have the labels in their own terms too.
+        # TF-KD and PS-KD use the labels in their terms too.
         scales = [
             weight * images[objective.terms[name].form]
             for name, weight in objective.weights.items()
@@ -83,7 +83,7 @@ def test_ablations_of_mskd_reach_its_terms() -> None:
                 assert objective.terms[term].options.softmax == name.endswith("-alpha")
 
 
-# The release's, or the papers' own beside a mean: for L2D's tables times 64, L2D's for MDKD's divided by 32.
+# The release's, or the papers' for a mean: for L2D's tables times 64, L2D's for MDKD's divided by 32.
 PEERS = {
     "l2d-table1": {
         "rkd": {"bce": 1, "rkd_d": 10 * 64, "rkd_a": 10},
@@ -116,18 +116,18 @@ def test_peers_have_the_weights_of_the_scale(name: str) -> None:
     first = TABLES[f"paper/{name}"].methods
     for other, table in TABLES.items():
         if other.startswith(f"paper/{name.partition('-')[0]}"):
-            own = {peer: values for peer, values in table.methods.items() if peer in (*PEERS[name], "vanilla")}
-            assert own == {peer: first[peer] for peer in own}
+            settings = {peer: values for peer, values in table.methods.items() if peer in (*PEERS[name], "vanilla")}
+            assert settings == {peer: first[peer] for peer in settings}
 
 
 def test_classes_of_a_table_by_class_average_to_its_map() -> None:
     for name, least, most in (("paper/mdkd-table3", -0.006, 0.006), ("paper/l2d-table3", 0.5, 1.1)):
         for figures in TABLES[name].rows["resnet50-resnet18"].values():
-            assert least < sum(figures[:20]) / 20 - figures[20] < most  # L2D's own two do not agree
+            assert least < sum(figures[:20]) / 20 - figures[20] < most  # L2D's two figures do not agree
 
 
 def test_a_plain_student_scores_the_same_whoever_would_have_taught_it() -> None:
-    """The papers print a student's own row once for each teacher."""
+    """The papers print a student's row once for each teacher."""
     for names in (("l2d-table1", "l2d-table2", "l2d-table4"), ("l2d-supplement-table3", "l2d-supplement-table4")):
         seen: dict[str, list[float | None]] = {}
         for name in names:

@@ -20,7 +20,7 @@ from mlkdc.records.run import Run, load_run, new_run_folder, newest_run
 ROOT = Path(__file__).parents[2]
 MACHINE = {"cpu": "x", "cores": 2, "vnni": None, "memory_gib": 8.0, "system": "Linux", "device": "cpu"}
 
-# As format 1 wrote them, key by key: what the readers of today must still understand.
+# As format 1 wrote them, key by key: what the current readers must still understand.
 RESULTS_1 = {
     "format": 1,
     "name": "photos",

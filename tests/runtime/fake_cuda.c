@@ -1,4 +1,4 @@
-/* A CUDA driver whose GPU is the machine's own memory: what tests load in place of libcuda. */
+/* A CUDA driver whose GPU is the machine's memory: what tests load in place of libcuda. */
 #include <stdlib.h>
 #include <string.h>
 

@@ -77,13 +77,13 @@ def test_manifest_survives_the_round_trip(make_artifact):
 
 
 def test_weights_in_the_full_range_are_refused_where_their_sums_overflow(make_artifact, images, monkeypatch):
-    whole = make_artifact(precision="int8", details=RuntimeDetails(reduce_range=False))
+    full_range = make_artifact(precision="int8", details=RuntimeDetails(reduce_range=False))
     for vnni in (True, None):
         monkeypatch.setattr("mlkdc.runtime.session.vnni", lambda vnni=vnni: vnni)
-        assert open_artifact(whole).predict(images).shape == (7, 3)
+        assert open_artifact(full_range).predict(images).shape == (7, 3)
     monkeypatch.setattr("mlkdc.runtime.session.vnni", lambda: False)
     with pytest.raises(UsageError, match=r"overflow on this processor .*; export again with --reduce-range"):
-        open_artifact(whole)
+        open_artifact(full_range)
     assert (
         open_artifact(make_artifact(precision="int8", details=RuntimeDetails(reduce_range=True))).predict(images).size
     )
@@ -91,11 +91,11 @@ def test_weights_in_the_full_range_are_refused_where_their_sums_overflow(make_ar
 
 def test_changed_truncated_and_missing_files_are_named(make_artifact):
     path = make_artifact() / "model.onnx"
-    whole = path.read_bytes()
-    path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    content = path.read_bytes()
+    path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
     with pytest.raises(UsageError, match=r"model\.onnx was changed since its export"):
         open_artifact(path.parent)
-    path.write_bytes(whole[: len(whole) // 2])
+    path.write_bytes(content[: len(content) // 2])
     with pytest.raises(UsageError, match=r"model\.onnx has \d+ bytes, expected \d+: truncated"):
         open_artifact(path.parent)
     path.unlink()

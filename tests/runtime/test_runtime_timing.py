@@ -9,7 +9,7 @@ from mlkdc.runtime.timing import measure
 
 
 class Call:
-    """A call that takes ``durations(i)`` milliseconds the i-th time, on a clock of its own."""
+    """A call that takes ``durations(i)`` milliseconds the i-th time, on a separate clock."""
 
     def __init__(self, durations) -> None:
         self.durations, self.made, self.now = durations, [], 0

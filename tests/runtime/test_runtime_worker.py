@@ -68,7 +68,7 @@ def test_bench_and_runtime_load_no_training_code():
 
 
 @pytest.mark.parametrize(
-    ("told", "expected"),
+    ("cpuinfo", "expected"),
     [
         ("model name\t: Old\nflags\t\t: fpu avx2 fma\n", False),
         ("model name\t: New\nflags\t\t: fpu avx2 avx512_vnni\n", True),
@@ -77,10 +77,10 @@ def test_bench_and_runtime_load_no_training_code():
         (None, None),
     ],
 )
-def test_a_processor_tells_whether_it_has_vnni(told, expected, tmp_path, monkeypatch):
+def test_vnni_is_read_from_cpuinfo(cpuinfo, expected, tmp_path, monkeypatch):
     path = tmp_path / "cpuinfo"
-    if told is not None:
-        path.write_text(told)
+    if cpuinfo is not None:
+        path.write_text(cpuinfo)
     monkeypatch.setattr("mlkdc.runtime.machine.CPUINFO", path)
     assert machine().vnni is expected
 

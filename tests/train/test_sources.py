@@ -174,7 +174,7 @@ def test_a_cut_is_the_crop_that_torchvision_makes() -> None:
     box = torch.tensor([0.25, 0.1, 0.75, 0.6])
     parts = cut(images, box.expand(2, 1, 4), 24, 24)
     expected = resized_crop(images, top=4, left=10, height=20, width=20, size=[24, 24], antialias=False)
-    # torchvision repeats the crop's own border, a region of interest sees what lies beyond it.
+    # torchvision repeats the crop's border, a region of interest sees what lies beyond it.
     torch.testing.assert_close(parts[..., 1:-1, 1:-1], expected[..., 1:-1, 1:-1], rtol=0, atol=1e-5)
 
 

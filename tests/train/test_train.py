@@ -176,7 +176,7 @@ def test_what_cannot_work_is_reported_before_anything_is_trained_or_written(tiny
             distill(tiny(**changes), out=tmp_path / "x")
         assert not (tmp_path / "x").exists()
         assert not list(tmp_path.glob("teacher-*"))
-    with pytest.raises(UsageError, match="no use for a teacher"):
+    with pytest.raises(UsageError, match="uses no teacher; omit --teacher"):
         choose_teacher(tiny(distill={"method": "vanilla"}), "resnet18")
 
 

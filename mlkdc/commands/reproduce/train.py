@@ -75,7 +75,7 @@ def reproduce(
         and the JSON file it was written to; the Markdown table lies next to it.
 
     Raises:
-        UsageError: an unknown name, no data, a folder with a run of other settings.
+        UsageError: an unknown name, no data, a folder that holds a run with other settings.
         MlkdcError: a training failed. What was finished stays.
         Interrupted: Ctrl-C.
     """
@@ -142,7 +142,7 @@ def _check(table: PublishedTable, cells: list[Cell]) -> None:
             faults += error.faults
         if cell.run.exists and not cell.same:
             raise UsageError(
-                f"{cell.folder} holds a run of other settings; keep to those, or start in another folder: --out ANOTHER"
+                f"{cell.folder} holds a run with other settings; use those, or start in another folder: --out ANOTHER"
             )
     if faults:
         raise RecipeError(list(dict.fromkeys(faults)), table.name)
@@ -182,4 +182,4 @@ def _train(cell: Cell, command: str, progress: Progress) -> None:
         else:
             distill(cell.recipe, out=cell.folder, command=command, progress=progress)
     except Interrupted:
-        raise Interrupted("stopped; whole epochs are kept: repeat the same command to resume") from None
+        raise Interrupted("stopped; completed epochs are kept: repeat the same command to resume") from None

@@ -58,8 +58,7 @@ def _quantize(model: Any, how: Quantization, dtype: str) -> Any:
     """A statically quantized copy of a model, made by NNCF.
 
     Half of the range for weights is for processors without VNNI, which add pairs of products in 16 bits, where the
-    full range saturates: a distilled EfficientNet-Lite0 lost 2.0 points of mAP there, and 0.1 with half of the range,
-    which takes no longer.
+    full range saturates and costs accuracy.
     Symmetric and asymmetric activations were equally fast and equally good.
     """
     import nncf

@@ -1,4 +1,4 @@
-"""From the trained model to the one that is exported: everything linear is merged, and the result is proved equal."""
+"""From the trained model to the exported one: everything linear is merged, and compared with the original."""
 
 import copy
 

@@ -15,11 +15,10 @@ class ExportModel(nn.Module):
     """``[n, 3, s, s]`` RGB in 0..255, floating point or uint8 -> ``float32[n, q]`` probabilities.
 
     The mean is subtracted from the image, and the division is in the first convolution's weights. That is exact
-    under any padding: a padded zero stands for the mean before and after. The other exact ways were timed in ONNX
-    Runtime at 224 px with 1 and 2 threads, as ratios to a stem without any normalization: subtracting 1.03-1.07,
-    padding with the mean (possible only where all channels have one mean) the same, mean and deviation as two
-    operations 1.05-1.7, a constant map added behind the convolution, in place of the mean, 1.2-1.4: it is larger than
-    the image, and comes between the convolution and the activation that would be fused with it.
+    under any padding: a padded zero stands for the mean before and after. The other exact ways are worse:
+    padding with the mean is possible only where all channels have one mean; mean and deviation as two operations cost
+    one pass more; a constant map added behind the convolution, in place of the mean, is larger than the image, and
+    comes between the convolution and the activation that would be fused with it.
 
     Args:
         backbone, head: of a merged model.
@@ -56,8 +55,8 @@ def for_half(model: ExportModel, shape: tuple[int, ...]) -> ExportModel:
     """A copy that shrinks the pixels and not the weights of the first convolution.
 
     Those are small where the pixels' scale is in them. Below 2^-14 half precision has fewer digits, and some
-    converters and processors make them zeros; so it is with the scales of their int8 form. On trained models ncnn's
-    probabilities are up to three times closer with it, at no measurable cost.
+    converters and processors make them zeros; so it is with the scales of their int8 form. With the
+    copy, ncnn's probabilities are closer to the model's.
 
     Args:
         model: float32.

@@ -1,4 +1,4 @@
-"""Tf-KD with a hand-made teacher (Yuan et al., CVPR 2020)."""
+"""Tf-KD with a constructed teacher (Yuan et al., CVPR 2020)."""
 
 import math
 

@@ -41,7 +41,7 @@ class Ncnn(Backend):
 
     def run(self, batch: np.ndarray) -> np.ndarray:
         extractor = self._net.create_extractor()
-        # A copy: ncnn needs each channel at an aligned address, and memory of its own to compute in place.
+        # A copy: ncnn needs each channel at an aligned address, and separate memory to compute in place.
         extractor.input(self._input, self._ncnn.Mat(batch[0]).clone())
         code, probabilities = extractor.extract(self._output)
         if code:
@@ -66,7 +66,7 @@ def _load(param: Path, weights: Path, precision: str, threads: int | None) -> tu
     if threads:
         net.opt.num_threads = threads
     if net.load_param(str(param)):
-        raise UsageError(f"ncnn {ncnn.__version__} cannot load {param}: not a net of layers it has; export again")
+        raise UsageError(f"ncnn {ncnn.__version__} cannot load {param}: damaged, or with unknown layers; export again")
     if net.load_model(str(weights)):
         raise UsageError(f"ncnn cannot load {weights}: truncated, or of another net than {param.name}; export again")
     return ncnn, net

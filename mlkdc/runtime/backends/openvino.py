@@ -39,7 +39,7 @@ class OpenVino(Backend):
         self._request = self._compiled.create_infer_request()
 
     def run(self, batch: np.ndarray) -> np.ndarray:
-        # The tensor is the array itself. With set_input_tensor a call costs about half of what passing the array to
+        # The tensor is the array itself. A call with set_input_tensor costs less than passing the array to
         # infer() does. What comes out belongs to the request and is overwritten by the next call: hence the copy.
         self._request.set_input_tensor(self._openvino.Tensor(batch, shared_memory=True))
         self._request.infer()

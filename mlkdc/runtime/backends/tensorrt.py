@@ -20,7 +20,7 @@ _REBUILD = "build it on this machine: mlkdc export RUN --target tensorrt"
 
 @RUNTIMES.register("tensorrt")
 class TensorRt(Backend):
-    """One execution context with a stream and buffers of its own. There are no ``threads`` to set on a GPU.
+    """One execution context with a separate stream and buffers. There are no ``threads`` to set on a GPU.
 
     An engine is machine code: before it is read, the library, its version and the GPU are compared with those it was
     built for, as the manifest records them.
