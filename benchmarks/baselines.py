@@ -1,6 +1,7 @@
 """What a model is without mlkdc's export, as artifact folders, so that the same worker times them."""
 
 import copy
+from datetime import datetime
 from pathlib import Path
 
 import torch
@@ -116,7 +117,7 @@ def write(run: Run, step: str, folder: Path) -> Path:
         dynamic_batch=False,
         recipe_hash=run.recipe.hash(),
         versions={},
-        created="",
+        created=datetime.now().astimezone().isoformat(timespec="seconds"),
         merge=report,
         details=RuntimeDetails(),
         parity=Parity(passed=None, reason=f"not compared: {STEPS[step]}"),

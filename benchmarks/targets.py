@@ -79,7 +79,7 @@ def has_artifact(run: Run, target: str, precision: str) -> bool:
 def measure(run: Run, passes: int) -> BenchFile:
     """All artifacts of a run, torch eager and the steps before mlkdc, rows interleaved."""
     steps = [write(run, step, run.path / "baselines" / step) for step in STEPS]
-    eager = Row(BASELINE, ("-m", "mlkdc.train.eager", str(run.path)), run.weights.stat().st_size)
+    eager = Row(BASELINE, ("-m", "mlkdc.train.eager"), run.path, run.weights.stat().st_size)
     rows = [eager, *artifact_rows([*steps, *run.artifacts()])]
     return bench(rows, passes=passes, threads=THREADS, image_size=run.recipe.data.image_size, progress=say)
 

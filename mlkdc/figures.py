@@ -20,7 +20,7 @@ def signed(value: float | None, digits: int = 2) -> str:
 
 def scientific(value: float | None) -> str:
     """A numerical difference: two significant digits."""
-    return DASH if value is None else f"{value:.1e}"
+    return DASH if value is None else f"{value + 0.0:.1e}"
 
 
 def scaled(value: float | None) -> str:

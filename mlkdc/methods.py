@@ -1,9 +1,10 @@
-"""Published methods: one YAML file each among the shipped recipes, in ``_methods``. Nothing here needs torch."""
+"""Published methods: one YAML file each among the shipped recipes, in ``_methods``. Nothing here needs torch.
+
+Methods of other packages come with terms, which are torch code: they are registered when :mod:`mlkdc.losses` fills its
+list of terms.
+"""
 
 from functools import cache
-from importlib import import_module
-from importlib.metadata import entry_points
-from importlib.util import find_spec
 from pathlib import Path
 
 import yaml
@@ -45,7 +46,6 @@ def register_method(method: Method) -> None:
 
 def method_names() -> list[str]:
     """The names of all methods, sorted."""
-    _load_plugins()
     return sorted([*_files(), *_registered])
 
 
@@ -58,7 +58,6 @@ def load_method(name: str) -> Method:
     path = _files().get(name)
     if path is not None:
         return _read(path)
-    _load_plugins()
     if name not in _registered:
         raise UsageError(f"unknown method {name!r}; {nearest(name, method_names())} (`mlkdc ls methods` lists them)")
     return _registered[name]
@@ -75,13 +74,3 @@ def _read(path: Path) -> Method:
         return Method(name=path.stem, **values)
     except ValidationError as error:
         raise UsageError(f"{path}: {faults(error)}") from None
-
-
-def _load_plugins() -> None:
-    """Let other packages register their methods.
-
-    Their terms are torch code. Without torch they could not be trained anyway, and all shipped methods can be listed.
-    """
-    if entry_points(group=GROUP) and find_spec("torch") is not None:
-        # Filling the terms' registry also loads the entry points. Named by a string: this module is below that one.
-        import_module("mlkdc.losses").TERMS.names()

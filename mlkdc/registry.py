@@ -1,5 +1,6 @@
 """Names for things that recipes choose by name; a mistyped name is answered with the nearest ones."""
 
+import threading
 from collections.abc import Callable, Iterator
 from importlib import import_module
 from pkgutil import iter_modules
@@ -30,6 +31,7 @@ class Registry(Generic[T]):
         self._items: dict[str, T] = {}
         self._loaded = False
         self._loading = False
+        self._lock = threading.RLock()
         self._unfinished: set[str] = set()
         """Names from modules whose import failed later on."""
 
@@ -47,6 +49,12 @@ class Registry(Generic[T]):
         return add
 
     def _load(self) -> None:
+        if self._loaded:
+            return
+        with self._lock:  # another thread waits: half of the names would be as good as wrong
+            self._fill()
+
+    def _fill(self) -> None:
         # A module may ask for the names while it is imported from here: it gets those there are so far.
         if self._loaded or self._loading:
             return

@@ -3,38 +3,16 @@
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
+from samples import write_photos
 
 from mlkdc.recipe import Recipe, make_recipe
-
-COLORS = {"red": 0, "green": 1, "blue": 2}
 
 
 @pytest.fixture(autouse=True)
 def separate_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No test writes to the user's cache or sees that of another test."""
     monkeypatch.setenv("MLKDC_CACHE", str(tmp_path / "cache"))
-
-
-def write_photos(folder: Path, count: int = 48, size: int = 40) -> Path:
-    """Noise images whose channels are bright where the labels red, green, blue say so, with a labels.csv."""
-    random = np.random.default_rng(0)
-    (folder / "images").mkdir(parents=True)
-    lines = ["image,labels,split"]
-    for number in range(count):
-        labels = [name for name in COLORS if random.random() < 0.5] or ["red"]
-        pixels = random.integers(0, 60, (size, size, 3))
-        for name in labels:
-            pixels[..., COLORS[name]] += 150
-        name = f"images/{number:03d}.png"
-        Image.fromarray(pixels.astype(np.uint8)).save(folder / name)
-        split = ("train", "train", "train", "val", "test")[number % 5]
-        lines.append(f"{name},{'|'.join(labels)},{split}")
-    (folder / "labels.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    (folder / "classes.txt").write_text("\n".join(COLORS) + "\n", encoding="utf-8")
-    return folder
 
 
 @pytest.fixture

@@ -3,6 +3,9 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from PIL import Image
+
 from mlkdc.records.manifest import InputSpec, Manifest, MergeReport, OutputSpec, Preprocess, RuntimeDetails
 from mlkdc.records.manifest import describe_files as describe
 from mlkdc.records.parity import Parity
@@ -39,3 +42,25 @@ def make_manifest(folder: Path, files: list[str], *, size: int = 8, **changes: A
         "status": "ok",
     }
     return Manifest(**{**values, **changes})
+
+
+COLORS = {"red": 0, "green": 1, "blue": 2}
+
+
+def write_photos(folder: Path, count: int = 48, size: int = 40) -> Path:
+    """Noise images whose channels are bright where the labels red, green, blue say so, with a labels.csv."""
+    random = np.random.default_rng(0)
+    (folder / "images").mkdir(parents=True)
+    lines = ["image,labels,split"]
+    for number in range(count):
+        labels = [name for name in COLORS if random.random() < 0.5] or ["red"]
+        pixels = random.integers(0, 60, (size, size, 3))
+        for name in labels:
+            pixels[..., COLORS[name]] += 150
+        name = f"images/{number:03d}.png"
+        Image.fromarray(pixels.astype(np.uint8)).save(folder / name)
+        split = ("train", "train", "train", "val", "test")[number % 5]
+        lines.append(f"{name},{'|'.join(labels)},{split}")
+    (folder / "labels.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    (folder / "classes.txt").write_text("\n".join(COLORS) + "\n", encoding="utf-8")
+    return folder

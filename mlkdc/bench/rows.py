@@ -16,11 +16,13 @@ class Row:
         name: shown; the row called ``torch eager`` is what speedups refer to.
         arguments: of the device's Python, for a worker that accepts ``--runs N --threads N`` and whose last line on
             stdout is a :class:`mlkdc.records.bench.Timing` in JSON.
+        folder: the run or artifact, which the device gets, and whose path there follows the arguments.
         size_bytes: of the model files; None where that means nothing.
     """
 
     name: str
     arguments: tuple[str, ...]
+    folder: Path | None = None
     size_bytes: int | None = None
 
 
@@ -38,6 +40,6 @@ def artifact_rows(folders: Sequence[Path]) -> list[Row]:
         if times[name] > 1:
             run = path.parent.parent  # of RUN/export/onnx-fp32
             name = f"{run.name}/{name}"
-        arguments = ("-m", "mlkdc.runtime.worker", "time", str(path))
-        rows.append(Row(name, arguments, Manifest.load(path).size_bytes))
+        arguments = ("-m", "mlkdc.runtime.worker", "time")
+        rows.append(Row(name, arguments, path, Manifest.load(path).size_bytes))
     return rows

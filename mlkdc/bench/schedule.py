@@ -12,7 +12,6 @@ from mlkdc.devices import Device, LocalDevice
 from mlkdc.errors import MlkdcError, UsageError
 from mlkdc.figures import threads as threads_in_words
 from mlkdc.records.bench import BASELINE, BenchFile, LatencyRow, RowTiming, Timing
-from mlkdc.runtime.machine import versions
 
 LEAST_RUNS = 200
 TIMEOUT_SECONDS = 900
@@ -93,7 +92,7 @@ def bench(
         command=command,
         when=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         machine=device.machine(),
-        versions=versions(PACKAGES),
+        versions=device.versions(PACKAGES),
         image_size=image_size,
         rows=tuple(_latency_rows(schedule)),
     )
@@ -101,9 +100,12 @@ def bench(
 
 def _take_turn(turns: _Turns, runs: int, device: Device) -> None:
     """One process; a row that fails is not tried again."""
-    arguments = [*turns.row.arguments, "--runs", str(runs), "--threads", str(turns.threads)]
+    arguments = list(turns.row.arguments)
     environment = {"OMP_NUM_THREADS": str(turns.threads)}
     try:
+        if turns.row.folder is not None:
+            arguments.append(device.push(turns.row.folder))
+        arguments += ["--runs", str(runs), "--threads", str(turns.threads)]
         done = device.run(arguments, environment=environment, timeout_seconds=TIMEOUT_SECONDS)
     except MlkdcError as error:
         turns.skipped = str(error)

@@ -1,10 +1,12 @@
 """`mlkdc ls`: what can be chosen by name."""
 
 from collections.abc import Callable
+from importlib.metadata import entry_points
 
 import click
 
 from mlkdc.cli.shared import examples, say, show
+from mlkdc.errors import UsageError
 from mlkdc.tables import Table
 
 
@@ -17,8 +19,11 @@ from mlkdc.tables import Table
 @click.option("--long", is_flag=True, help="All columns, and all models of timm and torchvision.")
 def ls(kind: str, text: str, long: bool) -> None:
     """List what can be chosen by name; FILTER keeps the names that contain it."""
-    head, rows = _LISTS[kind](text, long)
-    show(Table(head, [row for row in rows if text in row[0]], "l" * len(head)))
+    head, rows = _LISTS[kind](text.lower(), long)
+    rows = [row for row in rows if text.lower() in row[0].lower()]
+    if not rows:
+        raise UsageError(f"no name of {kind} contains {text!r}; `mlkdc ls {kind}` lists them")
+    show(Table(head, rows, "l" * len(head)))
 
 
 _YES_NO = {True: "yes", False: "no"}
@@ -56,8 +61,11 @@ def _targets(text: str, long: bool) -> Listing:
 
 
 def _methods(text: str, long: bool) -> Listing:
-    from mlkdc.methods import load_method, method_names
+    from mlkdc.commands.halves import load_plugins
+    from mlkdc.methods import GROUP, load_method, method_names
 
+    if entry_points(group=GROUP):  # torch takes seconds to import, and is seldom needed here
+        load_plugins()
     rows = []
     for name in method_names():
         method = load_method(name)

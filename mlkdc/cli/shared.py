@@ -54,7 +54,7 @@ def say(text: str) -> None:
 def show(table: Table) -> None:
     """Print a table: as wide as the terminal, or 80 columns where there is none."""
     width = shutil.get_terminal_size((TERMINAL_WIDTH, 24)).columns
-    click.echo(table.text(max(width, TERMINAL_WIDTH)))
+    click.echo(table.text(width))
 
 
 def require(value: str | None, what: str, example: str) -> str:

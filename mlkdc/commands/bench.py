@@ -87,8 +87,8 @@ def _rows(contents: _Contents, several: bool) -> list[Row]:
         name = BASELINE
         if several:
             name = f"{run.path.name}/{BASELINE}"
-        arguments = ("-m", "mlkdc.train.eager", str(run.path))
-        rows.append(Row(name, arguments, run.weights.stat().st_size))
+        arguments = ("-m", "mlkdc.train.eager")
+        rows.append(Row(name, arguments, run.path, run.weights.stat().st_size))
     return rows + artifact_rows(contents.artifacts)
 
 

@@ -14,6 +14,14 @@ def missing_training() -> list[str]:
     return [name for name in TRAINING if find_spec(name) is None]
 
 
+def load_plugins() -> None:
+    """Let other packages register their methods, which are torch code: where torch is missing there are none."""
+    if not missing_training():
+        from mlkdc.losses import TERMS
+
+        TERMS.names()
+
+
 def require_training(what: str) -> None:
     """Raise UsageError, with the line to install, where the making half is missing; ``what`` begins the sentence."""
     missing = missing_training()

@@ -8,6 +8,7 @@ from mlkdc.commands.bench import bench_paths
 from mlkdc.commands.check import check_exports, check_recipe
 from mlkdc.commands.describe import artifact_lines
 from mlkdc.figures import DASH, megabytes, number, ratio
+from mlkdc.figures import threads as threads_in_words
 from mlkdc.progress import Progress
 from mlkdc.records.bench import LatencyRow
 from mlkdc.records.manifest import Manifest
@@ -60,7 +61,7 @@ def summary_table(run: Run) -> Table:
     rows = run.bench.rows if run.bench else ()
     threads = max((row.threads for row in rows), default=1)
     timed = {row.name: row for row in rows if row.threads == threads and row.timing}
-    head = ["mAP", "OF1@tuned", "M params", "M multiply-adds", "MB", f"ms, {threads} threads", "speedup"]
+    head = ["mAP", "OF1@tuned", "M params", "M multiply-adds", "MB", f"ms, {threads_in_words(threads)}", "speedup"]
     cells = []
     if teacher := results.teacher:
         metrics = teacher.metrics or {}

@@ -2,7 +2,7 @@
 
 import signal
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,12 +28,18 @@ class Completed:
         if self.returncode == 0:
             return None
         if self.returncode < 0:
-            number = -self.returncode
-            return f"the worker was killed by signal {number} ({signal.Signals(number).name})"
+            return f"the worker was killed by signal {_signal_name(-self.returncode)}"
         lines = self.stderr.strip().splitlines()
         if lines:
             return lines[-1].strip()
         return f"the worker ended with exit code {self.returncode} and no message"
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return f"{number} ({signal.Signals(number).name})"
+    except ValueError:  # real-time signals have no names
+        return str(number)
 
 
 class Device(ABC):
@@ -76,3 +82,7 @@ class Device(ABC):
     @abstractmethod
     def machine(self) -> Machine:
         """What the device is."""
+
+    @abstractmethod
+    def versions(self, packages: Iterable[str]) -> dict[str, str]:
+        """The versions of Python and of those packages that are installed there."""

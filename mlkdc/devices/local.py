@@ -4,13 +4,13 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from mlkdc.devices.base import Completed, Device
 from mlkdc.errors import MlkdcError
 from mlkdc.records.machine import Machine
-from mlkdc.runtime.machine import machine
+from mlkdc.runtime.machine import machine, versions
 
 
 class LocalDevice(Device):
@@ -62,3 +62,6 @@ class LocalDevice(Device):
 
     def machine(self) -> Machine:
         return machine()
+
+    def versions(self, packages: Iterable[str]) -> dict[str, str]:
+        return versions(packages)

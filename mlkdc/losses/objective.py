@@ -130,6 +130,7 @@ def make_objective(spec: Distill) -> Objective:
 
 def _name_faults(spec: Distill) -> list[str]:
     faults = []
+    TERMS.names()  # registers the methods of other packages too
     if spec.method not in method_names():
         faults.append(f"distill.method: unknown method {spec.method!r}; {nearest(spec.method, method_names())}")
     for name, weight in spec.terms.items():

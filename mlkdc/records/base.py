@@ -1,16 +1,27 @@
 """What all records share: frozen, checked, and read from a file that says which format it has."""
 
 import json
+from datetime import datetime
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from typing_extensions import Self
 
 from mlkdc.errors import UsageError
 from mlkdc.resources import write_json
 
 SHOWN_FAULTS = 3
+
+
+def _moment(text: str) -> str:
+    datetime.fromisoformat(text)
+    return text
+
+
+#: A date and time in ISO 8601.
+Moment = Annotated[str, AfterValidator(_moment)]
+Milliseconds = Annotated[float, Field(gt=0)]
 
 
 class Record(BaseModel):
@@ -86,6 +97,8 @@ def read_mapping(path: Path, remedy: str) -> dict[str, Any]:
         raise UsageError(f"{path} is missing; {remedy}") from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"{path} is not JSON ({error}); {remedy}") from None
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read ({error.strerror or error}); {remedy}") from None
     if not isinstance(values, dict):
         raise UsageError(f"{path}: expected a JSON object, got {type(values).__name__}; {remedy}")
     return values

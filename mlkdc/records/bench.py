@@ -2,7 +2,7 @@
 
 from typing import Any, ClassVar
 
-from mlkdc.records.base import FileRecord, Record
+from mlkdc.records.base import FileRecord, Milliseconds, Moment, Record
 from mlkdc.records.machine import Machine
 
 #: The row that speedups refer to: the run's model in torch.
@@ -18,11 +18,11 @@ class Timing(Record):
         stable: the warm-up settled, and the calls did not drift or scatter.
     """
 
-    median_ms: float
-    p90_ms: float
-    p99_ms: float
-    mean_ms: float
-    min_ms: float
+    median_ms: Milliseconds
+    p90_ms: Milliseconds
+    p99_ms: Milliseconds
+    mean_ms: Milliseconds
+    min_ms: Milliseconds
     runs: int
     warmup_runs: int
     stable: bool
@@ -37,10 +37,10 @@ class RowTiming(Record):
         stable: each process was, and their medians agree.
     """
 
-    median_ms: float
-    p90_ms: float
-    p99_ms: float
-    min_ms: float
+    median_ms: Milliseconds
+    p90_ms: Milliseconds
+    p99_ms: Milliseconds
+    min_ms: Milliseconds
     runs: int
     passes: int
     stable: bool
@@ -78,7 +78,7 @@ class BenchFile(FileRecord):
     REMEDY: ClassVar[str] = "measure again with `mlkdc bench`"
 
     command: str
-    when: str
+    when: Moment
     machine: Machine
     versions: dict[str, str]
     image_size: int | None
@@ -93,7 +93,9 @@ class BenchFile(FileRecord):
         return values
 
 
-def _row_of_format_1(row: dict[str, Any]) -> dict[str, Any]:
+def _row_of_format_1(row: Any) -> Any:
+    if not isinstance(row, dict):
+        return row  # the record says what is wrong with it
     names = ("name", "threads", "size_bytes", "speedup", "skipped")
     kept: dict[str, Any] = {key: row[key] for key in names if key in row}
     if row.get("skipped"):

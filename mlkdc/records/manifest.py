@@ -7,7 +7,7 @@ from pydantic import model_validator
 from typing_extensions import Self
 
 from mlkdc.errors import UsageError
-from mlkdc.records.base import FileRecord, Record, read_mapping
+from mlkdc.records.base import FileRecord, Moment, Record, read_mapping
 from mlkdc.records.parity import Parity, QuantizationReport
 from mlkdc.records.results import ModelSize
 from mlkdc.resources import file_sha256
@@ -155,7 +155,7 @@ class Manifest(FileRecord):
     dynamic_batch: bool
     recipe_hash: str
     versions: dict[str, str]
-    created: str
+    created: Moment
     merge: MergeReport
     details: RuntimeDetails
     parity: Parity

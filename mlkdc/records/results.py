@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 from pydantic import ValidationError
 
 from mlkdc.errors import UsageError
-from mlkdc.records.base import FileRecord, Record, faults
+from mlkdc.records.base import FileRecord, Moment, Record, faults
 from mlkdc.records.machine import Machine
 
 METRICS_FILE = "metrics.jsonl"
@@ -140,7 +140,7 @@ class Results(Scores, FileRecord):
     recipe_hash: str
     command: str
     seed: int
-    started: str
+    started: Moment
     training_seconds: float
     versions: dict[str, str]
     machine: Machine
@@ -200,7 +200,8 @@ def read_epochs(run: Path) -> list[Epoch]:
     path = run / METRICS_FILE
     if not path.is_file():
         return []
-    lines = path.read_text(encoding="utf-8").splitlines()
+    # A damaged line is then no JSON, and is named like one that was cut off.
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     epochs: dict[int, Epoch] = {}
     for number, line in enumerate(lines, start=1):
         try:
@@ -208,23 +209,33 @@ def read_epochs(run: Path) -> list[Epoch]:
         except ValueError as error:
             if number == len(lines) and isinstance(error, json.JSONDecodeError):
                 continue
-            fault = faults(error) if isinstance(error, ValidationError) else "not JSON"
-            raise UsageError(f"{path}, line {number}: {fault}; delete that line and try again") from None
+            raise UsageError(f"{path}, line {number}: {_fault(error)}; delete that line and try again") from None
         epochs[epoch.epoch] = epoch
     return [epochs[number] for number in sorted(epochs)]
+
+
+def _fault(error: ValueError) -> str:
+    if isinstance(error, ValidationError):
+        return faults(error)
+    if isinstance(error, json.JSONDecodeError):
+        return "not JSON"
+    return str(error)
 
 
 def _epoch(line: str) -> Epoch:
     values = json.loads(line, parse_constant=lambda _: None)
     if not isinstance(values, dict):
         raise json.JSONDecodeError("expected an object", line, 0)
-    if values.pop("format", 1) == 1:  # before formats were numbered
+    written = values.pop("format", 1)  # before formats were numbered
+    if written not in (1, Epoch.FORMAT):
+        raise ValueError(f"format {written!r}, this version of mlkdc reads format {Epoch.FORMAT}")
+    if written == 1:
         values = _renamed(_renamed(values, "mAP", "val_map_percent"), "images_per_s", "images_per_second")
     return Epoch(**values)
 
 
-def _renamed(values: dict[str, Any], old: str, new: str) -> dict[str, Any]:
-    """The mapping with one key renamed, if it is there."""
-    if old not in values:
+def _renamed(values: Any, old: str, new: str) -> Any:
+    """The mapping with one key renamed, if it is there; what is no mapping is left for the record to refuse."""
+    if not isinstance(values, dict) or old not in values:
         return values
     return {new if key == old else key: value for key, value in values.items()}

@@ -5,10 +5,8 @@ from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 
-import yaml
-
 from mlkdc.errors import UsageError
-from mlkdc.recipe import Recipe, make_recipe
+from mlkdc.recipe import Recipe, make_recipe, read_yaml
 from mlkdc.records.bench import BenchFile
 from mlkdc.records.manifest import Manifest
 from mlkdc.records.results import Epoch, Results, read_epochs
@@ -35,17 +33,23 @@ class Run:
     def recipe(self) -> Recipe:
         """The resolved recipe it was trained with."""
         source = self.path / RECIPE_FILE
-        return make_recipe(yaml.safe_load(source.read_text(encoding="utf-8")), str(source))
+        return make_recipe(read_yaml(source), str(source))
 
     @cached_property
     def classes(self) -> tuple[str, ...]:
         """Label names in the order of the model's outputs."""
-        return tuple((self.path / CLASSES_FILE).read_text(encoding="utf-8").splitlines())
+        return tuple(self._text(CLASSES_FILE).splitlines())
 
     @property
     def command(self) -> str:
         """The command that began it."""
-        return (self.path / COMMAND_FILE).read_text(encoding="utf-8").strip()
+        return self._text(COMMAND_FILE).strip()
+
+    def _text(self, name: str) -> str:
+        try:
+            return (self.path / name).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise UsageError(f"{self.path / name} cannot be read ({error}); copy the complete run folder") from None
 
     @property
     def exists(self) -> bool:

@@ -6,6 +6,7 @@ from typing import Any
 
 import yaml
 
+from mlkdc.errors import UsageError
 from mlkdc.figures import number
 from mlkdc.methods import load_method
 from mlkdc.records.run import RECIPE_FILE, Run
@@ -44,9 +45,14 @@ class WrittenRecipe:
 
     @classmethod
     def of(cls, run: Run) -> "WrittenRecipe":
-        """The recipe in a run folder."""
-        text = (run.path / RECIPE_FILE).read_text(encoding="utf-8")
-        return cls(yaml.safe_load(text))
+        """The recipe in a run folder; an empty one where the file is damaged: another run's fault is not this one's."""
+        try:
+            values = yaml.safe_load((run.path / RECIPE_FILE).read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, yaml.YAMLError):
+            values = None
+        if not isinstance(values, dict):
+            values = {}
+        return cls(values)
 
     def section(self, name: str) -> dict[str, Any]:
         """A part of the recipe; empty where it is missing."""
@@ -149,16 +155,24 @@ def _finished_runs_next_to(run: Run) -> list[Run]:
     runs = []
     for path in sorted(run.path.resolve().parent.glob(f"*/{RECIPE_FILE}")):
         other = Run(path.parent)
-        if other.finished:
+        if other.finished and _can_be_read(other):
             runs.append(other)
     return runs
+
+
+def _can_be_read(run: Run) -> bool:
+    try:
+        run.results  # noqa: B018
+    except UsageError:
+        return False
+    return True
 
 
 def _is_baseline(baseline: WrittenRecipe, recipe: WrittenRecipe) -> bool:
     if not baseline.is_vanilla:
         return False
     for name in SHARED:
-        if baseline.values.get(name) != recipe.values[name]:
+        if baseline.values.get(name) != recipe.values.get(name):
             return False
     if recipe.optimizer != "sgd":
         # Adam divides by the gradient's size, so that the scale of the loss is no part of the rate.

@@ -2,7 +2,6 @@
 
 import json
 import os
-import time
 
 import pytest
 from samples import make_manifest
@@ -35,7 +34,7 @@ def fake(tmp_path):
     script.write_text(WORKER)
 
     def make(name: str, medians: list[float], stable: str = "stable") -> Row:
-        return Row(name, (str(script), name, str(log), json.dumps(medians), stable), 1234)
+        return Row(name, (str(script), name, str(log), json.dumps(medians), stable), size_bytes=1234)
 
     make.log = log
     return make
@@ -119,10 +118,8 @@ def test_failure_in_a_later_pass_skips_the_row_and_a_skipped_baseline_gives_no_s
 
 def test_a_worker_that_hangs_is_stopped(monkeypatch):
     monkeypatch.setattr(schedule, "TIMEOUT_SECONDS", 0.5)
-    start = time.monotonic()
     result = bench([failing("import time; time.sleep(60)")], runs=200, passes=3, threads=[1])
     assert result.rows[0].skipped == "took longer than 0.5 s"
-    assert time.monotonic() - start < 60, "the worker would sleep for a minute, three times"
 
 
 @pytest.mark.parametrize("wrong", [{"runs": 199}, {"passes": 0}, {"threads": []}, {"threads": [0]}])
@@ -135,6 +132,7 @@ def test_senseless_requests_are_refused(fake, wrong):
 
 def write_artifact(folder, **values) -> None:
     """An artifact whose one model file gives sigmoid of the image's channel means; onnx made here."""
+    pytest.importorskip("onnx")
     from onnx import TensorProto, helper, save
 
     folder.mkdir(parents=True)
@@ -153,6 +151,7 @@ def write_artifact(folder, **values) -> None:
     make_manifest(folder, ["model.onnx"], **values).save(folder)
 
 
+@pytest.mark.converter
 def test_real_artifacts_are_timed_and_failed_ones_skipped(tmp_path):
     good, bad = tmp_path / "photos/export/onnx-fp32", tmp_path / "photos/export/onnx-int8"
     write_artifact(good)
@@ -172,6 +171,7 @@ def test_real_artifacts_are_timed_and_failed_ones_skipped(tmp_path):
     assert BenchFile.load(tmp_path) == result
 
 
+@pytest.mark.converter
 def test_artifacts_of_equal_name_get_their_run_in_front(tmp_path):
     folders = [tmp_path / run / "export/onnx-fp32" for run in ("teacher", "student")]
     for folder in folders:

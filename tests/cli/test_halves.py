@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import write_photos
+from samples import write_photos
 
 from mlkdc.records.bench import BenchFile
 

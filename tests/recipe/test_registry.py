@@ -1,6 +1,7 @@
 """A registry is filled on first use, completely or not at all."""
 
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType
 from uuid import uuid4
@@ -53,6 +54,15 @@ def test_every_module_is_imported_on_first_use(package: Path) -> None:
     assert list(registry.items()) == [("green", "#0f0")]
     with pytest.raises(UsageError, match="unknown color 'gren'; did you mean green"):
         registry.get("gren")
+
+
+def test_threads_wait_until_it_is_filled(package: Path) -> None:
+    slow = "import time\ntime.sleep(0.3)\nfrom {package} import COLORS\nCOLORS.register('red')('#f00')\n"
+    write(package, "red", slow)
+    registry = colors(package)
+    with ThreadPoolExecutor(4) as pool:
+        values = list(pool.map(registry.get, ["red", "green"] * 4))
+    assert values == ["#f00", "#0f0"] * 4
 
 
 def test_a_name_is_registered_once() -> None:
