@@ -1,16 +1,18 @@
 """How the code reads, in figures: sizes, `Any`, reads by string key, density, comments; and what a base install costs.
 
-    python benchmarks/codebase.py [FOLDER] [--install] [--by-package]
+    python benchmarks/codebase.py [FOLDER] [--by-package] [--install [--run RUN --image IMAGE]] [--out FILE]
 
 FOLDER is a checkout (default: this one), so that two versions can be compared. `--install` builds the wheel, installs
 it with ONNX Runtime into a fresh virtual environment, and times `mlkdc report` and `predict` there, on the run folder
-`--run` and the image `--image`.
+`--run` and the image `--image`. `--out` writes the figures with command, machine and versions; the README's size of a
+base install is that of benchmarks/results/codebase.json.
 """
 
 import argparse
 import ast
 import io
 import json
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -21,6 +23,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
+
+from mlkdc.resources import write_json
+from mlkdc.runtime.machine import machine, versions
 
 ROOT = Path(__file__).parents[1]
 COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
@@ -143,11 +148,16 @@ def main() -> None:
     parser.add_argument("--by-package", action="store_true")
     parser.add_argument("--run", type=Path, help="a run folder with export/onnx-fp32")
     parser.add_argument("--image", type=Path)
+    parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     figures = code(options.folder, options.by_package)
     if options.install:
         figures["install"] = install(options.folder, options.run, options.image)
     print(json.dumps(figures, indent=2))
+    if options.out:
+        command = shlex.join(["python", "benchmarks/codebase.py", *sys.argv[1:]])
+        origin = {"format": 1, "command": command, "machine": machine().model_dump(), "versions": versions(("mlkdc",))}
+        write_json(options.out, {**origin, "figures": figures})
 
 
 if __name__ == "__main__":

@@ -34,6 +34,14 @@ def test_no_drop_is_a_negative_zero(path: str) -> None:
     assert not re.search(r"-0(\.0+)?\b(?![.\d])", read(path))
 
 
+def test_the_readme_has_the_size_that_was_measured_and_no_placeholder() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    study = json.loads((ROOT / "benchmarks" / "results" / "codebase.json").read_text(encoding="utf-8"))
+    size = study["figures"]["install"]["environment, MB"]
+    assert f"with ONNX Runtime; {round(size, -1):.0f} MB, no torch" in text
+    assert not re.findall(r"^[A-Z_]{3,}$", text, re.MULTILINE)
+
+
 def test_the_readme_names_every_target() -> None:
     (row,) = [line for line in read("README.md").splitlines() if line.startswith("| Targets")]
     assert set(re.findall(r"`([\w-]+)`", row)) == set(target_names())

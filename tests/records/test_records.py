@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from samples import make_manifest
 
 from mlkdc.errors import MlkdcError, UsageError
-from mlkdc.records.bench import BenchFile, LatencyRow
+from mlkdc.records.bench import BenchFile, LatencyRow, RowTiming
 from mlkdc.records.machine import Machine
 from mlkdc.records.manifest import Manifest, is_artifact
 from mlkdc.records.results import Epoch, Results, read_epochs
@@ -250,3 +250,52 @@ def test_a_full_disk_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.Mon
         bench.save(tmp_path)
     monkeypatch.undo()
     assert BenchFile.load(tmp_path) == bench
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("bench.json", json.dumps({**BENCH_1, "rows": [5]}), "rows.0: input should be a valid dictionary.*got 5"),
+        ("bench.json", json.dumps({**BENCH_1, "when": "yesterday"}), "when: invalid isoformat string"),
+        (
+            "results.json",
+            json.dumps({**RESULTS_1, "per_class": [5]}),
+            "per_class.0: input should be a valid dictionary",
+        ),
+        (
+            "metrics.jsonl",
+            json.dumps({**EPOCH_1, "format": 9}) + "\n{}\n",
+            "line 1: format 9, this version of mlkdc reads",
+        ),
+        ("recipe.yaml", "{{{", r"recipe\.yaml is not YAML"),
+        ("recipe.yaml", "[1]", "expected a mapping of keys to values, got list"),
+    ],
+)
+def test_a_damaged_run_folder_is_answered_with_one_sentence(tmp_path: Path, name: str, text: str, message: str) -> None:
+    from mlkdc.recipe import Recipe
+    from mlkdc.report import write_report
+
+    Run(tmp_path).start(Recipe(), ("red",), "mlkdc distill")
+    (tmp_path / "results.json").write_text(json.dumps(RESULTS_1))
+    (tmp_path / "bench.json").write_text(json.dumps(BENCH_1))
+    write_report(tmp_path)
+    (tmp_path / name).write_text(text)
+    with pytest.raises(UsageError, match=message):
+        write_report(tmp_path)
+
+
+def test_bytes_that_are_no_text_and_missing_parts_are_named(tmp_path: Path) -> None:
+    (tmp_path / "metrics.jsonl").write_bytes(b"\xff\xfe\n" + json.dumps(EPOCH_1).encode())
+    with pytest.raises(UsageError, match="line 1: not JSON"):
+        read_epochs(tmp_path)
+    with pytest.raises(UsageError, match=r"classes\.txt cannot be read .*copy the complete run folder"):
+        _ = Run(tmp_path).classes
+    timing = {
+        "median_ms": 0.0,
+        **dict.fromkeys(("p90_ms", "p99_ms", "min_ms"), 1.0),
+        "runs": 2,
+        "passes": 1,
+        "stable": True,
+    }
+    with pytest.raises(ValidationError, match="greater than 0"):
+        RowTiming.model_validate(timing)
