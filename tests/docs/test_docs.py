@@ -1,5 +1,6 @@
 """What the documents say is what the files next to them say."""
 
+import json
 import re
 from importlib import import_module
 from pathlib import Path
