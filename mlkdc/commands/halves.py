@@ -22,8 +22,13 @@ def load_plugins() -> None:
         TERMS.names()
 
 
-def require_training(what: str) -> None:
-    """Raise UsageError, with the line to install, where the making half is missing; ``what`` begins the sentence."""
+def require_training(what: str, install: str = INSTALL) -> None:
+    """Raise UsageError where the making half is missing.
+
+    Args:
+        what: the beginning of the sentence.
+        install: the command that installs all that is needed.
+    """
     missing = missing_training()
     if missing:
-        raise UsageError(f"{what} needs {', '.join(missing)}, not installed here; run: {INSTALL}")
+        raise UsageError(f"{what} needs {', '.join(missing)}, not installed here; run: {install}")

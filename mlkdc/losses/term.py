@@ -105,7 +105,7 @@ class Term(ABC):
             targets: ``[b, q]`` of zeros and ones, for a term that uses the labels.
 
         Raises:
-            UsageError: the term needs more than that; says what.
+            UsageError: the term needs more than that, or shapes differ; says what.
         """
         beyond = sorted(self.needs - {"teacher.logits"})
         if beyond:
@@ -118,6 +118,11 @@ class Term(ABC):
             outputs["teacher"] = Outputs(teacher_logits)
         elif self.needs:
             raise UsageError(f"{self.name()} compares the student with a teacher; pass teacher_logits, [b, q]")
+        for name, tensor in (("teacher_logits", teacher_logits), ("targets", targets)):
+            # Otherwise broadcasting could give a number without any meaning.
+            if tensor is not None and tensor.shape != student_logits.shape:
+                expected, actual = list(student_logits.shape), list(tensor.shape)
+                raise UsageError(f"expected {name} of the student's shape {expected}, got {actual}")
         if targets is None:
             if self.uses_labels:
                 raise UsageError(f"{self.name()} depends on the labels; pass targets, [b, q] of zeros and ones")

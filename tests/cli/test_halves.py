@@ -138,4 +138,5 @@ def test_the_making_half_answers_with_one_sentence(
     assert done.returncode == 2
     (sentence,) = done.stderr.strip().splitlines()
     assert "needs torch, torchvision, timm, accelerate, safetensors, not installed here" in sentence
-    assert sentence.endswith("run: pip install 'mlkdc[train]'")
+    extra = "onnx" if arguments[0] == "export" else "train"
+    assert sentence.endswith(f"run: pip install 'mlkdc[{extra}]'")

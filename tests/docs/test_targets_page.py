@@ -93,7 +93,14 @@ def latency(machine: Machine, unstable: tuple[tuple[str, int], ...] = ()) -> Ben
             rows.append(row(name, threads, ms / threads, stable=(name, threads) not in unstable))
         rows.append(row("ncnn-fp32", threads, 9.0, stable=False))
         rows.append(LatencyRow(name="onnx-int8", threads=threads, size_bytes=2_000_000, skipped="is a failed export"))
-    return BenchFile(command="", when="2026-01-01T00:00:00+00:00", machine=machine, versions={"torch": "2"}, image_size=224, rows=tuple(rows))
+    return BenchFile(
+        command="",
+        when="2026-01-01T00:00:00+00:00",
+        machine=machine,
+        versions={"torch": "2"},
+        image_size=224,
+        rows=tuple(rows),
+    )
 
 
 @pytest.fixture

@@ -80,3 +80,12 @@ def test_a_docstring_has_a_formula_and_names_the_arguments(name):
         assert "form: " in arguments
         assert all(f"``{form}``" in text for form in term.forms)
     assert arguments or "No arguments." in text
+
+
+def test_shapes_that_would_be_broadcast_are_refused() -> None:
+    term = TERMS.get("mld")()
+    logits = torch.zeros(4, 3)
+    with pytest.raises(UsageError, match=r"expected teacher_logits of the student's shape \[4, 3\], got \[1, 3\]"):
+        term(logits, torch.zeros(1, 3))
+    with pytest.raises(UsageError, match=r"expected targets of the student's shape \[4, 3\], got \[4\]"):
+        term(logits, logits, torch.zeros(4))
