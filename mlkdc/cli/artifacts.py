@@ -91,11 +91,13 @@ def export(
     An int8 model that loses more than allowed is quantized again with other settings, then with layers in float.
     """
     from mlkdc.commands.halves import require_training
-    from mlkdc.exporting import ExportOptions, choices, export_several
+    from mlkdc.exporting.request import ExportOptions, choices
     from mlkdc.runtime.targets import load_target
 
     selected = choices(targets, precisions)
     require_training("exporting", load_target(selected[0][0]).install)
+    from mlkdc.exporting import export_several
+
     if len(selected) > 1 and out:
         raise UsageError("--out names one folder; omit it where several artifacts are exported")
     run = pick_run(run_folder)
