@@ -46,7 +46,7 @@ class Table:
         """Aligned columns for a terminal of ``width`` characters: titles and words are wrapped, numbers are not."""
         widths = self._widths(width)
         lines = self._row(self.head, widths)
-        lines.append(GAP.join("-" * size for size in widths))
+        lines.append(GAP.join("-" * size for size in widths).rstrip())
         for row in self.rows:
             lines += self._row(row, widths)
         return "\n".join(lines)

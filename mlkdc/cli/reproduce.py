@@ -20,7 +20,7 @@ def _names(values: tuple[str, ...]) -> list[str]:
     short_help="Train a paper's table and compare.",
     epilog=examples(
         "mlkdc reproduce",
-        "mlkdc reproduce paper/l2d-table1 --data COCO --rows resnet101-resnet34 --methods l2d,mld",
+        "mlkdc reproduce paper/l2d-table1 --data COCO --methods l2d,mld",
     ),
 )
 @click.argument("name", metavar="[TABLE]", required=False)

@@ -83,7 +83,7 @@ def _options(command: Callable[..., None]) -> Callable[..., None]:
 @click.command(
     short_help="Train a student, with or without a teacher.",
     epilog=examples(
-        "mlkdc distill --recipe l2d-mobilenet --data photos/ --teacher resnet101 --out runs/photos",
+        "mlkdc distill --recipe l2d-mobilenet --data photos/ --teacher resnet101",
         "mlkdc distill --recipe mskd-repvgg --data photos/ --set train.epochs=20",
         "mlkdc distill --resume runs/photos",
     ),

@@ -58,7 +58,8 @@ def run_all(
 def summary_table(run: Run) -> Table:
     """The closing table of `mlkdc run`: teacher, student and each artifact, with accuracy, size and latency."""
     results = run.results
-    rows = run.bench.rows if run.bench else ()
+    figures = run.bench
+    rows = figures.rows if figures else ()
     threads = max((row.threads for row in rows), default=1)
     timed = {row.name: row for row in rows if row.threads == threads and row.timing}
     head = ["mAP", "OF1@tuned", "M params", "M multiply-adds", "MB", f"ms, {threads_in_words(threads)}", "speedup"]

@@ -28,7 +28,7 @@ def test_every_command_is_listed_in_full() -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_two_worked_examples(name: str) -> None:
     shown = help_of(name)
-    assert max(map(len, shown.splitlines())) <= 100
+    assert max(map(len, shown.splitlines())) <= 80
     (_, listed) = shown.split("Examples:")
     examples = [line.strip() for line in listed.strip().splitlines()]
     assert len(examples) >= 2

@@ -60,6 +60,10 @@ def test_text_is_not_wrapped_where_there_is_room_and_numbers_never_are() -> None
     assert max(map(len, tight)) <= 18
 
 
+def test_no_line_ends_in_blanks() -> None:
+    assert not re.findall(r" $", Table(["a", ""], [["1", ""]], "ll").text(), re.MULTILINE)
+
+
 def test_columns_of_words_are_set_to_the_left() -> None:
     assert Table(["a", "b", "c"], [["1", "-", "x"], ["2", "3", "4"]]).alignment == "lrl"
     assert Table(["a", "b"], [], "rr").alignment == "rr"
