@@ -11,7 +11,7 @@ from mlkdc.errors import UsageError
 from mlkdc.metrics import summarize
 from mlkdc.records.manifest import Manifest
 from mlkdc.records.results import Scores
-from mlkdc.records.run import load_run
+from mlkdc.records.run import Run, load_run
 from mlkdc.runtime import open_artifact
 from mlkdc.runtime.predict import predict_files
 
@@ -69,7 +69,7 @@ def evaluate_artifact(folder: Path, data_path: str | None, *, allow_failed: bool
         trained: list[str] = []
         if data_path is None:
             home = folder.resolve().parent.parent  # of RUN/export/onnx-fp32
-            if not (home / "recipe.yaml").is_file():
+            if not Run(home).exists:
                 raise UsageError(
                     f"{folder} is not in a run's export folder; say which images to score it on: --data PATH"
                 )

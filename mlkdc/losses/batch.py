@@ -121,10 +121,12 @@ class Batch:
     def get(self, need: str) -> Tensor | tuple[Tensor, ...] | None:
         """The tensor (or tuple of stages) that a need such as ``teacher.logits`` names, or None when absent."""
         source, name = need.split(".")
-        outputs = self.outputs().get(source)
+        outputs = self.others.get(source)
+        if source in SOURCE_FIELDS:
+            outputs = getattr(self, source)
         if outputs is None:
             return None
-        return outputs.present().get(name)
+        return vars(outputs).get(name)
 
     def once(self, compute: Callable[["Batch"], T]) -> T:
         """``compute(batch)``, computed once for all terms that use it."""

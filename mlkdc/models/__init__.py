@@ -7,7 +7,7 @@ from mlkdc.models.cost import model_size
 from mlkdc.models.heads import DecoderHead, HeadOutput, LinearHead, make_head
 from mlkdc.models.libraries import check_name, make_backbone, model_names
 from mlkdc.models.model import MultiLabelModel
-from mlkdc.models.traits import parameter_groups, prefers_channels_last
+from mlkdc.models.traits import memory_format, parameter_groups, prefers_channels_last
 from mlkdc.models.weights import load_state, read_state
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "load_state",
     "make_backbone",
     "make_head",
+    "memory_format",
     "model_names",
     "model_size",
     "parameter_groups",

@@ -1,5 +1,6 @@
 """What training needs to know about a model: its memory layout and which of its parameters decay."""
 
+import torch
 from torch import nn
 
 #: What torch's optimizers take: ``params`` and ``weight_decay``.
@@ -17,6 +18,13 @@ def prefers_channels_last(model: nn.Module) -> bool:
     if len(convolutions) < 2:
         return False
     return not any(_crashes_channels_last(convolution) for convolution in convolutions)
+
+
+def memory_format(model: nn.Module) -> torch.memory_format:
+    """The layout of the images that a model computes fastest."""
+    if prefers_channels_last(model):
+        return torch.channels_last
+    return torch.contiguous_format
 
 
 def _crashes_channels_last(convolution: nn.Conv2d) -> bool:

@@ -263,6 +263,6 @@ def is_artifact(folder: Path) -> bool:
     """Whether a folder holds a manifest of ours, of whatever version; other tools name files manifest.json too."""
     try:
         values = read_mapping(folder / Manifest.FILE, "")
-    except (OSError, UsageError):
+    except UsageError:
         return False
     return {"format", "runtime", "files", "classes"} <= set(values)

@@ -135,19 +135,22 @@ def verdict(run: Run) -> str | None:
 
 
 def _compared(run: Run, recipe: WrittenRecipe, map_percent: float) -> Comparison | None:
-    same_seed, other_seed = [], []
+    same_seed: list[Comparison] = []
+    other_seed: list[Comparison] = []
     for other in _finished_runs_next_to(run):
         baseline = WrittenRecipe.of(other)
         if not _is_baseline(baseline, recipe):
             continue
+        try:
+            gain_points = map_percent - other.results.map_percent
+        except UsageError:
+            # Another run's damaged results are not this one's fault.
+            continue
         if baseline.seed == recipe.seed:
-            same_seed.append(other)
+            same_seed.append(Comparison(other, gain_points, same_seed=True))
         else:
-            other_seed.append(other)
-    baselines = same_seed or other_seed
-    if not baselines:
-        return None
-    return Comparison(baselines[0], map_percent - baselines[0].results.map_percent, bool(same_seed))
+            other_seed.append(Comparison(other, gain_points, same_seed=False))
+    return next(iter(same_seed + other_seed), None)
 
 
 def _finished_runs_next_to(run: Run) -> list[Run]:
@@ -155,17 +158,9 @@ def _finished_runs_next_to(run: Run) -> list[Run]:
     runs = []
     for path in sorted(run.path.resolve().parent.glob(f"*/{RECIPE_FILE}")):
         other = Run(path.parent)
-        if other.finished and _can_be_read(other):
+        if other.finished:
             runs.append(other)
     return runs
-
-
-def _can_be_read(run: Run) -> bool:
-    try:
-        run.results  # noqa: B018
-    except UsageError:
-        return False
-    return True
 
 
 def _is_baseline(baseline: WrittenRecipe, recipe: WrittenRecipe) -> bool:

@@ -12,7 +12,7 @@ from torch import Tensor
 from mlkdc.errors import MlkdcError
 from mlkdc.losses import Batch, Objective
 from mlkdc.metrics import evaluate
-from mlkdc.models import MultiLabelModel
+from mlkdc.models import MultiLabelModel, memory_format
 from mlkdc.progress import Progress
 from mlkdc.recipe import Recipe
 from mlkdc.records.results import METRICS_FILE, Epoch
@@ -25,7 +25,7 @@ from mlkdc.train.learner import Learner
 from mlkdc.train.loading import make_accelerator, training_batches, training_set, validation_images
 from mlkdc.train.optim import make_optimizer, make_schedule
 from mlkdc.train.predict import predict
-from mlkdc.train.sources import SourceContext, Step, TeacherSource, make_sources, memory_format, repeats_images
+from mlkdc.train.sources import SourceContext, Step, TeacherSource, make_sources, repeats_images
 from mlkdc.types import TaggedImages
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from mlkdc.models import MultiLabelModel, prefers_channels_last
+from mlkdc.models import MultiLabelModel, memory_format
 from mlkdc.train.input.store import ImageStore, batches
 
 
@@ -17,9 +17,7 @@ def predict(model: MultiLabelModel, store: ImageStore, batch_size: int = 64) -> 
     model.eval()
     device = next(model.parameters()).device
     # As in training: other kernels of a GPU or CPU library round differently.
-    layout = torch.contiguous_format
-    if prefers_channels_last(model):
-        layout = torch.channels_last
+    layout = memory_format(model)
     rows = []
     for _, images in batches(store, batch_size, workers=0, order=None):
         pixels = images.to(device).float().contiguous(memory_format=layout)

@@ -95,6 +95,18 @@ def test_another_student_data_or_budget_is_no_baseline(tiny: Tiny, tmp_path: Pat
     assert compare(taught) is None
 
 
+def test_a_run_with_damaged_results_is_passed_over(tiny: Tiny, tmp_path: Path) -> None:
+    taught = finished(tmp_path / "taught", tiny(), 61.5)
+    vanilla = tiny(distill={"method": "vanilla"}, teacher=None)
+    damaged = finished(tmp_path / "a", vanilla, 10.0)
+    (damaged.path / Results.FILE).write_text("{")
+    assert compare(taught) is None
+    finished(tmp_path / "b", vanilla, 60.0)
+    found = compare(taught)
+    assert found
+    assert found.baseline.path.name == "b"
+
+
 def test_with_sgd_another_scale_of_the_loss_is_no_baseline(tiny: Tiny, tmp_path: Path) -> None:
     for optimizer, matches in (("sgd", False), ("adamw", True)):
         folder = tmp_path / optimizer

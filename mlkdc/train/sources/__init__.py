@@ -9,7 +9,6 @@ from mlkdc.train.sources.base import (
     Step,
     check_sources,
     make_sources,
-    memory_format,
     repeats_images,
 )
 from mlkdc.train.sources.teacher import TeacherSource
@@ -24,6 +23,5 @@ __all__ = [
     "TeacherSource",
     "check_sources",
     "make_sources",
-    "memory_format",
     "repeats_images",
 ]

@@ -5,12 +5,11 @@ from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
-import torch
 from accelerate import Accelerator
-from torch import Tensor, nn
+from torch import Tensor
 
 from mlkdc.losses import Objective, Outputs
-from mlkdc.models import MultiLabelModel, prefers_channels_last
+from mlkdc.models import MultiLabelModel
 from mlkdc.recipe import Recipe
 from mlkdc.registry import Registry
 
@@ -120,13 +119,6 @@ class Source(SourceNeeds, ABC):
 
     def restore(self, state: dict[str, Any]) -> None:
         """Take over what :meth:`state` returned."""
-
-
-def memory_format(model: nn.Module) -> torch.memory_format:
-    """The layout of the images that a model computes fastest."""
-    if prefers_channels_last(model):
-        return torch.channels_last
-    return torch.contiguous_format
 
 
 #: By the name in a term's ``needs``. The student itself is no source.

@@ -1,10 +1,10 @@
 """The student on parts of an image."""
 
 from mlkdc.losses import Outputs
-from mlkdc.models import MultiLabelModel
+from mlkdc.models import MultiLabelModel, memory_format
 from mlkdc.train.input.patches import cut
 from mlkdc.train.learner import batch_statistics_only, outputs_of
-from mlkdc.train.sources.base import LOGITS, SOURCES, Source, SourceContext, Step, memory_format
+from mlkdc.train.sources.base import LOGITS, SOURCES, Source, SourceContext, Step
 
 
 @SOURCES.register("patches")

@@ -3,10 +3,10 @@
 import torch
 
 from mlkdc.losses import Outputs
-from mlkdc.models import MultiLabelModel
+from mlkdc.models import MultiLabelModel, memory_format
 from mlkdc.train.input.views import resize
 from mlkdc.train.learner import outputs_of
-from mlkdc.train.sources.base import SOURCES, Source, SourceContext, Step, memory_format
+from mlkdc.train.sources.base import SOURCES, Source, SourceContext, Step
 from mlkdc.train.teacher_cache import TeacherCache, halved, widened
 
 
