@@ -27,6 +27,14 @@ class Augment(Section):
     cutout: float = Field(0.0, ge=0, lt=1, description="side of a random-color square as a fraction of the image's")
     brightness: float = Field(0.0, ge=0, lt=1, description="largest relative change of brightness and contrast")
     randaugment: bool = Field(False, description="torchvision's RandAugment, image by image: slow on a CPU")
+    mixup: float = Field(
+        0.0, ge=0, description="alpha of the Beta distribution by which pairs of views are mixed; 0 = off"
+    )
+    cutmix: float = Field(0.0, ge=0, description="alpha of the Beta distribution of pasted areas; 0 = off")
+    views: int | None = Field(
+        None, ge=1, description="different views of an image, taken in turns; null = a new one every epoch"
+    )
+    seed: int | None = Field(None, ge=0, description="of the views; null = the run's")
 
 
 class Data(Section):
@@ -34,6 +42,9 @@ class Data(Section):
 
     path: str = Field("digits", description="a folder or index file; 'digits' is the embedded data set")
     image_size: int = Field(224, ge=32, le=1024, description="student input in pixels, width and height")
+    fit: Literal["stretch", "crop", "pad"] = Field(
+        "stretch", description="how an image becomes a square: distorted, its center, or with a gray border"
+    )
     layout: str | None = Field(None, description="name of the reader; null = detect")
     train_splits: list[Literal["train", "val"]] = Field(["train"], min_length=1)
     skip_bad: bool = Field(False, description="skip unreadable images, naming them")
@@ -46,11 +57,13 @@ class Data(Section):
 class Head(Section):
     """What turns a feature map into one logit per class."""
 
-    kind: Literal["compact", "decoder", "linear"] = "compact"
+    kind: Literal["attention", "compact", "decoder", "linear"] = "compact"
     dim: int | None = Field(None, ge=8, description="embedding size; null = 256 compact, 768 decoder")
     ffn: int | None = Field(None, ge=8, description="feed-forward size; null = 512 compact, 2048 decoder")
     heads: int = Field(8, ge=1, description="attention heads")
     dropout: float = Field(0.1, ge=0, lt=1)
+    residual: float = Field(0.3, ge=0, description="attention: weight of the attended scores next to the mean")
+    bias: Literal["zero", "prior"] = Field("zero", description="first bias; prior = the log odds of each label")
 
 
 class Model(Section):
@@ -69,12 +82,22 @@ class Train(Section):
     stop_after: int | None = Field(None, ge=1, description="end early, on the schedule of all epochs")
     batch_size: int = Field(64, ge=2)
     optimizer: Literal["adam", "adamw", "sgd"] = "adam"
-    lr: float = Field(1e-4, gt=0, description="highest learning rate")
+    lr: float = Field(1e-4, gt=0, description="highest learning rate, of the head and all else that starts at random")
+    backbone_lr: float = Field(1.0, gt=0, description="the backbone's learning rate as a fraction of lr")
+    head_first: float = Field(0.0, ge=0, lt=1, description="fraction of the steps in which the backbone is not trained")
     schedule: Literal["onecycle", "cosine", "constant"] = "onecycle"
     warmup: float = Field(0.2, ge=0, lt=1, description="fraction of the steps in which the one-cycle rate rises")
     weight_decay: float = Field(1e-4, ge=0, description="on weights; never on biases and normalization")
     momentum: float = Field(0.9, ge=0, lt=1, description="for sgd; Adam's is cycled by onecycle, as in the L2D release")
     clip_grad: float | None = Field(None, gt=0, description="largest gradient norm; null = no clipping")
+    accumulate: int = Field(1, ge=1, description="batches whose gradients are added up for one step")
+    ema: float = Field(0.0, ge=0, lt=1, description="decay per step of a moving average of the weights; 0 = none")
+    keep: Literal["best", "last"] = Field(
+        "last", description="which epoch's weights: the best by validation mAP, or the last"
+    )
+    threads: int | None = Field(
+        None, ge=1, description="torch's threads on a CPU; null = chosen by what else is running"
+    )
     precision: Literal["fp32", "fp16", "bf16"] = "fp32"
 
 
@@ -92,8 +115,14 @@ class Distill(Section):
     """Which method, and the weight of each of its terms."""
 
     method: str = "vanilla"
+    base: Literal["bce", "asl", "focal", "two-way", "zlpr"] = Field(
+        "bce", description="the loss of the labels, in place of the method's bce"
+    )
     terms: dict[str, float] = Field(
         default_factory=dict, description="weight by term; adds to the method's terms, 0 disables a term"
+    )
+    balance: dict[str, float] = Field(
+        default_factory=dict, description="share of the gradient by term, held by adapting its weight"
     )
     options: dict[str, dict[str, float | bool | str]] = Field(default_factory=dict, description="by term, then option")
     form: Form | None = Field(
