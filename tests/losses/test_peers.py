@@ -53,6 +53,12 @@ def _equals_its_oracle(name, batch, **options):
         ("rkd", {"bce": 1, "rkd_d": 25, "rkd_a": 50}, "paper", {"student.pooled", "teacher.pooled"}),
         ("pkt", {"bce": 1, "pkt": 30000}, "paper", {"student.pooled", "teacher.pooled"}),
         ("reviewkd", {"bce": 1, "reviewkd": 1}, "paper", {"student.stages", "teacher.stages"}),
+        (
+            "hint",
+            {"bce": 1, "mld": 2, "hint": 40},
+            "paper",
+            {"teacher.logits", "student.pooled", "teacher.pooled"},
+        ),
     ],
 )
 def test_methods_have_the_published_weights_next_to_the_bce_they_belong_to(method, weights, form, needs):

@@ -24,7 +24,7 @@ from mlkdc.losses.batch import LEARNED, SOURCE_FIELDS
 TERM_NAMES = TERMS.names()
 TAUGHT = [name for name, term in TERMS.items() if any(need.startswith("teacher.") for need in term.needs)]
 # Trained layers stand between what these compare.
-NEVER_ZERO = {"reviewkd"}
+NEVER_ZERO = {"reviewkd", "hint"}
 # A divergence with unequal weights of the labels is 0 at equal probabilities, but not least there.
 NOT_LEAST = {"mbd"}
 
