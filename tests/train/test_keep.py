@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 from sklearn.metrics import average_precision_score
 from torch import Tensor, nn
 
+from mlkdc.cli import cli
 from mlkdc.data.runs import run_data
 from mlkdc.errors import Interrupted
 from mlkdc.images import load_square
@@ -233,6 +235,19 @@ def test_without_validation_images_the_last_weights_are_kept_which_is_said_once(
     assert (run.results.kept, run.results.chosen_on) == ("after epoch 3", None)
     assert alike(load_model(run).state_dict(), load_checkpoint(run.checkpoint)["model"])
     assert 'val_map_ema_percent": null' in (run.path / "metrics.jsonl").read_text()
+
+
+def test_the_command_says_which_weights_were_kept(tiny: Tiny, tmp_path: Path) -> None:
+    for keep in ("best", "last"):
+        path = tmp_path / f"{keep}.yaml"
+        path.write_text(vanilla(tiny, keep=keep).to_yaml())
+        done = CliRunner().invoke(cli, ["distill", "--recipe", str(path), "--out", str(tmp_path / keep)])
+        assert done.exit_code == 0, done.output
+        said = [line for line in done.output.splitlines() if line.startswith("weights: ")]
+        if keep == "best":
+            assert said == [f"weights: {Run(tmp_path / keep).results.kept}"]
+        else:
+            assert not said
 
 
 def test_images_that_chose_the_weights_and_score_them_are_noted(tiny: Tiny, photos: Path, tmp_path: Path) -> None:
