@@ -153,6 +153,29 @@ def test_averaging_does_not_change_what_is_averaged(tiny: Tiny, tmp_path: Path) 
     assert alike(*states)
 
 
+def test_every_update_of_the_weights_is_averaged_once(
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+    update = Trainer._update
+
+    def noted(trainer: Trainer) -> None:
+        update(trainer)
+        seen.append(copy.deepcopy(trainer.model.state_dict()))
+
+    monkeypatch.setattr(Trainer, "_update", noted)
+    run = distill(vanilla(tiny, ema=0.8, accumulate=2), out=tmp_path / "run")
+    assert len(seen) == 3 * 2
+    average = load_checkpoint(run.checkpoint)["keeper"]["average"]
+    for name, value in average.items():
+        if value.is_floating_point():
+            expected = torch.zeros_like(value)
+            for step, state in enumerate(seen, start=1):
+                kept = min(0.8, 1 - step ** (-2 / 3))
+                expected = kept * expected + (1 - kept) * state[name]
+            torch.testing.assert_close(value, expected, rtol=1e-4, atol=1e-6)
+
+
 class Stop:
     """Interrupts trainings after their first epoch."""
 
