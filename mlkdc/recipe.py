@@ -83,7 +83,7 @@ class Train(Section):
     batch_size: int = Field(64, ge=2)
     optimizer: Literal["adam", "adamw", "sgd"] = "adam"
     lr: float = Field(1e-4, gt=0, description="highest learning rate, of the head and all else that starts at random")
-    backbone_lr: float = Field(1.0, gt=0, description="the backbone's learning rate as a fraction of lr")
+    backbone_lr: float = Field(1.0, gt=0, description="the backbone's learning rate, as a multiple of lr")
     head_first: float = Field(0.0, ge=0, lt=1, description="fraction of the steps in which the backbone is not trained")
     schedule: Literal["onecycle", "cosine", "constant"] = "onecycle"
     warmup: float = Field(0.2, ge=0, lt=1, description="fraction of the steps in which the one-cycle rate rises")
@@ -93,10 +93,10 @@ class Train(Section):
     accumulate: int = Field(1, ge=1, description="batches whose gradients are added up for one step")
     ema: float = Field(0.0, ge=0, lt=1, description="decay per step of a moving average of the weights; 0 = none")
     keep: Literal["best", "last"] = Field(
-        "last", description="which epoch's weights: the best by validation mAP, or the last"
+        "last", description="which epoch's weights; of both, averaged ones only if their validation mAP is higher"
     )
     threads: int | None = Field(
-        None, ge=1, description="torch's threads on a CPU; null = chosen by what else is running"
+        None, ge=1, description="torch's on a CPU; null = OMP_NUM_THREADS, else by what else is running"
     )
     precision: Literal["fp32", "fp16", "bf16"] = "fp32"
 

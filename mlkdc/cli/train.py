@@ -14,6 +14,7 @@ from mlkdc.tables import Table
 
 if TYPE_CHECKING:
     from mlkdc.recipe import Recipe
+    from mlkdc.records.results import Results
 
 METRICS = ("mAP", "OF1", "CF1", "OF1@tuned", "CF1@tuned")
 
@@ -108,9 +109,17 @@ def distill(**values: Any) -> None:
     figures = [number(results.metrics[name]) for name in METRICS]
     model = f"{results.model.model} ({results.method})"
     show(Table([f"on {results.scored_on}", *METRICS], [[model, *figures]]))
+    if results.chosen_on is not None:
+        click.echo(f"\nweights: {results.kept}{_caution(results)}")
     if sentence := verdict(run):
         click.echo(f"\n{sentence}")
     click.echo(f"\nrun: {run.path}\nnext: mlkdc export {run.path} --target onnx\n      mlkdc report {run.path}")
+
+
+def _caution(results: "Results") -> str:
+    if results.chosen_on != results.scored_on:
+        return ""
+    return ", the images they are scored on: mAP is optimistic"
 
 
 @click.command(

@@ -63,6 +63,11 @@ class Term(ABC):
         self.options = self.read_options(values)
         self.layers: nn.Module | None = None
 
+    @property
+    def summed(self) -> bool:
+        """Whether the value is a sum over a batch's images, as ``bce`` is in form ``reference``; else it is a mean."""
+        return self.form == "reference" and "paper" in self.forms
+
     @classmethod
     def name(cls) -> str:
         """What recipes call it; the class's name where it is not registered."""

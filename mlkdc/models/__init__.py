@@ -7,7 +7,7 @@ from mlkdc.models.cost import model_size
 from mlkdc.models.heads import DecoderHead, HeadOutput, LinearHead, make_head
 from mlkdc.models.libraries import check_name, make_backbone, model_names
 from mlkdc.models.model import MultiLabelModel
-from mlkdc.models.traits import memory_format, parameter_groups, prefers_channels_last
+from mlkdc.models.traits import ParameterGroup, memory_format, parameter_groups, prefers_channels_last
 from mlkdc.models.weights import load_state, read_state
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "HeadOutput",
     "LinearHead",
     "MultiLabelModel",
+    "ParameterGroup",
     "build_model",
     "check_name",
     "load_state",

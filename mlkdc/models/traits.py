@@ -1,9 +1,11 @@
 """What training needs to know about a model: its memory layout and which of its parameters decay."""
 
+from collections.abc import Iterable
+
 import torch
 from torch import nn
 
-#: What torch's optimizers take: ``params`` and ``weight_decay``.
+#: What torch's optimizers take: ``params``, ``weight_decay`` and ``lr``.
 ParameterGroup = dict[str, list[nn.Parameter] | float]
 
 
@@ -33,18 +35,19 @@ def _crashes_channels_last(convolution: nn.Conv2d) -> bool:
     return reads_rgb_pointwise and convolution.stride != (1, 1)
 
 
-def parameter_groups(model: nn.Module, weight_decay: float) -> list[ParameterGroup]:
+def parameter_groups(parameters: Iterable[nn.Parameter], weight_decay: float, lr: float) -> list[ParameterGroup]:
     """Optimizer groups, as torch's optimizers take them: weights, which decay, and all others, which do not.
 
     Those that do not are biases and the scales and shifts of normalization: every parameter of one dimension.
 
     Args:
-        model: parameters that do not require a gradient are in no group.
+        parameters: those that do not require a gradient are in no group.
         weight_decay: of the first group; the second has 0.
+        lr: the highest learning rate of both.
     """
     decayed: list[nn.Parameter] = []
     undecayed: list[nn.Parameter] = []
-    for parameter in model.parameters():
+    for parameter in parameters:
         if not parameter.requires_grad:
             continue
         if parameter.ndim >= 2:
@@ -52,6 +55,6 @@ def parameter_groups(model: nn.Module, weight_decay: float) -> list[ParameterGro
         else:
             undecayed.append(parameter)
     return [
-        {"params": decayed, "weight_decay": weight_decay},
-        {"params": undecayed, "weight_decay": 0.0},
+        {"params": decayed, "weight_decay": weight_decay, "lr": lr},
+        {"params": undecayed, "weight_decay": 0.0, "lr": lr},
     ]

@@ -129,6 +129,9 @@ class Results(Scores, FileRecord):
         training_seconds: spent in the epochs, stopped and resumed parts together.
         versions: of Python and packages.
         teacher: None where the method has none.
+        kept_epoch: after which the weights were taken, from 1; None where an older version did not record it.
+        kept_average: whether they are a moving average over the steps.
+        chosen_on: the split on which they scored best of several; None where they were not chosen.
     """
 
     FILE: ClassVar[str] = "results.json"
@@ -147,6 +150,21 @@ class Results(Scores, FileRecord):
     data: DataFacts
     teacher: TeacherFacts | None
     model: ModelFacts
+    kept_epoch: int | None = None
+    kept_average: bool = False
+    chosen_on: str | None = None
+
+    @property
+    def kept(self) -> str | None:
+        """Which weights they are, in words; None where that was not recorded."""
+        if self.kept_epoch is None:
+            return None
+        text = f"after epoch {self.kept_epoch}"
+        if self.kept_average:
+            text += ", averaged"
+        if self.chosen_on is not None:
+            text += f" (chosen on {self.chosen_on})"
+        return text
 
     @classmethod
     def upgraded(cls, written: object, values: dict[str, Any]) -> dict[str, Any] | None:
@@ -173,6 +191,7 @@ class Epoch(Record):
         images_per_second: while training.
         seconds: that it took, without validation.
         val_map_percent: on the validation split; None where there is none.
+        val_map_ema_percent: of the averaged weights; None where none are averaged.
     """
 
     FORMAT: ClassVar[int] = 2
@@ -185,6 +204,7 @@ class Epoch(Record):
     images_per_second: float
     seconds: float
     val_map_percent: float | None = None
+    val_map_ema_percent: float | None = None
 
     def line(self) -> str:
         """The line, with its end."""

@@ -29,13 +29,19 @@ def training_charts(history: Sequence[Epoch]) -> list[Chart]:
         return []
     rates: list[Point] = []
     validation: list[Point] = []
+    averaged: list[Point] = []
     for epoch in history:
         rates.append((epoch.epoch, epoch.lr))
         if epoch.val_map_percent is not None:
             validation.append((epoch.epoch, epoch.val_map_percent))
+        if epoch.val_map_ema_percent is not None:
+            averaged.append((epoch.epoch, epoch.val_map_ema_percent))
     charts = [_loss_chart(history)]
     if validation:
-        charts.append(_chart("Validation mAP", {"mAP": validation}, "mAP, %"))
+        series = {"mAP": validation}
+        if averaged:
+            series["mAP of averaged weights"] = averaged
+        charts.append(_chart("Validation mAP", series, "mAP, %"))
     charts.append(_chart("Learning rate", {"lr": rates}, "lr"))
     return charts
 

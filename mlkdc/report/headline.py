@@ -45,6 +45,8 @@ def facts(results: Results) -> list[tuple[str, str]]:
         ("trained", minute(results.started)),
         ("took", f"{results.training_seconds / 60:.1f} min"),
     ]
+    if results.kept is not None:
+        listed.append(("weights", results.kept))
     return listed
 
 

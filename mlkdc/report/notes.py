@@ -43,6 +43,8 @@ def _on_accuracy(results: Results) -> list[str]:
         )
     if scored in ("train", "val"):
         sentences.append(f"Scored on the {scored} split: the data has no test split.")
+    if scored == results.chosen_on:
+        sentences.append(f"The weights were chosen on the images they are scored on ({scored}): mAP is optimistic.")
     without_positive = [score.name for score in results.per_class if score.ap_percent is None]
     if without_positive:
         sentences.append(

@@ -21,12 +21,18 @@ def split_table(data: DataFacts) -> Table:
 def history_table(history: Sequence[Epoch]) -> Table:
     """Training by epoch: at most ``MOST_EPOCHS`` of them, evenly spaced, the last one among them."""
     step = max(1, math.ceil(len(history) / MOST_EPOCHS))
-    # Counted from the end: the last epoch's weights are the ones that were scored.
-    shown = reversed(history[::-step])
-    rows = []
-    for epoch in shown:
-        rows.append([str(epoch.epoch), number(epoch.loss, 4), number(epoch.val_map_percent), f"{epoch.lr:.3g}"])
-    return Table(["epoch", "loss", "validation mAP, %", "learning rate"], rows, "rrrr")
+    # Counted from the end: where nothing else was chosen, the last epoch's weights are the ones that were scored.
+    shown = list(reversed(history[::-step]))
+    columns = {
+        "epoch": [str(epoch.epoch) for epoch in shown],
+        "loss": [number(epoch.loss, 4) for epoch in shown],
+        "validation mAP, %": [number(epoch.val_map_percent) for epoch in shown],
+    }
+    if any(epoch.val_map_ema_percent is not None for epoch in history):
+        columns["averaged, %"] = [number(epoch.val_map_ema_percent) for epoch in shown]
+    columns["learning rate"] = [f"{epoch.lr:.3g}" for epoch in shown]
+    rows = [list(row) for row in zip(*columns.values(), strict=True)]
+    return Table(list(columns), rows, "r" * len(columns))
 
 
 def machine_table(report: Report) -> Table:

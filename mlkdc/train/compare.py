@@ -58,6 +58,10 @@ class WrittenRecipe:
         """A part of the recipe; empty where it is missing."""
         return self.values.get(name) or {}
 
+    def shared(self, name: str) -> dict[str, Any]:
+        """What a part says of the student, the data or the budget: how many threads compute it is no part of that."""
+        return {key: value for key, value in self.section(name).items() if key != "threads"}
+
     @property
     def seed(self) -> int | None:
         """Of the student's training."""
@@ -167,7 +171,7 @@ def _is_baseline(baseline: WrittenRecipe, recipe: WrittenRecipe) -> bool:
     if not baseline.is_vanilla:
         return False
     for name in SHARED:
-        if baseline.values.get(name) != recipe.values.get(name):
+        if baseline.shared(name) != recipe.shared(name):
             return False
     if recipe.optimizer != "sgd":
         # Adam divides by the gradient's size, so that the scale of the loss is no part of the rate.

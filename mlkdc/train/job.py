@@ -1,5 +1,6 @@
 """One training from its first step to its results, in its run folder."""
 
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -20,6 +21,7 @@ from mlkdc.train.plan import Plan
 from mlkdc.train.processes import is_main, wait
 from mlkdc.train.score import score
 from mlkdc.train.teacher import ReadyTeacher
+from mlkdc.train.threads import training_threads
 
 
 @dataclass(frozen=True)
@@ -94,19 +96,31 @@ def train(job: Job, teacher: ReadyTeacher | None) -> Run:
     # Layers that terms train are initialized next; a teacher that was trained in between must not change them.
     torch.set_rng_state(job.initial.random_state)
     trainer = Trainer(run.path, recipe, model, job.plan.data, job.plan.objective, source, job.progress)
+    if trainer.keeper.lacks_images:
+        job.progress.say(
+            "train.keep and train.ema choose by validation images, of which there are none: the last epoch's weights "
+            "are kept, not averaged"
+        )
     started = datetime.now().astimezone().isoformat(timespec="seconds")
-    trainer.train(resume=run.checkpoint.is_file())
-    if is_main():
-        _finish(job, teacher_facts, started, trainer)
+    with _threads(job, trainer):
+        trainer.train(resume=run.checkpoint.is_file())
+        if is_main():
+            _finish(job, teacher_facts, started, trainer)
     wait()
     # A fresh one: what `run` has read so far may be of before the training.
     return Run(run.path)
 
 
+def _threads(job: Job, trainer: Trainer) -> AbstractContextManager[None]:
+    if trainer.accelerator.device.type != "cpu":
+        return nullcontext()
+    return training_threads(job.plan.recipe.train.threads, job.progress.say)
+
+
 def _finish(job: Job, teacher: TeacherFacts | None, started: str, trainer: Trainer) -> None:
     """Score the student, and write its weights and results."""
     plan, model = job.plan, job.initial.model
-    recipe = plan.recipe
+    recipe, kept = plan.recipe, trainer.keeper.install()
     scores = score(model, plan.data, recipe.data.image_size, recipe.data.train_splits)
     # The memory layout it was trained in is a matter of speed; a saved model has the plain one.
     model.cpu().to(memory_format=torch.contiguous_format).eval()
@@ -125,6 +139,9 @@ def _finish(job: Job, teacher: TeacherFacts | None, started: str, trainer: Train
         data=data_facts(plan.data, plan.skipped),
         teacher=teacher,
         model=model_facts(recipe, model),
+        kept_epoch=kept.epoch,
+        kept_average=kept.average,
+        chosen_on="val" if trainer.keeper.chooses else None,
     )
     results.save(job.run.path)
     job.run.log(f"done: mAP {results.map_percent:.2f} on {results.scored_on}")

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mlkdc.errors import MlkdcError
+from mlkdc.errors import MlkdcError, UsageError
 from mlkdc.losses import Batch, Objective
 from mlkdc.metrics import evaluate
 from mlkdc.models import MultiLabelModel, memory_format
@@ -21,11 +21,13 @@ from mlkdc.resources import write_text
 from mlkdc.train.checkpoint import load_checkpoint, save_checkpoint
 from mlkdc.train.draws import Draws
 from mlkdc.train.input.store import EpochOrder
+from mlkdc.train.keep import Keeper
 from mlkdc.train.learner import Learner
 from mlkdc.train.loading import make_accelerator, training_batches, training_set, validation_images
 from mlkdc.train.optim import make_optimizer, make_schedule
 from mlkdc.train.predict import predict
 from mlkdc.train.sources import SourceContext, Step, TeacherSource, make_sources, repeats_images
+from mlkdc.train.steps import Steps
 from mlkdc.types import TaggedImages
 
 
@@ -42,7 +44,8 @@ class Trainer:
         progress: hears of every step.
 
     Raises:
-        UsageError: processes and repeated images cannot share a batch of this size, or a source is unknown.
+        UsageError: processes and repeated images cannot share a batch of this size, a source is unknown, or several
+            processes would train the head first.
     """
 
     def __init__(
@@ -59,6 +62,11 @@ class Trainer:
         self.objective, self.model, layout = objective, model, memory_format(model)
         self.accelerator = make_accelerator(recipe)
         device, processes = self.accelerator.device, self.accelerator.num_processes
+        if recipe.train.head_first and processes > 1:
+            # DistributedDataParallel waits for the gradient of every parameter that it was given.
+            raise UsageError(
+                f"train.head_first trains in one process, and there are {processes}; `--set train.head_first=0`"
+            )
         samples, targets = training_set(data, recipe.data.train_splits)
         self.targets = targets.to(device)
         # First of all: sources may copy the student, and the optimizer takes its parameters where they are.
@@ -78,9 +86,11 @@ class Trainer:
         if objective.has_layers:
             self.learner = learner
             learner.layers = objective.build(self._example(size)).to(device)
-        optimizer = make_optimizer(learner, recipe.train)
+        self.keeper = Keeper(model, recipe.train, validated=self.validation is not None)
+        optimizer = make_optimizer(learner, model.backbone, recipe.train)
         self.learner, self.optimizer, self.loader = self.accelerator.prepare(learner, optimizer, loader)
-        self.schedule = make_schedule(optimizer, recipe.train, len(self.loader))
+        self.steps = Steps(recipe.train, len(self.loader))
+        self.schedule = make_schedule(optimizer, recipe.train, self.steps.per_epoch)
         self.epochs = min(recipe.train.epochs, recipe.train.stop_after or recipe.train.epochs)
         self.seconds = 0.0
 
@@ -163,23 +173,51 @@ class Trainer:
         return Batch.of(step.targets, outputs)
 
     def _step(self, epoch: int, number: int, index: Tensor, images: Tensor) -> dict[str, float]:
-        """One step of the optimizer; the weighted terms."""
+        """What one batch adds to the gradient, and the optimizer's update if it is the last of its step.
+
+        Returns:
+            The weighted terms of the batch.
+        """
+        self._freeze(self.steps.trains_backbone(epoch, number))
         step = self._look(index, images)
         batch = self._batch(step)
-        terms = self.objective(replace(batch, progress=(epoch + number / len(self.loader)) / self.epochs))
+        first = self.steps.first_of(number)
+        terms = self.objective(replace(batch, progress=(epoch + first / len(self.loader)) / self.epochs))
         values = {name: term.item() for name, term in terms.items()}
         self._check_finite(values, epoch, number)  # before weights become NaN too
-        self.accelerator.backward(torch.stack(list(terms.values())).sum())
-        # Before the update: sources remember the weights that these outputs come from.
+        self.accelerator.backward(self._share(terms, self.steps.size_of(number)))
         with torch.no_grad():
             for source in self.sources.values():
                 source.learned(step, batch.student)
+        if self.steps.ends(number):
+            self._update()
+            self.keeper.updated(self.steps.done(epoch, number) + 1)
+        return values
+
+    def _freeze(self, trains_backbone: bool) -> None:
+        """While the head is trained first, the backbone has no gradient, and batches do not move its statistics."""
+        if self.recipe.train.head_first:
+            self.model.backbone.train(trains_backbone).requires_grad_(trains_backbone)
+
+    def _share(self, terms: dict[str, Tensor], batches: int) -> Tensor:
+        """What a batch adds to the loss of the ``batches`` that make a step together, as if they were one batch."""
+        shares = []
+        for name, term in terms.items():
+            # A sum over all images is the sum of the batches' sums; a mean, the mean of their means.
+            shares.append(term if self.objective.terms[name].summed else term / batches)
+        return torch.stack(shares).sum()
+
+    def _update(self) -> None:
+        """One step of the optimizer."""
+        # Sources remember the weights that the outputs come from.
+        with torch.no_grad():
+            for source in self.sources.values():
+                source.updating()
         if self.recipe.train.clip_grad:
             self.accelerator.clip_grad_norm_(self.learner.parameters(), self.recipe.train.clip_grad)
         self.optimizer.step()
         self.optimizer.zero_grad()
         self.schedule.step()
-        return values
 
     def _check_finite(self, terms: dict[str, float], epoch: int, number: int) -> None:
         for name, value in terms.items():
@@ -196,28 +234,32 @@ class Trainer:
     def _end_of_epoch(self, epoch: int, terms: dict[str, float], rate: float, seconds: float) -> None:
         line = Epoch(
             epoch=epoch + 1,
-            step=(epoch + 1) * len(self.loader),
+            step=(epoch + 1) * self.steps.per_epoch,
             lr=self._learning_rate(),
             loss=sum(terms.values()),
             terms=terms,
             images_per_second=rate,
             seconds=seconds,
-            val_map_percent=self._validate(),
+            val_map_percent=self._validate(self.model),
+            val_map_ema_percent=self._validate(self.keeper.averaged),
         )
+        self.keeper.end_of_epoch(line.epoch, line.val_map_percent, line.val_map_ema_percent)
         message = f"epoch {line.epoch}/{self.epochs}: loss {line.loss:.3f}"
         if line.val_map_percent is not None:
             message += f", val mAP {line.val_map_percent:.2f}"
+        if line.val_map_ema_percent is not None:
+            message += f" ({line.val_map_ema_percent:.2f} averaged)"
         self.progress.say(message)
         # Before the checkpoint: _restore drops the lines that no checkpoint reaches, but cannot make missing ones.
         with (self.folder / METRICS_FILE).open("a", encoding="utf-8") as log:
             log.write(line.line())
         save_checkpoint(self.folder / CHECKPOINT_FILE, self._state(line.epoch))
 
-    def _validate(self) -> float | None:
-        """mAP on the validation images in percent; None where there are none."""
-        if self.validation is None:
+    def _validate(self, model: MultiLabelModel | None) -> float | None:
+        """mAP on the validation images in percent; None where there are none, or no model."""
+        if self.validation is None or model is None:
             return None
-        probabilities = predict(self.model, self.validation)
+        probabilities = predict(model, self.validation)
         return evaluate(self.data.targets("val"), probabilities, None).summary["mAP"]
 
     def _state(self, epochs: int) -> dict[str, Any]:
@@ -233,6 +275,7 @@ class Trainer:
             "optimizer": self.optimizer.state_dict(),
             "schedule": self.schedule.state_dict(),
             "scaler": scaler,
+            "keeper": self.keeper.state(),
             "seconds": self.seconds,
         }
 
@@ -247,6 +290,7 @@ class Trainer:
         self.schedule.load_state_dict(checkpoint["schedule"])
         if self.accelerator.scaler and checkpoint["scaler"]:
             self.accelerator.scaler.load_state_dict(checkpoint["scaler"])
+        self.keeper.restore(checkpoint["keeper"])
         self.seconds = checkpoint["seconds"]
         epochs: int = checkpoint["epoch"]
         lines = (self.folder / METRICS_FILE).read_text(encoding="utf-8").splitlines(keepends=True)

@@ -91,7 +91,7 @@ def teacher_recipe(recipe: Recipe, teacher: Teacher) -> Recipe:
 def teacher_folder(root: Path, recipe: Recipe, data: TaggedImages) -> Path:
     """Where a teacher that was fine-tuned with this recipe on this data is kept: next to the students' run folders."""
     # Nothing of the student is part of the key, so that all students of one data set share their teacher.
-    model = recipe.model_dump(include={"seed", "student", "train"})
+    model = recipe.model_dump(include={"seed", "student", "train"}, exclude={"train": {"threads"}})
     views = recipe.data.model_dump(include=VIEW_KEYS)
     key = digest([model, views, fingerprint(data)], length=8)
     return root / f"{recipe.name.replace('/', '-')}-{key}"

@@ -28,6 +28,9 @@ NEVER_ZERO = {"reviewkd", "hint"}
 # A divergence with unequal weights of the labels is 0 at equal probabilities, but not least there.
 NOT_LEAST = {"mbd"}
 
+# Sums and means over pairs of images or over a varying number of anchors, which a batch twice has not twice.
+NEITHER_SUM_NOR_MEAN = {"cd", "lsd", "mulsupcon", "pkt", *(f"bd{order}" for order in range(2, 7))}
+
 FORMS = [(name, form) for name, term in TERMS.items() for form in term.forms]
 every_term = pytest.mark.parametrize(("name", "form"), FORMS)
 
@@ -203,6 +206,18 @@ def test_unchanged_by_the_order_of_the_batch(name, form):
 
     shuffled = replace(batch.map(shuffle), targets=batch.targets[order])
     torch.testing.assert_close(alone(name, form)(shuffled), alone(name, form)(batch), rtol=1e-12, atol=0)
+
+
+@every_term
+def test_a_batch_twice_has_twice_the_sum_and_the_same_mean(name, form):
+    if name in NEITHER_SUM_NOR_MEAN:
+        pytest.skip("compares images with each other")
+    batch = exact(make_batch(random_targets(7, 7)))
+    twice = batch.map(lambda _, outputs: outputs.map(lambda value: torch.cat([value, value])))
+    twice = replace(twice, targets=torch.cat([batch.targets, batch.targets]))
+    value = alone(name, form)
+    expected = 1 + make_term(name, form).summed
+    torch.testing.assert_close(value(twice), expected * value(batch), rtol=1e-6, atol=1e-9)
 
 
 def test_mld_gradient_is_the_difference_of_probabilities_even_on_confident_mistakes():

@@ -88,7 +88,7 @@ def test_counting_by_hand_and_leaving_the_model_alone():
 
 def test_weight_decay_is_only_for_weights():
     model = _build("repvgg_a0", size=32)
-    decayed, plain = parameter_groups(model, 1e-4)
+    decayed, plain = parameter_groups(model.parameters(), 1e-4, lr=0.1)
     assert (decayed["weight_decay"], plain["weight_decay"]) == (1e-4, 0.0)
     norms = (nn.BatchNorm2d, nn.LayerNorm)
     spared = {id(p) for module in model.modules() if isinstance(module, norms) for p in module.parameters()}

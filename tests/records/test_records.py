@@ -114,6 +114,16 @@ def test_results_of_format_1_are_read_and_written_as_format_2(tmp_path: Path) ->
     assert Results.load(tmp_path) == results
 
 
+def test_results_say_which_weights_they_are_of_where_that_was_recorded(tmp_path: Path) -> None:
+    (tmp_path / "results.json").write_text(json.dumps(RESULTS_1))
+    old = Results.load(tmp_path)
+    assert (old.kept_epoch, old.kept) == (None, None)
+    new = old.model_copy(update={"kept_epoch": 7})
+    assert new.kept == "after epoch 7"
+    new.model_copy(update={"kept_average": True, "chosen_on": "val"}).save(tmp_path)
+    assert Results.load(tmp_path).kept == "after epoch 7, averaged (chosen on val)"
+
+
 def test_bench_of_format_1_is_read(tmp_path: Path) -> None:
     (tmp_path / "bench.json").write_text(json.dumps(BENCH_1))
     timed, broken = BenchFile.load(tmp_path).rows

@@ -29,6 +29,13 @@ def test_notes_on_what_weakens_a_figure(tmp_path):
     text = notes(folder)
     assert "same split (val): the tuned figures are optimistic" in text
     assert "no test split" in text
+    assert "weights were chosen" not in text
+
+    chosen = {"scored_on": "val", "thresholds_from": "val", "chosen_on": "val"}
+    results().model_copy(update=chosen).save(folder)
+    assert "weights were chosen on the images they are scored on (val)" in notes(folder)
+    results().model_copy(update={"chosen_on": "val"}).save(folder)
+    assert "weights were chosen" not in notes(folder)
 
 
 def test_notes_on_artifacts_that_changed_since(tmp_path):

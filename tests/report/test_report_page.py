@@ -150,6 +150,22 @@ def test_one_epoch_without_validation(tmp_path):
     assert "Learning rate" in page.text
 
 
+def test_averaged_weights_and_which_were_kept(tmp_path):
+    folder = write_minimal(tmp_path, results().model_copy(update={"kept_epoch": 3, "kept_average": True}))
+    averages = [70.5, 71.25, 72.125, 69.0]
+    entries = []
+    for entry, average in zip(history()[:4], averages, strict=True):
+        entries.append(entry.model_copy(update={"val_map_ema_percent": average}))
+    write_epochs(folder, entries)
+    page = Page(write_report(folder).read_text(encoding="utf-8"))
+    rows = (folder / "report.md").read_text(encoding="utf-8").split("| epoch | loss |")[1].splitlines()
+    assert [row.split("|")[4].strip() for row in rows[2:6]] == ["70.50", "71.25", "72.12", "69.00"]
+    assert rows[0] == " validation mAP, % | averaged, % | learning rate |"
+    assert any(abs(np.corrcoef(np.array(line).T[1], averages)[0, 1] + 1) < 1e-3 for line in page.lines)
+    assert "after epoch 3, averaged" in page.text
+    assert "chosen on" not in page.text
+
+
 def test_no_history_at_all(tmp_path):
     folder = write_minimal(tmp_path)
     (folder / "metrics.jsonl").unlink()

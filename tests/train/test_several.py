@@ -45,10 +45,15 @@ def test_two_processes_share_each_batch_and_one_writes(tiny: Tiny, tmp_path: Pat
 
 
 @pytest.mark.parametrize(
-    ("change", "command", "said"), [({"batch_size": 7}, "distill", "choose a multiple"), ({}, "run", "mlkdc distill")]
+    ("change", "command", "said"),
+    [
+        ({"batch_size": 7}, "distill", "choose a multiple"),
+        ({"head_first": 0.5}, "distill", "head_first trains in one process"),
+        ({}, "run", "mlkdc distill"),
+    ],
 )
 def test_what_cannot_be_shared_is_said(
-    change: dict[str, int], command: str, said: str, tiny: Tiny, tmp_path: Path
+    change: dict[str, float], command: str, said: str, tiny: Tiny, tmp_path: Path
 ) -> None:
     recipe = tiny(distill={"method": "vanilla"}, teacher=None)
     for name, value in change.items():

@@ -106,5 +106,10 @@ class ID(_LabelwiseDistances):
         form: ``reference`` or ``paper``.
     """
 
+    @property
+    def summed(self) -> bool:
+        """See :class:`mlkdc.losses.Term`."""
+        return True  # in both forms
+
     def _groups(self, positives: Tensor) -> Tensor:
         return positives[:, 0]

@@ -142,6 +142,11 @@ class LSD(LikeBCE):
     needs = frozenset({"student.regions", "patches.logits"})
     relational = True
 
+    @property
+    def summed(self) -> bool:
+        """See :class:`mlkdc.losses.Term`."""
+        return False  # each H is a mean over images, and the form's b is divided by b
+
     def mean(self, batch: Batch) -> Tensor:
         """See :class:`LikeBCE`."""
         assert batch.patches is not None

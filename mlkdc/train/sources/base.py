@@ -108,7 +108,10 @@ class Source(SourceNeeds, ABC):
         """For the images of a step, before the optimizer's update."""
 
     def learned(self, step: Step, student: Outputs) -> None:
-        """Hears the student's outputs, right before the optimizer's update."""
+        """Hears the student's outputs of each batch."""
+
+    def updating(self) -> None:
+        """The optimizer's update comes next, of which a step may have several batches (``train.accumulate``)."""
 
     def finish(self, epoch: int) -> None:
         """An epoch has ended."""

@@ -6,7 +6,9 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
+from mlkdc.errors import UsageError
 from mlkdc.losses import Outputs
+from mlkdc.recipe import Recipe
 from mlkdc.train.sources.base import SOURCES, Drawn, Source, SourceContext, Step
 
 
@@ -73,6 +75,15 @@ class LastBatch(Source):
         self.images: Drawn | None = None
         self.logits: Tensor | None = None
         self.repeated = 0
+
+    @classmethod
+    def check(cls, recipe: Recipe) -> None:
+        """See :class:`SourceNeeds`."""
+        if recipe.train.accumulate > 1:
+            raise UsageError(
+                f"{recipe.distill.method} compares each batch with the weights of the step before, which batches of "
+                "one step (train.accumulate) share: `--set train.accumulate=1`"
+            )
 
     @classmethod
     def make(cls, context: SourceContext) -> "LastBatch":

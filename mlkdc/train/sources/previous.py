@@ -33,11 +33,12 @@ class Previous(Source):
         """See :class:`Source`."""
         # In the student's mode: normalized by the batch as the student's outputs are, the two differ by a step only.
         self.copy.train(self.model.training)
+        self.copy.backbone.train(self.model.backbone.training)
         with batch_statistics_only(self.copy):
             outputs, _ = outputs_of(self.copy, step.pixels, step.targets, LOGITS)
         return outputs
 
-    def learned(self, step: Step, student: Outputs) -> None:
+    def updating(self) -> None:
         """See :class:`Source`."""
         # In place and in one call: a new copy of the model for every step would cost as much as its pass.
         torch._foreach_copy_(_tensors(self.copy), _tensors(self.model))

@@ -1,0 +1,169 @@
+"""How many threads torch trains with on a CPU, by what else is running.
+
+OpenMP's threads wait for each other after every operation, by default in a busy loop. Where another process holds one
+of the cores, all threads wait for the one that was put aside: two threads are then slower than one.
+"""
+
+import os
+import re
+import time
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+
+STAT = Path("/proc/stat")
+MEMBERSHIP = Path("/proc/self/cgroup")
+CGROUPS = Path("/sys/fs/cgroup")
+SECONDS = 0.5
+CHOOSE = "(`--set train.threads=N` or OMP_NUM_THREADS=N to choose)"
+
+
+@contextmanager
+def training_threads(chosen: int | None, say: Callable[[str], None]) -> Iterator[None]:
+    """Within it, torch has the threads of a training on a CPU; afterwards as many as before.
+
+    Args:
+        chosen: ``train.threads``; None = as OMP_NUM_THREADS says, else by what else is running.
+        say: is told, in one sentence, if other work or a container's limit leaves fewer threads than cores.
+    """
+    before = torch.get_num_threads()
+    if chosen is not None:
+        torch.set_num_threads(chosen)
+    elif "OMP_NUM_THREADS" not in os.environ:
+        cores, quota = before, cpu_quota(CGROUPS, MEMBERSHIP)
+        busy = busy_cores(usable_cpus(), lambda: time.sleep(SECONDS))
+        threads = free_threads(cores, quota, busy)
+        if threads < cores:
+            torch.set_num_threads(threads)
+            say(f"{_reason(cores, quota, busy)}: training on {_counted(threads, 'thread')} {CHOOSE}")
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def free_threads(cores: int, quota: float | None, busy: float) -> int:
+    """How many threads find a core of their own, at least 1.
+
+    Args:
+        cores: on which torch would compute.
+        quota: of processor time, in cores; None = no limit.
+        busy: how many of the cores compute for others.
+    """
+    threads = round(cores - busy)
+    if quota is not None:
+        # A thread too many uses the quota up, and then all of them are stopped until the next period.
+        threads = min(threads, int(quota))
+    return max(1, threads)
+
+
+def usable_cpus() -> frozenset[int]:
+    """The numbers of the processors that this process may run on; empty where the system does not tell."""
+    if not hasattr(os, "sched_getaffinity"):
+        return frozenset()
+    return frozenset(os.sched_getaffinity(0))
+
+
+def busy_cores(cpus: Collection[int], wait: Callable[[], object], stat: Path = STAT) -> float:
+    """How many of some processors compute while this process waits; 0 where the system does not tell.
+
+    Args:
+        cpus: their numbers.
+        wait: lets some time pass.
+        stat: as Linux writes it.
+    """
+    if not stat.is_file():
+        return 0.0
+    before = _times(stat.read_text(encoding="ascii"))
+    wait()
+    after = _times(stat.read_text(encoding="ascii"))
+    busy = 0.0
+    for cpu in cpus:
+        if cpu in before and cpu in after:
+            idle, total = (new - old for new, old in zip(after[cpu], before[cpu], strict=True))
+            busy += 1 - idle / max(total, 1)
+    return busy
+
+
+def _times(stat: str) -> dict[int, tuple[int, int]]:
+    """Of each processor the idle and the total time since the start of the machine, in ticks."""
+    times = {}
+    for number, values in re.findall(r"^cpu(\d+) (.*)$", stat, re.MULTILINE):
+        # user, nice, system, idle, waiting for disks, interrupts (2), other machines; guests are part of user.
+        ticks = [int(value) for value in values.split()[:8]]
+        times[int(number)] = (ticks[3] + ticks[4], sum(ticks))
+    return times
+
+
+def cpu_quota(root: Path, membership: Path) -> float | None:
+    """The processor time that control groups allow this process (a container's ``--cpus``), in cores.
+
+    Args:
+        root: where the control groups are mounted, of version 1 or 2.
+        membership: lists the group of this process in each hierarchy.
+
+    Returns:
+        The smallest limit of the group and those around it; None where there is none.
+    """
+    if not membership.is_file():
+        return None
+    limits = []
+    for line in membership.read_text(encoding="utf-8").splitlines():
+        _, controllers, path = line.split(":", 2)
+        if controllers == "":
+            folders, read = _around(root, path), _quota2
+        elif "cpu" in controllers.split(","):
+            folders, read = _around(root / "cpu", path), _quota1
+        else:
+            continue
+        limits += [limit for limit in map(read, folders) if limit is not None]
+    return min(limits, default=None)
+
+
+def _around(mount: Path, path: str) -> list[Path]:
+    """A group's folder and those around it; of a container, which sees its own group as the root, only some exist."""
+    folder = mount / path.strip("/")
+    folders = [folder]
+    while folder != mount:
+        folder = folder.parent
+        folders.append(folder)
+    return folders
+
+
+def _quota2(folder: Path) -> float | None:
+    """``cpu.max`` of version 2: time and period in microseconds, or ``max`` for no limit."""
+    values = _words(folder / "cpu.max")
+    if len(values) != 2 or values[0] == "max":
+        return None
+    return int(values[0]) / int(values[1])
+
+
+def _quota1(folder: Path) -> float | None:
+    """The two files of version 1; a time of -1 is no limit."""
+    time_us, period_us = _words(folder / "cpu.cfs_quota_us"), _words(folder / "cpu.cfs_period_us")
+    if not time_us or not period_us or int(time_us[0]) < 0:
+        return None
+    return int(time_us[0]) / int(period_us[0])
+
+
+def _words(path: Path) -> list[str]:
+    if not path.is_file():
+        return []
+    return path.read_text(encoding="ascii").split()
+
+
+def _reason(cores: int, quota: float | None, busy: float) -> str:
+    text = _counted(cores, "core")
+    if quota is not None and quota < cores:
+        text += f", of which this container may use {quota:g}"
+    if round(cores - busy) < cores:
+        text += f", {busy:.1f} busy with other work"
+    return text
+
+
+def _counted(number: int, noun: str) -> str:
+    if number == 1:
+        return f"1 {noun}"
+    return f"{number} {noun}s"
