@@ -17,6 +17,7 @@ from mlkdc.train.input.store import EpochOrder, ImageStore, batches
 from mlkdc.train.processes import state
 from mlkdc.types import Sample, TaggedImages
 
+
 def make_accelerator(recipe: Recipe) -> Accelerator:
     """The processes, the device and the precision of a training."""
     precision = {"fp32": "no", "fp16": "fp16", "bf16": "bf16"}[recipe.train.precision]

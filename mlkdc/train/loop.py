@@ -103,8 +103,9 @@ class Trainer:
 
     def _load(self, index: list[int]) -> tuple[Tensor, list[Tensor]]:
         """Some training images, as the loader gives them."""
-        batch: tuple[Tensor, list[Tensor]] = default_collate([self.images[position] for position in index])
-        return send_to_device(batch, self.accelerator.device)
+        batch = default_collate([self.images[position] for position in index])
+        loaded: tuple[Tensor, list[Tensor]] = send_to_device(batch, self.accelerator.device)
+        return loaded
 
     def train(self, resume: bool) -> float:
         """Run all remaining epochs; returns the seconds spent training, those before it was stopped included.
@@ -162,9 +163,10 @@ class Trainer:
 
     @torch.no_grad()
     def _show_unseen(self, source: Source) -> None:
-        for index in source.unseen().split(self.recipe.train.batch_size):
+        unseen, size = source.unseen(), self.recipe.train.batch_size
+        for first in range(0, len(unseen), size):
             with self.accelerator.autocast():
-                source.outputs(self._look(*self._load(index.tolist())))
+                source.outputs(self._look(*self._load(unseen[first : first + size])))
 
     def _look(self, index: Tensor, images: Sequence[Tensor]) -> Step:
         """Random views of a batch of new images, and of those that a source repeats."""

@@ -152,11 +152,12 @@ class TeacherCache:
             self._answers[name][self._where(name, index)] = halves[name].to("cpu", _dtype(name))
         self._seen[index] = True
 
-    def missing(self) -> Tensor:
-        """``int64[m]``: the images that a collected view lacks."""
+    def missing(self) -> list[int]:
+        """The images that a collected view lacks."""
         if not (self.on and self.collecting):
-            return torch.empty(0, dtype=torch.int64)
-        return (~self._seen).nonzero().flatten()
+            return []
+        missing: list[int] = (~self._seen).nonzero().flatten().tolist()
+        return missing
 
     def finish(self) -> None:
         """Write a view that was collected.

@@ -68,9 +68,7 @@ def resample(images: Tensor, boxes: Tensor, mirrored: Tensor, size: int) -> Tens
     return views
 
 
-def _triangles(
-    start: Tensor, end: Tensor, stored: int, size: int, device: torch.device
-) -> tuple[Tensor, Tensor]:
+def _triangles(start: Tensor, end: Tensor, stored: int, size: int, device: torch.device) -> tuple[Tensor, Tensor]:
     """For each of ``size`` results between two edges: which pixels of a line count, and how much.
 
     Args:

@@ -5,7 +5,6 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
-import torch
 from accelerate import Accelerator
 from torch import Tensor
 
@@ -111,9 +110,9 @@ class Source(SourceNeeds, ABC):
     def learned(self, step: Step, student: Outputs) -> None:
         """Hears the student's outputs, right before the optimizer's update."""
 
-    def unseen(self) -> Tensor:
-        """``int64[m]``: images that no step of this epoch had and that are shown to it before :meth:`finish`."""
-        return torch.empty(0, dtype=torch.int64)
+    def unseen(self) -> list[int]:
+        """The images that no step of this epoch had and that are to be shown to it before :meth:`finish`."""
+        return []
 
     def finish(self, epoch: int) -> None:
         """An epoch has ended."""
