@@ -1,0 +1,100 @@
+"""How an image becomes a square: the same pixels in training, validation, export and prediction."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import get_args
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from samples import make_manifest
+
+from mlkdc.images import load_square
+from mlkdc.models import build_model
+from mlkdc.recipe import Data, Recipe
+from mlkdc.records.manifest import RESIZE, Manifest, Preprocess
+from mlkdc.runtime.predict import predict_files
+from mlkdc.train.input.store import images_for
+from mlkdc.train.loading import training_images
+from mlkdc.types import Fit, Sample
+
+Tiny = Callable[..., Recipe]
+FITS = get_args(Fit)
+SIZE = 32
+
+
+@pytest.fixture(params=[(60, 40), (41, 90), (50, 50)], ids=["wide", "high", "square"])
+def photo(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    width, height = request.param
+    pixels = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    path = tmp_path / "photo.png"
+    Image.fromarray(pixels).save(path)
+    return path
+
+
+def by_hand(path: Path, fit: str) -> np.ndarray:
+    """The square as the manifest describes it in words."""
+    image = Image.open(path)
+    shorter, longer = min(image.size), max(image.size)
+    if fit == "stretch":
+        return np.asarray(image.resize((SIZE, SIZE), Image.Resampling.BILINEAR))
+    if fit == "crop":
+        left, top = (image.width - shorter) / 2, (image.height - shorter) / 2
+        box = (left, top, left + shorter, top + shorter)
+        return np.asarray(image.resize((SIZE, SIZE), Image.Resampling.BILINEAR, box=box))
+    width, height = (round(SIZE * side / longer) for side in image.size)
+    square = np.full((SIZE, SIZE, 3), 114, dtype=np.uint8)
+    top, left = round((SIZE - height) / 2), round((SIZE - width) / 2)
+    square[top : top + height, left : left + width] = np.asarray(
+        image.resize((width, height), Image.Resampling.BILINEAR)
+    )
+    return square
+
+
+@pytest.mark.parametrize("fit", FITS)
+def test_each_fit_is_what_it_says(fit: Fit, photo: Path) -> None:
+    assert np.array_equal(load_square(photo, SIZE, fit), by_hand(photo, fit))
+
+
+class Session:
+    """What prediction needs of a session; remembers the pixels."""
+
+    def __init__(self, manifest: Manifest) -> None:
+        self.manifest = manifest
+        self.seen = np.empty(0)
+
+    def predict(self, batch: np.ndarray) -> np.ndarray:
+        self.seen = batch
+        return np.zeros((len(batch), len(self.manifest.classes)), dtype=np.float32)
+
+
+@pytest.mark.parametrize("fit", FITS)
+def test_training_validation_and_prediction_see_the_same_pixels(
+    fit: Fit, photo: Path, tiny: Tiny, tmp_path: Path
+) -> None:
+    recipe = tiny(data={"path": "x", "image_size": SIZE, "fit": fit})
+    samples = [Sample(photo, (0,), "train")]
+    (trained,) = training_images(recipe, samples, [SIZE])[0][1]
+    model = build_model(recipe.student, 3, SIZE, fit)
+    (validated,) = images_for(model.preprocess, samples)[0][1]
+    manifest = make_manifest(tmp_path, [], size=SIZE, preprocess=model.preprocess)
+    session = Session(manifest)
+    predict_files(session, [photo])  # type: ignore[arg-type]
+    expected = torch.from_numpy(by_hand(photo, fit).copy()).permute(2, 0, 1)
+    assert torch.equal(trained, expected)
+    assert torch.equal(validated, expected)
+    assert np.array_equal(session.seen[0], expected.numpy())
+
+
+def test_the_manifest_says_how_and_an_older_one_stretches(tmp_path: Path, tiny: Tiny) -> None:
+    assert set(FITS) == set(get_args(Data.model_fields["fit"].annotation)) == set(RESIZE)
+    for fit in FITS:
+        preprocess = build_model(tiny().student, 3, SIZE, fit).preprocess
+        assert (preprocess.fit, preprocess.resize) == (fit, RESIZE[fit])
+    manifest = make_manifest(tmp_path, [], size=SIZE)
+    path = manifest.save(tmp_path)
+    text = path.read_text()
+    path.write_text(text.replace('"fit": "stretch",', ""))
+    assert path.read_text() != text
+    assert Manifest.load(tmp_path).preprocess == Preprocess(size=SIZE)
