@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
 from mlkdc.errors import UsageError
-from mlkdc.types import Fit
+from mlkdc.fit import Fit
 
 #: Of the border that ``pad`` adds: the middle gray that detectors are trained with (YOLO).
 BORDER = (114, 114, 114)

@@ -3,14 +3,10 @@
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
 SPLITS = ("train", "val", "test")
-
-#: How an image becomes a square (:func:`mlkdc.images.square`).
-Fit = Literal["stretch", "crop", "pad"]
 
 
 @dataclass(frozen=True, slots=True)

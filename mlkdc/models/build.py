@@ -1,12 +1,12 @@
 """From a recipe's section to a model with its initial weights."""
 
+from mlkdc.fit import RESIZE, Fit
 from mlkdc.models.heads import make_head
 from mlkdc.models.libraries import make_backbone
 from mlkdc.models.model import MultiLabelModel
 from mlkdc.models.weights import load_initial_weights
 from mlkdc.recipe import Model
-from mlkdc.records.manifest import RESIZE, Preprocess
-from mlkdc.types import Fit
+from mlkdc.records.manifest import Preprocess
 
 
 def build_model(spec: Model, num_classes: int, image_size: int, fit: Fit = "stretch") -> MultiLabelModel:

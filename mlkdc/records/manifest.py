@@ -7,23 +7,15 @@ from pydantic import model_validator
 from typing_extensions import Self
 
 from mlkdc.errors import UsageError
+from mlkdc.fit import RESIZE, Fit
 from mlkdc.records.base import FileRecord, Moment, Record, read_mapping
 from mlkdc.records.parity import Parity, QuantizationReport
 from mlkdc.records.results import ModelSize
 from mlkdc.resources import file_sha256
-from mlkdc.types import Fit
 
 Dtype = Literal["float32", "uint8"]
 TensorLayout = Literal["NCHW", "NHWC"]
 Status = Literal["ok", "failed", "unverified"]
-
-
-RESIZE: dict[Fit, str] = {
-    "stretch": "bilinear, antialiased, aspect ratio not kept",
-    "crop": "the central square with the shorter side of the image; bilinear, antialiased",
-    "pad": "longer side to the size, aspect ratio kept, centered on a square of gray (114, 114, 114); bilinear, "
-    "antialiased",
-}
 
 
 class Preprocess(Record):

@@ -1,6 +1,6 @@
 """A patient teacher: each view of each image is answered once, for all runs that see it."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -148,7 +148,7 @@ class Watched:
 
 
 @pytest.fixture
-def watched(monkeypatch: pytest.MonkeyPatch) -> Iterator[Watched]:
+def watched(monkeypatch: pytest.MonkeyPatch) -> Watched:
     seen = Watched()
     train = Trainer.train
 
@@ -160,7 +160,7 @@ def watched(monkeypatch: pytest.MonkeyPatch) -> Iterator[Watched]:
         return train(self, resume)
 
     monkeypatch.setattr(Trainer, "train", watch)
-    yield seen
+    return seen
 
 
 def patient(tiny: Tiny, **changes: Any) -> Recipe:
@@ -253,7 +253,7 @@ def test_a_cache_that_is_removed_under_a_run_is_reported(
         start(self, epoch)
 
     monkeypatch.setattr(Trainer, "_start", remove)
-    with pytest.raises(MlkdcError, match="answers were removed from .*resume it"):
+    with pytest.raises(MlkdcError, match=r"answers were removed from .*resume it"):
         distill(recipe, out=tmp_path / "second")
     monkeypatch.setattr(Trainer, "_start", start)
     assert distill(None, resume=tmp_path / "second").finished

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from mlkdc.fit import Fit
 from mlkdc.images import open_rgb, square
 from mlkdc.records.manifest import Preprocess
-from mlkdc.types import Fit, Sample
+from mlkdc.types import Sample
 
 #: Of the machine's memory, what decoded images may fill: a run can have several stores next to the model.
 MEMORY_FRACTION = 0.25
