@@ -16,6 +16,7 @@ from mlkdc.recipe import Recipe
 from mlkdc.train import distill, teacher_cache
 from mlkdc.train.loop import Trainer
 from mlkdc.train.sources import TeacherSource
+from mlkdc.train.teacher import teacher_recipe
 from mlkdc.train.teacher_cache import TeacherCache, halved
 
 pytestmark = pytest.mark.slow
@@ -223,6 +224,15 @@ def test_what_changes_the_teachers_pixels_or_answers_is_another_cache(tiny: Tiny
         folder = heard.about("the teacher's answers").split("cached in ")[1].split(";")[0]
         assert (folder in folders) == (name in ("the run's seed", "student")), name
         folders.append(folder)
+
+
+def test_the_teachers_own_training_sees_new_views(tiny: Tiny) -> None:
+    recipe = patient(tiny)
+    assert recipe.teacher
+    own = teacher_recipe(recipe, recipe.teacher)
+    assert (own.data.augment.views, own.data.augment.seed) == (None, None)
+    assert own.data.augment.crop == recipe.data.augment.crop
+    assert own == teacher_recipe(tiny(), recipe.teacher)
 
 
 def test_a_run_does_not_depend_on_its_cache(tiny: Tiny, tmp_path: Path) -> None:
