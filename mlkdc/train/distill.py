@@ -104,6 +104,12 @@ def _ready_teacher(job: Job) -> ReadyTeacher | None:
     teacher = load_teacher(location, spec, plan)
     if sentence := weak_teacher_before(job.run, plan.recipe, teacher.facts):
         job.progress.say(sentence)
+    own_fit, fit = teacher.source.model.preprocess.fit, plan.recipe.data.fit
+    if own_fit != fit:
+        job.progress.say(
+            f"the teacher was trained with data.fit={own_fit} and is shown images with data.fit={fit}: expect worse "
+            "answers than its figures say, or train both with one fit"
+        )
     if spec.cache:
         attach_cache(teacher, plan, job.progress)
     return teacher

@@ -17,6 +17,7 @@ from mlkdc.exporting import export
 from mlkdc.fit import RESIZE, Fit
 from mlkdc.images import load_square
 from mlkdc.models import build_model
+from mlkdc.progress import Progress
 from mlkdc.recipe import Recipe
 from mlkdc.records.manifest import Manifest, Preprocess
 from mlkdc.runtime import open_artifact
@@ -24,6 +25,7 @@ from mlkdc.runtime.predict import predict_files
 from mlkdc.train import distill
 from mlkdc.train.input.store import images_for
 from mlkdc.train.loading import training_images
+from mlkdc.train.teacher import choose_teacher
 from mlkdc.types import Sample
 
 Tiny = Callable[..., Recipe]
@@ -105,6 +107,25 @@ def test_the_manifest_says_how_and_an_older_one_stretches(tmp_path: Path, tiny: 
     path.write_text(text.replace('"fit": "stretch",', ""))
     assert path.read_text() != text
     assert Manifest.load(tmp_path).preprocess == Preprocess(size=SIZE)
+
+
+@pytest.mark.slow
+def test_a_teacher_of_another_fit_is_named(tiny: Tiny, tmp_path: Path) -> None:
+    lines: list[str] = []
+
+    class Heard(Progress):
+        def say(self, text: str) -> None:
+            lines.append(text)
+
+    recipe = tiny(distill={"method": "mld"})
+    recipe.train.epochs = 1
+    trained = distill(recipe, out=tmp_path / "first", progress=Heard()).results.teacher
+    assert not any("data.fit" in line for line in lines)
+    assert trained
+    padded = choose_teacher(recipe, trained.run)
+    padded.data.fit = "pad"
+    distill(padded, out=tmp_path / "second", progress=Heard())
+    assert any("trained with data.fit=stretch and is shown images with data.fit=pad" in line for line in lines)
 
 
 @pytest.mark.converter
