@@ -92,7 +92,7 @@ class Steps:
         self.clocked = {name: Clocked(source) for name, source in self.trainer.sources.items()}
         # Each source's part of a step is timed within the step.
         self.trainer.sources.update(self.clocked)
-        self.batches: list[tuple[Tensor, Tensor]] = list(self.trainer.loader)
+        self.batches: list[tuple[Tensor, list[Tensor]]] = list(self.trainer.loader)
         self.taken = 0
         # The trainer offers complete epochs only; here its steps are timed one by one, next to those of others.
         self.trainer._start(0)

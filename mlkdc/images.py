@@ -6,6 +6,10 @@ import numpy as np
 from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
 from mlkdc.errors import UsageError
+from mlkdc.fit import Fit
+
+#: Of the border that ``pad`` adds: the middle gray that detectors are trained with (YOLO).
+BORDER = (114, 114, 114)
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 
@@ -29,13 +33,28 @@ def open_rgb(path: Path) -> Image.Image:
         raise UsageError(f"{path}: truncated or damaged image ({error})") from None
 
 
-def load_square(path: Path, size: int) -> np.ndarray:
-    """An image stretched to ``size`` x ``size`` (bilinear, antialiased) as ``uint8[size, size, 3]`` RGB.
+def square(image: Image.Image, size: int, fit: Fit) -> np.ndarray:
+    """An image as a square of ``size`` pixels (bilinear, antialiased): ``uint8[size, size, 3]`` RGB.
+
+    Args:
+        image: RGB.
+        size: side in pixels.
+        fit: ``stretch``: the complete image, its aspect ratio not kept; ``crop``: its central square, whose side is
+            the image's shorter one; ``pad``: the complete image, centered, with a border of :data:`BORDER`.
+    """
+    if fit == "crop":
+        image = ImageOps.fit(image, (size, size), Image.Resampling.BILINEAR)
+    elif fit == "pad":
+        image = ImageOps.pad(image, (size, size), Image.Resampling.BILINEAR, BORDER)
+    elif image.size != (size, size):
+        image = image.resize((size, size), Image.Resampling.BILINEAR)
+    return np.asarray(image)
+
+
+def load_square(path: Path, size: int, fit: Fit = "stretch") -> np.ndarray:
+    """An image file as :func:`square` makes it.
 
     Raises:
         UsageError: as :func:`open_rgb`.
     """
-    image = open_rgb(path)
-    if image.size != (size, size):
-        image = image.resize((size, size), Image.Resampling.BILINEAR)
-    return np.asarray(image)
+    return square(open_rgb(path), size, fit)

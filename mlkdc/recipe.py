@@ -7,6 +7,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mlkdc.errors import RecipeError, UsageError, nearest
+from mlkdc.fit import Fit
 from mlkdc.resources import digest, shipped
 
 #: Where release, text and printed equation of a paper differ: the authors' code, the settled reading, or as printed.
@@ -20,7 +21,7 @@ class Section(BaseModel):
 
 
 class Augment(Section):
-    """Random changes to a training view. The teacher and the student see the same view."""
+    """Random changes to a training view. The teacher and the student see the same view, each at its size."""
 
     flip: bool = Field(True, description="mirror left-right, probability one half")
     crop: float = Field(1.0, gt=0, le=1, description="smallest fraction of the area in a random crop; 1 = no crop")
@@ -42,7 +43,7 @@ class Data(Section):
 
     path: str = Field("digits", description="a folder or index file; 'digits' is the embedded data set")
     image_size: int = Field(224, ge=32, le=1024, description="student input in pixels, width and height")
-    fit: Literal["stretch", "crop", "pad"] = Field(
+    fit: Fit = Field(
         "stretch", description="how an image becomes a square: distorted, its center, or with a gray border"
     )
     layout: str | None = Field(None, description="name of the reader; null = detect")

@@ -26,7 +26,7 @@ from mlkdc.records.manifest import Manifest
 from mlkdc.records.parity import Calibration, Parity, QuantizationReport
 from mlkdc.runtime.base import RUNTIMES
 from mlkdc.train import load_model
-from mlkdc.train.input.store import ImageStore
+from mlkdc.train.input.store import images_for
 
 CALIBRATION_SPLIT = "train"
 CALIBRATION_SEED = 0
@@ -162,4 +162,4 @@ class Builder:
             raise UsageError(f"{self.data.root} has no training image to calibrate int8 on; export another precision")
         samples = self.data.split(CALIBRATION_SPLIT)
         chosen = np.random.default_rng(CALIBRATION_SEED).permutation(len(samples))[:count]
-        return pixels_of(ImageStore([samples[index] for index in sorted(chosen)], self.size))
+        return pixels_of(images_for(self.model.preprocess, [samples[index] for index in sorted(chosen)]))

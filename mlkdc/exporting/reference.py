@@ -10,7 +10,7 @@ from mlkdc.errors import UsageError
 from mlkdc.models import MultiLabelModel
 from mlkdc.records.run import Run
 from mlkdc.train import load_model
-from mlkdc.train.input.store import ImageStore
+from mlkdc.train.input.store import ImageStore, images_for
 from mlkdc.train.predict import predict
 from mlkdc.types import TaggedImages
 
@@ -67,13 +67,13 @@ def make_reference(model: MultiLabelModel, data: TaggedImages, trained: Sequence
     split = tuning_split(data, trained)
     targets, samples = data.targets(split), data.split(split)
     rows = _chosen_rows(targets)
-    store = ImageStore([samples[row] for row in rows], model.preprocess.size)
+    store = images_for(model.preprocess, [samples[row] for row in rows])
     return Reference(split, data.classes, targets[rows], pixels_of(store), predict(model, store))
 
 
 def pixels_of(store: ImageStore) -> np.ndarray:
-    """All images of a store, ``uint8[n, 3, s, s]``."""
-    return np.stack([store[index][1].numpy() for index in range(len(store))])
+    """All images of a store at its first size, ``uint8[n, 3, s, s]``."""
+    return np.stack([store[index][1][0].numpy() for index in range(len(store))])
 
 
 def _chosen_rows(targets: np.ndarray) -> list[int]:

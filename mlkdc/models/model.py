@@ -14,7 +14,7 @@ class MultiLabelModel(nn.Module):
     Args:
         backbone: normalized images ``[b, 3, s, s]`` to a feature map ``[b, C, h, w]``.
         head: feature map to :class:`~mlkdc.models.HeadOutput`.
-        preprocess: size in pixels, and mean and standard deviation in units of 0..1, of the images.
+        preprocess: size in pixels and fit, and mean and standard deviation in units of 0..1, of the images.
     """
 
     mean: Tensor

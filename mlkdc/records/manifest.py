@@ -7,6 +7,7 @@ from pydantic import model_validator
 from typing_extensions import Self
 
 from mlkdc.errors import UsageError
+from mlkdc.fit import RESIZE, Fit
 from mlkdc.records.base import FileRecord, Moment, Record, read_mapping
 from mlkdc.records.parity import Parity, QuantizationReport
 from mlkdc.records.results import ModelSize
@@ -18,16 +19,19 @@ Status = Literal["ok", "failed", "unverified"]
 
 
 class Preprocess(Record):
-    """How an image file becomes a model's input: RGB, stretched to a square, then normalized.
+    """How an image file becomes a model's input: RGB, made a square, then normalized.
 
+    ``fit`` is the recipe's ``data.fit``, which manifests written before there was a choice lack; ``resize`` says it in
+    words.
     ``mean`` and ``std`` are in units of 0..1 pixels. Models take 0..255 RGB and normalize inside, so that nothing
     outside them needs these two; they are recorded so that a reader can see them.
     """
 
     size: int
+    fit: Fit = "stretch"
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
-    resize: str = "bilinear, antialiased, aspect ratio not kept"
+    resize: str = RESIZE["stretch"]
     color: str = "RGB"
     range: str = "0..255"
 

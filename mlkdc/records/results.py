@@ -88,6 +88,7 @@ class TeacherFacts(Record):
         image_size: input width and height in pixels.
         run: its run folder, or its weights file.
         params, macs, metrics: of the teacher's run; None for a weights file.
+        scored_on: the split of its metrics; None where that is not known to be of the student's data.
     """
 
     model: str
@@ -96,6 +97,13 @@ class TeacherFacts(Record):
     params: int | None = None
     macs: int | None = None
     metrics: dict[str, float] | None = None
+    scored_on: str | None = None
+
+    def map_percent_on(self, split: str) -> float | None:
+        """Mean average precision on a split of the student's data; None where it is not known."""
+        if self.metrics is None or self.scored_on != split:
+            return None
+        return self.metrics["mAP"]
 
 
 class DataFacts(Record):

@@ -7,6 +7,7 @@ from mlkdc.figures import threads
 from mlkdc.records.bench import BenchFile
 from mlkdc.records.manifest import Manifest
 from mlkdc.records.results import Results
+from mlkdc.report.teacher import weak_teacher
 
 MOST_NAMES = 6
 
@@ -51,6 +52,8 @@ def _on_accuracy(results: Results) -> list[str]:
             f"{len(without_positive)} of {len(results.per_class)} classes without a positive image in the {scored} "
             f"split, not counted in any mean over classes: {_listed(without_positive)}."
         )
+    if sentence := weak_teacher(results):
+        sentences.append(f"{sentence[:1].upper()}{sentence[1:]}.")
     skipped = len(results.data.skipped)
     if skipped == 1:
         sentences.append("1 file of the data was skipped on request (listed under Data).")

@@ -15,10 +15,10 @@ def predict_files(session: Session, paths: Sequence[Path]) -> np.ndarray:
     Raises:
         UsageError: an image is missing, unreadable or truncated; names it.
     """
-    size = session.manifest.image_size
+    size, fit = session.manifest.image_size, session.manifest.preprocess.fit
     probabilities = np.empty((len(paths), len(session.manifest.classes)), dtype=np.float32)
     for start in range(0, len(paths), BATCH):
-        squares = [load_square(path, size) for path in paths[start : start + BATCH]]
+        squares = [load_square(path, size, fit) for path in paths[start : start + BATCH]]
         batch = np.stack(squares).transpose(0, 3, 1, 2)
         probabilities[start : start + BATCH] = session.predict(batch)
     return probabilities

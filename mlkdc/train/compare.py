@@ -9,7 +9,10 @@ import yaml
 from mlkdc.errors import UsageError
 from mlkdc.figures import number
 from mlkdc.methods import load_method
+from mlkdc.recipe import Recipe
+from mlkdc.records.results import TeacherFacts
 from mlkdc.records.run import RECIPE_FILE, Run
+from mlkdc.report.teacher import weakness
 
 #: What two runs must have in common to be compared: the student, the data and its views, and the budget.
 SHARED = ("student", "data", "train")
@@ -112,6 +115,30 @@ def compare(run: Run) -> Comparison | None:
     if recipe.is_vanilla:
         return None
     return _compared(run, recipe, run.results.map_percent)
+
+
+def weak_teacher_before(run: Run, recipe: Recipe, teacher: TeacherFacts) -> str | None:
+    """What is known of a teacher before it teaches: that it is too weak, or that its figures are missing; else None.
+
+    Args:
+        run: the student's, not trained yet; a finished vanilla run next to it tells what the student learns alone.
+        recipe: the student's.
+        teacher: with the figures of its own run.
+    """
+    if teacher.scored_on is None:
+        return (
+            f"whether the teacher is better than what it teaches is not known: {teacher.run} has no figures on these "
+            "images; a run folder that was trained on this data has them"
+        )
+    alone = _compared(run, WrittenRecipe(recipe.model_dump()), 0.0)
+    if alone is None:
+        return None
+    results = alone.baseline.results
+    teacher_map = teacher.map_percent_on(results.scored_on)
+    if teacher_map is None:
+        return None
+    other = f"of the student alone ({alone.baseline.path.name}) on the {results.scored_on} images"
+    return weakness(teacher_map, results.map_percent, other)
 
 
 def verdict(run: Run) -> str | None:

@@ -7,10 +7,11 @@ from mlkdc.losses import make_objective
 from mlkdc.progress import Progress
 from mlkdc.recipe import Recipe, Teacher
 from mlkdc.records.run import RECIPE_FILE, Run, new_run_folder
+from mlkdc.report.teacher import weak_teacher
+from mlkdc.train.compare import weak_teacher_before
 from mlkdc.train.job import Job, build_initial, train
 from mlkdc.train.plan import Plan, make_plan
-from mlkdc.train.processes import agreed, is_main, several
-from mlkdc.train.sources import repeats_images
+from mlkdc.train.processes import agreed, is_main
 from mlkdc.train.teacher import ReadyTeacher, attach_cache, load_teacher, teacher_folder, teacher_recipe
 
 
@@ -77,9 +78,13 @@ def _train_student(folder: Path, recipe: Recipe, command: str, progress: Progres
     initial = build_initial(plan.recipe.student, plan)
     job = Job(Run(folder), plan, initial, command, progress)
     try:
-        return train(job, _ready_teacher(job))
+        run = train(job, _ready_teacher(job))
     except KeyboardInterrupt:
         raise Interrupted(_after_interrupt(folder)) from None
+    if is_main() and (sentence := weak_teacher(run.results)):
+        progress.say(sentence)
+        run.log(sentence)
+    return run
 
 
 def _after_interrupt(folder: Path) -> str:
@@ -97,10 +102,16 @@ def _ready_teacher(job: Job) -> ReadyTeacher | None:
     if location is None:
         location = str(_fine_tuned(job, spec))
     teacher = load_teacher(location, spec, plan)
-    # The cache holds complete batches in order: it fits neither processes that see a part of each batch, nor steps
-    # that repeat images of the step before.
-    if spec.cache and not several() and not repeats_images(plan.objective.sources):
-        attach_cache(teacher, plan)
+    if sentence := weak_teacher_before(job.run, plan.recipe, teacher.facts):
+        job.progress.say(sentence)
+    own_fit, fit = teacher.source.model.preprocess.fit, plan.recipe.data.fit
+    if own_fit != fit:
+        job.progress.say(
+            f"the teacher was trained with data.fit={own_fit} and is shown images with data.fit={fit}: expect worse "
+            "answers than its figures say, or train both with one fit"
+        )
+    if spec.cache:
+        attach_cache(teacher, plan, job.progress)
     return teacher
 
 

@@ -1,16 +1,25 @@
 """Everything random about the images of an epoch: views, second views, crops."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
 from mlkdc.losses import Objective
 from mlkdc.recipe import Recipe
 from mlkdc.train.input.patches import Patches
-from mlkdc.train.input.views import Views, resize
+from mlkdc.train.input.views import Views
 from mlkdc.train.sources import SOURCES, Drawn, Step
 
 #: The second view of an image is of another stream of random numbers than the first.
 _SECOND = 1 << 41
+
+
+def views_seed(recipe: Recipe) -> int:
+    """The seed of a training's views: their own, or the run's."""
+    if recipe.data.augment.seed is None:
+        return recipe.seed
+    return recipe.data.augment.seed
 
 
 class Draws:
@@ -20,16 +29,16 @@ class Draws:
         recipe: of the training.
         objective: says which sources there are.
         count: number of training images.
-        size: side of the views in pixels, the largest at which any model looks at them.
+        sizes: sides of the views in pixels at which models look at them, the student's first.
         layout: of the student's images.
     """
 
     def __init__(
-        self, recipe: Recipe, objective: Objective, count: int, size: int, layout: torch.memory_format
+        self, recipe: Recipe, objective: Objective, count: int, sizes: Sequence[int], layout: torch.memory_format
     ) -> None:
-        augment, seed = recipe.data.augment, recipe.seed
-        self.student_size, self.layout = recipe.data.image_size, layout
-        self.views = Views(augment, size, count, seed)
+        augment, seed = recipe.data.augment, views_seed(recipe)
+        self.sizes, self.layout = tuple(sizes), layout
+        self.views = Views(augment, count, seed)
         self.twins: Views | None = None
         self.patches: Patches | None = None
         second_views, boxes = False, "student.regions" in objective.needs
@@ -38,9 +47,9 @@ class Draws:
             second_views = second_views or needs.second_views
             boxes = boxes or needs.boxes
         if second_views:
-            self.twins = Views(augment, size, count, seed + _SECOND)
+            self.twins = Views(augment, count, seed + _SECOND)
         if boxes:
-            self.patches = Patches(recipe.distill.patches, count, seed)
+            self.patches = Patches(recipe.distill.patches, count, recipe.seed)
 
     def set_epoch(self, epoch: int) -> None:
         """Draw for all images of one epoch."""
@@ -48,21 +57,24 @@ class Draws:
             if part is not None:
                 part.set_epoch(epoch)
 
-    def __call__(self, index: Tensor, images: Tensor) -> Drawn:
-        """Views of ``uint8[b, 3, s, s]``, which are the images ``index`` of the training set."""
+    def __call__(self, index: Tensor, images: Sequence[Tensor]) -> Drawn:
+        """Views of the images ``index`` of the training set, each size of its own ``uint8[b, 3, s, s]``."""
+        views = {}
+        for size, stored in zip(self.sizes, images, strict=True):
+            views[size] = self.views(index, stored, size)
         twins = None
         if self.twins is not None:
-            # Only the student looks at them, at its size: smaller ones cost less where they are kept for the next step.
-            twins = self._for_student(self.twins(index, images))
-        return Drawn(index, self.views(index, images), twins)
+            # Only the student looks at them.
+            twins = self._laid_out(self.twins(index, images[0], self.sizes[0]))
+        return Drawn(index, views, twins)
 
     def step(self, drawn: Drawn, targets: Tensor) -> Step:
         """All that models look at, from the views of a step's images and their labels ``[b, q]``."""
         boxes = None
         if self.patches is not None:
             boxes = self.patches.boxes(drawn.index)
-        pixels = self._for_student(drawn.views)
+        pixels = self._laid_out(drawn.views[self.sizes[0]])
         return Step(drawn.index, drawn.views, drawn.twins, targets=targets, pixels=pixels, boxes=boxes)
 
-    def _for_student(self, views: Tensor) -> Tensor:
-        return resize(views, self.student_size).contiguous(memory_format=self.layout)
+    def _laid_out(self, views: Tensor) -> Tensor:
+        return views.contiguous(memory_format=self.layout)

@@ -49,7 +49,8 @@ def build_initial(spec: Model, plan: Plan) -> InitialModel:
         UsageError: a width or image size the model does not have, or weights that do not load.
     """
     torch.manual_seed(plan.recipe.seed)
-    model = build_model(spec, len(plan.data.classes), plan.recipe.data.image_size)
+    data = plan.recipe.data
+    model = build_model(spec, len(plan.data.classes), data.image_size, data.fit)
     return InitialModel(model, torch.get_rng_state())
 
 
@@ -121,7 +122,7 @@ def _finish(job: Job, teacher: TeacherFacts | None, started: str, trainer: Train
     """Score the student, and write its weights and results."""
     plan, model = job.plan, job.initial.model
     recipe, kept = plan.recipe, trainer.keeper.install()
-    scores = score(model, plan.data, recipe.data.image_size, recipe.data.train_splits)
+    scores = score(model, plan.data, recipe.data.train_splits)
     # The memory layout it was trained in is a matter of speed; a saved model has the plain one.
     model.cpu().to(memory_format=torch.contiguous_format).eval()
     save_weights(job.run.weights, model, {"classes": "\n".join(plan.data.classes), "model": recipe.student.model})

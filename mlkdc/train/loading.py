@@ -12,12 +12,10 @@ from torch.utils.data import DataLoader
 
 from mlkdc.errors import UsageError
 from mlkdc.recipe import Recipe
+from mlkdc.train.input.resample import stored_size
 from mlkdc.train.input.store import EpochOrder, ImageStore, batches
 from mlkdc.train.processes import state
 from mlkdc.types import Sample, TaggedImages
-
-#: A crop is enlarged to the view's size: images that are cropped are decoded larger, so that it loses less detail.
-CROP_MARGIN = 1.15
 
 
 def make_accelerator(recipe: Recipe) -> Accelerator:
@@ -40,15 +38,20 @@ def training_set(data: TaggedImages, splits: Sequence[str]) -> tuple[list[Sample
     return samples, torch.from_numpy(np.concatenate(targets)).float()
 
 
+def training_images(recipe: Recipe, samples: Sequence[Sample], sizes: Sequence[int]) -> ImageStore:
+    """All images to train on, as large as views of these sizes need them."""
+    data = recipe.data
+    return ImageStore(samples, [stored_size(size, data.augment.crop) for size in sizes], data.fit)
+
+
 def training_batches(
-    recipe: Recipe, samples: Sequence[Sample], size: int, order: EpochOrder, processes: int, repeats: bool
-) -> DataLoader[tuple[int, Tensor]]:
+    recipe: Recipe, store: ImageStore, order: EpochOrder, processes: int, repeats: bool
+) -> DataLoader[tuple[int, tuple[Tensor, ...]]]:
     """Batches of new images, of all processes together.
 
     Args:
         recipe: of the training.
-        samples: all training images.
-        size: of the views, in pixels.
+        store: all training images.
         order: in which the images come.
         processes: how many share a batch.
         repeats: whether half of each batch is the last one's, so that only the other half is new.
@@ -65,9 +68,7 @@ def training_batches(
             f"train.batch_size {batch_size} cannot be shared by {parts} equal parts (processes, "
             "and halves where each step repeats half of the last one); choose a multiple of that"
         )
-    if recipe.data.augment.crop < 1:
-        size = round(size * CROP_MARGIN)
-    return batches(ImageStore(samples, size), new_images, recipe.data.workers, order)
+    return batches(store, new_images, recipe.data.workers, order)
 
 
 def validation_images(data: TaggedImages, recipe: Recipe) -> ImageStore | None:
@@ -75,4 +76,4 @@ def validation_images(data: TaggedImages, recipe: Recipe) -> ImageStore | None:
     samples = data.split("val")
     if not samples or "val" in recipe.data.train_splits:
         return None
-    return ImageStore(samples, recipe.data.image_size)
+    return ImageStore(samples, (recipe.data.image_size,), recipe.data.fit)

@@ -2,12 +2,15 @@
 
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate.utils import send_to_device
 from torch import Tensor
+from torch.utils.data import default_collate
 
 from mlkdc.errors import MlkdcError, UsageError
 from mlkdc.losses import Batch, Objective
@@ -23,10 +26,10 @@ from mlkdc.train.draws import Draws
 from mlkdc.train.input.store import EpochOrder
 from mlkdc.train.keep import Keeper
 from mlkdc.train.learner import Learner
-from mlkdc.train.loading import make_accelerator, training_batches, training_set, validation_images
+from mlkdc.train.loading import make_accelerator, training_batches, training_images, training_set, validation_images
 from mlkdc.train.optim import make_optimizer, make_schedule
 from mlkdc.train.predict import predict
-from mlkdc.train.sources import SourceContext, Step, TeacherSource, make_sources, repeats_images
+from mlkdc.train.sources import Source, SourceContext, Step, TeacherSource, make_sources, repeats_images
 from mlkdc.train.steps import Steps
 from mlkdc.types import TaggedImages
 
@@ -74,18 +77,17 @@ class Trainer:
         images, classes = targets.shape
         context = SourceContext(model, recipe, images, classes, self.accelerator, teacher)
         self.sources = make_sources(objective, context)
-        size = recipe.data.image_size
-        for source in self.sources.values():
-            size = max(size, source.image_size)
-        self.draws = Draws(recipe, objective, images, size, layout)
+        sizes = self._sizes()
+        self.images = training_images(recipe, samples, sizes)
+        self.draws = Draws(recipe, objective, images, sizes, layout)
         self.order = EpochOrder(images, recipe.seed)
         repeats = repeats_images(objective.sources)
-        loader = training_batches(recipe, samples, size, self.order, processes, repeats)
+        loader = training_batches(recipe, self.images, self.order, processes, repeats)
         self.validation = validation_images(data, recipe)
         learner = Learner(model, objective)
         if objective.has_layers:
             self.learner = learner
-            learner.layers = objective.build(self._example(size)).to(device)
+            learner.layers = objective.build(self._example()).to(device)
         self.keeper = Keeper(model, recipe.train, validated=self.validation is not None)
         optimizer = make_optimizer(learner, model.backbone, recipe.train)
         self.learner, self.optimizer, self.loader = self.accelerator.prepare(learner, optimizer, loader)
@@ -94,14 +96,26 @@ class Trainer:
         self.epochs = min(recipe.train.epochs, recipe.train.stop_after or recipe.train.epochs)
         self.seconds = 0.0
 
+    def _sizes(self) -> list[int]:
+        """Of the views, the student's first."""
+        student = self.recipe.data.image_size
+        others = {source.image_size for source in self.sources.values()}
+        return [student, *sorted(others - {0, student})]
+
     @torch.no_grad()
-    def _example(self, size: int) -> Batch:
-        """A batch of two empty images of ``size`` pixels, to know the shapes of all outputs."""
-        index = torch.zeros(2, dtype=torch.int64, device=self.accelerator.device)
-        images = torch.zeros(2, 3, size, size, dtype=torch.uint8, device=self.accelerator.device)
+    def _example(self) -> Batch:
+        """A batch of two images, to know the shapes of all outputs."""
         self.draws.set_epoch(0)
+        for source in self.sources.values():
+            source.start(0)
         self.learner.eval()
-        return self._batch(self._look(index, images))
+        return self._batch(self._look(*self._load([0, 0])))
+
+    def _load(self, index: list[int]) -> tuple[Tensor, list[Tensor]]:
+        """Some training images, as the loader gives them."""
+        batch = default_collate([self.images[position] for position in index])
+        loaded: tuple[Tensor, list[Tensor]] = send_to_device(batch, self.accelerator.device)
+        return loaded
 
     def train(self, resume: bool) -> float:
         """Run all remaining epochs; returns the seconds spent training, those before it was stopped included.
@@ -151,12 +165,20 @@ class Trainer:
 
     def _finish(self, epoch: int) -> None:
         for source in self.sources.values():
+            self._show_unseen(source)
             try:
                 source.finish(epoch)
             except MlkdcError as error:  # a full disk under the teacher's cache; the training itself is unharmed
                 self.progress.say(f"the teacher's outputs are no longer cached: {error}")
 
-    def _look(self, index: Tensor, images: Tensor) -> Step:
+    @torch.no_grad()
+    def _show_unseen(self, source: Source) -> None:
+        unseen, size = source.unseen(), self.recipe.train.batch_size
+        for first in range(0, len(unseen), size):
+            with self.accelerator.autocast():
+                source.outputs(self._look(*self._load(unseen[first : first + size])))
+
+    def _look(self, index: Tensor, images: Sequence[Tensor]) -> Step:
         """Random views of a batch of new images, and of those that a source repeats."""
         drawn = self.draws(index, images)
         for source in self.sources.values():
@@ -172,7 +194,7 @@ class Trainer:
                     outputs[name] = source.outputs(step)
         return Batch.of(step.targets, outputs)
 
-    def _step(self, epoch: int, number: int, index: Tensor, images: Tensor) -> dict[str, float]:
+    def _step(self, epoch: int, number: int, index: Tensor, images: Sequence[Tensor]) -> dict[str, float]:
         """What one batch adds to the gradient, and the optimizer's update if it is the last of its step.
 
         Returns:

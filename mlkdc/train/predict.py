@@ -19,7 +19,7 @@ def predict(model: MultiLabelModel, store: ImageStore, batch_size: int = 64) -> 
     # As in training: other kernels of a GPU or CPU library round differently.
     layout = memory_format(model)
     rows = []
-    for _, images in batches(store, batch_size, workers=0, order=None):
+    for _, (images,) in batches(store, batch_size, workers=0, order=None):
         pixels = images.to(device).float().contiguous(memory_format=layout)
         rows.append(model(pixels).float().sigmoid().cpu())
     model.train(was_training)

@@ -9,7 +9,7 @@ from mlkdc.metrics import summarize, tune_thresholds
 from mlkdc.models import MultiLabelModel, build_model, load_state
 from mlkdc.records.results import Scores
 from mlkdc.records.run import Run
-from mlkdc.train.input.store import ImageStore
+from mlkdc.train.input.store import images_for
 from mlkdc.train.predict import predict
 from mlkdc.types import TaggedImages
 
@@ -24,7 +24,7 @@ def load_model(run: Run) -> MultiLabelModel:
         UsageError: its weights file is missing, damaged, or of another model than its recipe's.
     """
     spec = run.recipe.student.model_copy(update={"weights": "none"})
-    model = build_model(spec, len(run.classes), run.recipe.data.image_size)
+    model = build_model(spec, len(run.classes), run.recipe.data.image_size, run.recipe.data.fit)
     load_state(model, run.weights, what=str(run.weights))
     return model.eval()
 
@@ -49,25 +49,23 @@ def evaluate_run(run: Run, data_path: str | None = None) -> Scores:
     if data_path is None:
         trained = run.recipe.data.train_splits
     split = scored_split(data, trained)
-    store = ImageStore(data.split(split), run.recipe.data.image_size)
-    results = run.results
-    probabilities = predict(load_model(run), store)
+    model, results = load_model(run), run.results
+    probabilities = predict(model, images_for(model.preprocess, data.split(split)))
     return summarize(data, split, probabilities, np.array(results.thresholds), results.thresholds_from)
 
 
-def score(model: MultiLabelModel, data: TaggedImages, image_size: int, trained: Sequence[str]) -> Scores:
+def score(model: MultiLabelModel, data: TaggedImages, trained: Sequence[str]) -> Scores:
     """Score a model at per-class thresholds that are tuned here, on validation images.
 
     Args:
         model: on any device, in any mode.
         data: images with the model's labels.
-        image_size: width and height of the model's input in pixels.
         trained: the splits that the model was trained on, which are scored only if there is no other.
     """
     scored, tuned = scored_split(data, trained), tuning_split(data, trained)
-    probabilities = predict(model, ImageStore(data.split(scored), image_size))
+    probabilities = predict(model, images_for(model.preprocess, data.split(scored)))
     tuning = probabilities
     if tuned != scored:
-        tuning = predict(model, ImageStore(data.split(tuned), image_size))
+        tuning = predict(model, images_for(model.preprocess, data.split(tuned)))
     thresholds = tune_thresholds(data.targets(tuned), tuning)
     return summarize(data, scored, probabilities, thresholds, tuned)

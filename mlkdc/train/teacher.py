@@ -3,24 +3,34 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from safetensors import safe_open
 
 from mlkdc.data import fingerprint
 from mlkdc.errors import UsageError
 from mlkdc.losses import make_objective
 from mlkdc.models import build_model, check_name, load_state, read_state
+from mlkdc.progress import Progress
 from mlkdc.recipe import Distill, Model, Recipe, Teacher
 from mlkdc.records.results import TeacherFacts
 from mlkdc.records.run import load_run
 from mlkdc.resources import cache_dir, digest, file_sha256
+from mlkdc.train.draws import views_seed
+from mlkdc.train.facts import data_facts
+from mlkdc.train.learner import outputs_of
+from mlkdc.train.loading import training_set
 from mlkdc.train.plan import Plan
+from mlkdc.train.processes import several
 from mlkdc.train.score import load_model
 from mlkdc.train.sources import TeacherSource
-from mlkdc.train.teacher_cache import TeacherCache
+from mlkdc.train.teacher_cache import TeacherCache, halved
 from mlkdc.types import TaggedImages
 
 #: What decides which views a model is shown.
-VIEW_KEYS = {"image_size", "augment", "train_splits"}
+VIEW_KEYS = {"image_size", "fit", "augment", "train_splits"}
+
+#: Part of a cache's name; another one where the same recipe draws other views or the files are laid out anew.
+CACHE_FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -30,11 +40,13 @@ class ReadyTeacher:
     Args:
         source: gives its outputs to a training.
         weights: the file they were loaded from.
+        model: the architecture.
         facts: for results.json.
     """
 
     source: TeacherSource
     weights: Path
+    model: Model
     facts: TeacherFacts
 
 
@@ -74,7 +86,10 @@ def _settings_from_file(path: Path) -> dict[str, object]:
 
 def teacher_recipe(recipe: Recipe, teacher: Teacher) -> Recipe:
     """The recipe by which the teacher itself is fine-tuned: vanilla training on the same data."""
-    data = recipe.data.model_copy(update={"image_size": teacher.image_size or recipe.data.image_size})
+    # New views in every epoch: that some take turns is for students, which profit from the answers that are kept.
+    augment = recipe.data.augment.model_copy(update={"views": None, "seed": None})
+    image_size = teacher.image_size or recipe.data.image_size
+    data = recipe.data.model_copy(update={"image_size": image_size, "augment": augment})
     values = recipe.model_dump() | {
         "name": f"teacher-{teacher.model}",
         "description": "fine-tuned as a teacher",
@@ -110,16 +125,19 @@ def load_teacher(location: str, spec: Teacher, plan: Plan) -> ReadyTeacher:
     """
     path = Path(location)
     if path.is_dir():
-        return _from_run(path, plan.data)
+        return _from_run(path, plan)
     if path.is_file():
         return _from_file(path, spec, plan)
     raise UsageError(f"teacher.source {location!r} is neither a run folder nor a weights file")
 
 
-def _from_run(folder: Path, data: TaggedImages) -> ReadyTeacher:
+def _from_run(folder: Path, plan: Plan) -> ReadyTeacher:
     run = load_run(folder)
-    _check_labels(run.classes, data, f"the teacher in {folder}")
+    _check_labels(run.classes, plan.data, f"the teacher in {folder}")
     results, image_size = run.results, run.recipe.data.image_size
+    own, scored_on = data_facts(plan.data, plan.skipped), None
+    if (results.data.name, results.data.images) == (own.name, own.images):
+        scored_on = results.scored_on
     facts = TeacherFacts(
         model=results.model.model,
         image_size=image_size,
@@ -127,19 +145,21 @@ def _from_run(folder: Path, data: TaggedImages) -> ReadyTeacher:
         params=results.model.params,
         macs=results.model.macs,
         metrics=results.metrics,
+        scored_on=scored_on,
     )
-    return ReadyTeacher(TeacherSource(load_model(run), image_size), run.weights, facts)
+    return ReadyTeacher(TeacherSource(load_model(run), image_size), run.weights, run.recipe.student, facts)
 
 
 def _from_file(path: Path, spec: Teacher, plan: Plan) -> ReadyTeacher:
     image_size = spec.image_size or plan.recipe.data.image_size
-    model = build_model(spec.model_copy(update={"weights": "none"}), len(plan.data.classes), image_size)
+    classes, fit = len(plan.data.classes), plan.recipe.data.fit
+    model = build_model(spec.model_copy(update={"weights": "none"}), classes, image_size, fit)
     load_state(model, path, what=f"teacher file {path}")
     labels = _file_labels(path)
     if labels is not None:
         _check_labels(labels, plan.data, f"the teacher file {path}")
     facts = TeacherFacts(model=spec.model, image_size=image_size, run=str(path))
-    return ReadyTeacher(TeacherSource(model, image_size), path, facts)
+    return ReadyTeacher(TeacherSource(model, image_size), path, spec, facts)
 
 
 def _file_labels(path: Path) -> tuple[str, ...] | None:
@@ -167,12 +187,46 @@ def _check_labels(labels: tuple[str, ...], data: TaggedImages, what: str) -> Non
     )
 
 
-def attach_cache(teacher: ReadyTeacher, plan: Plan) -> None:
-    """Give the teacher a cache on disk that all runs with the same views in the same order share."""
-    recipe = plan.recipe
-    # All that the outputs depend on, and the order in which the cache holds them.
-    order = [recipe.seed, recipe.train.batch_size, recipe.train.precision, teacher.source.image_size]
-    views = recipe.data.model_dump(include=VIEW_KEYS)
-    key = digest([file_sha256(teacher.weights), fingerprint(plan.data), views, order])
-    epochs = recipe.train.stop_after or recipe.train.epochs
-    teacher.source.cache = TeacherCache(cache_dir("teachers") / key, epochs)
+def attach_cache(teacher: ReadyTeacher, plan: Plan, progress: Progress) -> None:
+    """Give the teacher a cache on disk, which all runs that see the same views share; says what is in it, or why not.
+
+    Every image has its view by number, and its answer by its own position: runs of another student, batch size, order
+    or length use the same files.
+    """
+    data, source = plan.recipe.data, teacher.source
+    if reason := _not_cacheable(plan):
+        progress.say(f"the teacher's answers are not cached: {reason}")
+        return
+    views = [data.augment.model_dump(exclude={"views", "seed"}), views_seed(plan.recipe), data.fit, data.train_splits]
+    model = teacher.model.model_dump(include=set(Model.model_fields) - {"weights"})
+    answers = [file_sha256(teacher.weights), model, source.image_size, plan.recipe.train.precision]
+    key = digest([CACHE_FORMAT, answers, fingerprint(plan.data), views])
+    source.cache = TeacherCache(
+        cache_dir("teachers") / key,
+        targets=training_set(plan.data, data.train_splits)[1],
+        shapes=_shapes(source, plan),
+        views=data.augment.views,
+        epochs=plan.recipe.train.stop_after or plan.recipe.train.epochs,
+    )
+    progress.say(source.cache.describe())
+
+
+def _not_cacheable(plan: Plan) -> str | None:
+    """Why a training cannot use answers that were kept; None where it can."""
+    augment = plan.recipe.data.augment
+    if "stages" in plan.objective.fields("teacher"):
+        return f"{plan.recipe.distill.method} compares feature maps, which are too large to keep"
+    if augment.mixup or augment.cutmix:
+        return "images are mixed with others of their batch"
+    if several():
+        return "each of several processes has a part of a batch"
+    return None
+
+
+@torch.no_grad()
+def _shapes(source: TeacherSource, plan: Plan) -> dict[str, tuple[int, ...]]:
+    """Of one row of each of the teacher's outputs that are kept."""
+    image = torch.zeros(1, 3, source.image_size, source.image_size)
+    every_label = torch.ones(1, len(plan.data.classes))
+    outputs, _ = outputs_of(source.model.eval(), image, every_label, plan.objective.fields("teacher"))
+    return {name: tuple(tensor.shape[1:]) for name, tensor in halved(outputs).items()}

@@ -82,7 +82,7 @@ def test_all_unknown_keys_are_reported_at_once_with_the_nearest() -> None:
     [
         ("teacher.head.dropot=0.2", "teacher.head.dropot: unknown key; did you mean dropout?"),
         ("teacher.train.epoch=3", "teacher.train.epoch: unknown key; did you mean epochs?"),
-        ("data.zzz=true", "data.zzz: unknown key; valid: allow_unseen, augment, digits_images, image_size"),
+        ("data.zzz=true", "data.zzz: unknown key; valid: allow_unseen, augment, digits_images, fit, image_size"),
         ("export.max_fall=2", "export.max_fall: unknown key; did you mean max_drop"),
         ("distill.terms.mld=heavy", "distill.terms.mld: input should be a valid number"),
     ],

@@ -9,12 +9,15 @@ import pytest
 from click.testing import CliRunner
 
 from mlkdc.cli import cli
+from mlkdc.progress import Progress
 from mlkdc.recipe import Recipe
 from mlkdc.records.machine import Machine
 from mlkdc.records.results import DataFacts, ModelFacts, Results, TeacherFacts
 from mlkdc.records.run import Run
+from mlkdc.report.collect import collect
+from mlkdc.report.teacher import weak_teacher
 from mlkdc.train import distill
-from mlkdc.train.compare import compare, verdict
+from mlkdc.train.compare import compare, verdict, weak_teacher_before
 
 pytestmark = pytest.mark.slow
 
@@ -22,13 +25,19 @@ Tiny = Callable[..., Recipe]
 SIZE = {"params": 2, "params_backbone": 1, "params_head": 1, "macs": 2, "macs_backbone": 1, "macs_head": 1}
 
 
-def finished(folder: Path, recipe: Recipe, map_percent: float) -> Run:
+def teacher_facts(map_percent: float | None, scored_on: str | None) -> TeacherFacts:
+    metrics = None
+    if map_percent is not None:
+        metrics = {"mAP": map_percent}
+    return TeacherFacts(model="x", image_size=48, run="teacher", metrics=metrics, scored_on=scored_on)
+
+
+def finished(folder: Path, recipe: Recipe, map_percent: float, teacher: TeacherFacts | None = None) -> Run:
     """A run folder as training leaves it, without the training."""
     run = Run(folder)
     run.start(recipe, ("red",), "mlkdc distill")
-    teacher = None
-    if recipe.distill.method in ("l2d", "mld"):
-        teacher = TeacherFacts(model="x", image_size=48, run="teacher")
+    if teacher is None and recipe.distill.method in ("l2d", "mld"):
+        teacher = teacher_facts(None, None)
     results = Results(
         scored_on="test",
         thresholds_from="val",
@@ -133,3 +142,56 @@ def test_the_command_it_names_makes_the_baseline(tiny: Tiny, tmp_path: Path) -> 
     assert found.baseline.path.name == "taught-vanilla"
     assert found.same_seed
     assert verdict(found.baseline) is None
+
+
+@pytest.mark.parametrize(
+    ("map_percent", "scored_on", "weak"),
+    [(65.4, "test", True), (65.6, "test", False), (50.0, "test", True), (50.0, "val", False), (None, None, False)],
+)
+def test_a_teacher_that_is_not_clearly_better_is_named_after_training_and_in_the_report(
+    map_percent: float | None, scored_on: str | None, weak: bool, tiny: Tiny, tmp_path: Path
+) -> None:
+    """At least 4 points better than the student's 61.5, on the images of the same split."""
+    run = finished(tmp_path / "taught", tiny(), 61.5, teacher_facts(map_percent, scored_on))
+    said, notes = weak_teacher(run.results), "\n".join(collect(run.path).notes)
+    assert (said is not None) == weak
+    assert ("is not clearly better" in notes) == weak
+    if said:
+        assert f"mAP {map_percent:.2f} against 61.50 of the student on the test images" in said
+        assert "teacher.image_size" in said
+        assert said[1:] in notes
+
+
+def test_a_weak_teacher_is_named_before_it_teaches(tiny: Tiny, tmp_path: Path) -> None:
+    run = Run(tmp_path / "taught")
+    assert "is not known: teacher has no figures" in str(weak_teacher_before(run, tiny(), teacher_facts(None, None)))
+    assert "is not known" in str(weak_teacher_before(run, tiny(), teacher_facts(90.0, None)))
+    assert weak_teacher_before(run, tiny(), teacher_facts(10.0, "test")) is None  # nothing to compare it with
+    finished(tmp_path / "alone", tiny(distill={"method": "vanilla"}, teacher=None), 60.0)
+    said = weak_teacher_before(run, tiny(), teacher_facts(63.9, "test"))
+    assert said
+    assert "mAP 63.90 against 60.00 of the student alone (alone) on the test images" in said
+    assert weak_teacher_before(run, tiny(), teacher_facts(64.1, "test")) is None
+    assert weak_teacher_before(run, tiny(), teacher_facts(63.9, "val")) is None
+
+
+def test_distill_warns_of_a_weak_teacher(tiny: Tiny, tmp_path: Path) -> None:
+    lines: list[str] = []
+
+    class Heard(Progress):
+        def say(self, text: str) -> None:
+            lines.append(text)
+
+    distill(tiny(distill={"method": "vanilla"}, teacher=None), out=tmp_path / "alone", progress=Heard())
+    assert not any("clearly better" in line for line in lines)
+    # An untrained teacher knows nothing, and says so in its results.
+    untrained = {**tiny().teacher.model_dump(), "train": {"epochs": 1, "batch_size": 28, "lr": 1e-9}}  # type: ignore[union-attr]
+    run = distill(tiny(teacher=untrained), out=tmp_path / "taught", progress=Heard())
+    teacher = run.results.teacher
+    assert teacher
+    assert teacher.scored_on == "test"
+    before, after = (line for line in lines if "clearly better" in line)
+    assert "of the student alone (alone)" in before
+    assert f"mAP {teacher.metrics['mAP']:.2f}" in before  # type: ignore[index]
+    assert "of the student on the test images" in after
+    assert after in (run.path / "log.txt").read_text()

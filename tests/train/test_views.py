@@ -8,10 +8,12 @@ import pytest
 import torch
 from PIL import Image
 
+from mlkdc.images import load_square, open_rgb
 from mlkdc.recipe import Augment
 from mlkdc.train.input import store
+from mlkdc.train.input.resample import resample, stored_size
 from mlkdc.train.input.store import EpochOrder, ImageStore, batches
-from mlkdc.train.input.views import Views, resize
+from mlkdc.train.input.views import Views
 from mlkdc.types import Sample
 
 ALL = Augment(flip=True, crop=0.4, cutout=0.3, brightness=0.3, randaugment=True)
@@ -23,9 +25,9 @@ def images(count: int = 6, size: int = 24) -> torch.Tensor:
 
 
 def drawn(augment: Augment, index: list[int], epoch: int = 0, seed: int = 0, size: int = 24) -> torch.Tensor:
-    views = Views(augment, size, 6, seed)
+    views = Views(augment, 6, seed)
     views.set_epoch(epoch)
-    return views(torch.tensor(index), images(size=24)[index])
+    return views(torch.tensor(index), images(size=24)[index], size)
 
 
 def test_a_view_does_not_depend_on_its_batch() -> None:
@@ -41,19 +43,19 @@ def test_without_changes_a_view_is_the_image() -> None:
 
 
 def test_half_of_the_images_are_mirrored() -> None:
-    views = Views(Augment(flip=True), 4, 1000, 0)
+    views = Views(Augment(flip=True), 1000, 0)
     views.set_epoch(0)
     image = torch.arange(48, dtype=torch.uint8).view(1, 3, 4, 4).expand(1000, -1, -1, -1)
-    result = views(torch.arange(1000), image)
+    result = views(torch.arange(1000), image, 4)
     mirrored = (result == image.flip(-1)).flatten(1).all(1)
     assert (mirrored | (result == image).flatten(1).all(1)).all()
     assert 430 < mirrored.sum() < 570
 
 
 def test_cutout_fills_one_square_of_the_set_size_with_one_color() -> None:
-    views = Views(Augment(flip=False, cutout=0.5), 40, 200, 0)
+    views = Views(Augment(flip=False, cutout=0.5), 200, 0)
     views.set_epoch(0)
-    result = views(torch.arange(200), torch.zeros(200, 3, 40, 40, dtype=torch.uint8))
+    result = views(torch.arange(200), torch.zeros(200, 3, 40, 40, dtype=torch.uint8), 40)
     changed = (result != 0).any(1)
     assert changed.flatten(1).sum(1).max() == 20 * 20
     for view, where in zip(result, changed, strict=True):
@@ -64,9 +66,9 @@ def test_a_crop_keeps_within_the_image_and_its_area() -> None:
     """An image whose red is x and green is y, so that a crop's extent can be read from its colors."""
     ramp = torch.linspace(0, 255, 64)
     image = torch.stack([ramp.expand(64, 64), ramp[:, None].expand(64, 64), torch.zeros(64, 64)]).byte()
-    views = Views(Augment(flip=False, crop=0.3), 64, 100, 0)
+    views = Views(Augment(flip=False, crop=0.3), 100, 0)
     views.set_epoch(0)
-    result = views(torch.arange(100), image.expand(100, -1, -1, -1))
+    result = views(torch.arange(100), image.expand(100, -1, -1, -1), 64)
     wide = (result[:, 0].amax((1, 2)) - result[:, 0].amin((1, 2))) / 255
     high = (result[:, 1].amax((1, 2)) - result[:, 1].amin((1, 2))) / 255
     area = wide * high
@@ -79,9 +81,9 @@ def test_a_flip_mirrors_the_same_crop() -> None:
     image = images(1, 32).expand(100, -1, -1, -1)
     results = []
     for flip in (False, True):
-        views = Views(Augment(flip=flip, crop=0.3), 32, 100, 0)
+        views = Views(Augment(flip=flip, crop=0.3), 100, 0)
         views.set_epoch(0)
-        results.append(views(torch.arange(100), image))
+        results.append(views(torch.arange(100), image, 32))
     plain, flipped = results
     unchanged = (flipped - plain).abs().amax((1, 2, 3)) < 0.1
     mirrored = (flipped - plain.flip(-1)).abs().amax((1, 2, 3)) < 0.1
@@ -89,11 +91,82 @@ def test_a_flip_mirrors_the_same_crop() -> None:
     assert 30 < mirrored.sum() < 70
 
 
-def test_resize_is_pillows() -> None:
-    image = images(1, 50)
-    ours = resize(image.float(), 20)[0].permute(1, 2, 0).numpy()
-    pillow = Image.fromarray(image[0].permute(1, 2, 0).numpy()).resize((20, 20), Image.Resampling.BILINEAR)
-    assert np.abs(ours - np.asarray(pillow)).max() < 1.01
+def pillows(image: torch.Tensor, box: tuple[float, ...], size: int) -> np.ndarray:
+    """A box in pixels of ``[3, s, s]``, resized by Pillow without rounding: ``float32[3, size, size]``."""
+    channels = []
+    for channel in image.float().numpy():
+        resized = Image.fromarray(channel).resize((size, size), Image.Resampling.BILINEAR, box=box)
+        channels.append(np.asarray(resized))
+    return np.stack(channels)
+
+
+@pytest.mark.parametrize(("stored", "size"), [(64, 24), (64, 40), (64, 63), (32, 48)])
+def test_a_box_is_resized_as_pillow_does(stored: int, size: int) -> None:
+    """Reduced, enlarged, at the border of the image and inside of it; more images than are resampled together."""
+    random = np.random.default_rng(size)
+    # In 64ths of a pixel: Pillow has no more digits of a box.
+    edges = np.sort(random.integers(0, 64 * stored, (9, 2, 2)), axis=-1) / 64
+    edges[0], edges[1, 0] = [0, stored], [0, stored / 2]
+    boxes = torch.from_numpy(np.concatenate([edges[..., 0], edges[..., 1]], axis=1))
+    mirrored = torch.arange(9) % 2 == 1
+    image = images(9, stored)
+    views = resample(image, boxes / stored, mirrored, size).numpy()
+    for number in range(9):
+        expected = pillows(image[number], tuple(boxes[number].tolist()), size)
+        if mirrored[number]:
+            expected = expected[..., ::-1]
+        np.testing.assert_allclose(views[number], expected, rtol=0, atol=2e-4)
+
+
+def test_a_view_is_the_box_that_its_numbers_say() -> None:
+    """By numbers drawn here, and Pillow: area and aspect ratio are those of the documentation."""
+    stored, size = 64, 32
+    image = images(6, stored)
+    views = Views(Augment(flip=False, crop=0.4), 6, 5)
+    views.set_epoch(3)
+    result = views(torch.arange(6), image, size)
+    draws = np.random.Generator(np.random.Philox(key=[5, 6])).random((6, 12), dtype=np.float32)
+    for number in range(6):
+        area, ratio = 0.4 + 0.6 * draws[number, 1], (4 / 3) ** (2 * draws[number, 2] - 1)
+        width, height = min(1.0, (area * ratio) ** 0.5), min(1.0, (area / ratio) ** 0.5)
+        left, top = draws[number, 3] * (1 - width), draws[number, 4] * (1 - height)
+        box = tuple(stored * edge for edge in (left, top, left + width, top + height))
+        np.testing.assert_allclose(result[number].numpy(), pillows(image[number], box, size), rtol=0, atol=0.02)
+
+
+@pytest.mark.parametrize("crop", [0.34, 0.5, 0.8, 0.999])
+def test_images_are_stored_large_enough_for_every_crop(crop: float) -> None:
+    size = 96
+    stored = stored_size(size, crop)
+    narrowest = (crop * 3 / 4) ** 0.5
+    assert stored * narrowest >= size
+    assert (stored - 1) * narrowest < size
+    assert stored_size(size, 1) == size
+    assert stored_size(size, 0.05) == 2 * size
+
+
+def test_two_sizes_show_the_same_box_mirror_and_square() -> None:
+    """Of smooth images, at which a view of half the size is the mean of two by two pixels of the other."""
+    ramp = torch.linspace(0, 255, 96)
+    image = torch.stack([ramp.expand(96, 96), ramp[:, None].expand(96, 96), ramp.flip(0).expand(96, 96)]).byte()
+    stored = image.expand(50, -1, -1, -1)
+    views = Views(Augment(crop=0.5, cutout=0.25, brightness=0.2), 50, 0)
+    views.set_epoch(0)
+    small, large = views(torch.arange(50), stored, 32), views(torch.arange(50), stored, 64)
+    halved = torch.nn.functional.avg_pool2d(large, 2)
+    # Not at the edges of the random square, nor at those of the image.
+    assert ((small - halved).abs() < 4).float().mean() > 0.95
+
+
+def test_views_take_turns_and_have_their_own_seed() -> None:
+    def views(epoch: int, seed: int = 0, count: int | None = 3) -> torch.Tensor:
+        return drawn(ALL.model_copy(update={"views": count}), [0, 1, 2], epoch, seed)
+
+    for epoch in range(3):
+        assert torch.equal(views(epoch), views(epoch + 3))
+        assert torch.equal(views(epoch), views(epoch, count=None))
+        assert not torch.equal(views(epoch), views(epoch + 1))
+    assert not torch.equal(views(3), views(3, count=None))
 
 
 @pytest.mark.parametrize("epoch", [0, 5])
@@ -131,15 +204,39 @@ def test_images_are_kept_in_memory_up_to_a_quarter_of_it(tmp_path: Path, monkeyp
     monkeypatch.setattr(os, "cpu_count", lambda: None)
     stored = 5 * 3 * 8 * 8
     monkeypatch.setattr(store, "memory_bytes", lambda: 4 * stored)
-    in_memory = ImageStore(samples, 8)
+    in_memory = ImageStore(samples, (8,), "stretch")
     monkeypatch.setattr(store, "memory_bytes", lambda: 4 * stored - 1)
-    on_demand = ImageStore(samples, 8)
+    on_demand = ImageStore(samples, (8,), "stretch")
     assert in_memory.cached is not None
     assert on_demand.cached is None
     for index in range(5):
-        assert torch.equal(in_memory[index][1], on_demand[index][1])
-        assert on_demand[index][1].flatten(1).unique(dim=1).flatten().tolist() == [index, 2 * index, 3 * index]
+        (stored,), (decoded,) = in_memory[index][1], on_demand[index][1]
+        assert torch.equal(stored, decoded)
+        assert decoded.flatten(1).unique(dim=1).flatten().tolist() == [index, 2 * index, 3 * index]
     sizes = [len(index) for index, _ in batches(in_memory, 2, workers=0, order=None)]
     assert sizes == [2, 2, 1]
     sizes = [len(index) for index, _ in batches(in_memory, 2, workers=0, order=EpochOrder(5, 0))]
     assert sizes == [2, 2]
+
+
+def test_several_sizes_come_from_one_decoding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "photo.png"
+    Image.fromarray(images(1, 40)[0].permute(1, 2, 0).numpy()).save(path)
+    opened = []
+
+    def counted(path: Path) -> Image.Image:
+        opened.append(path)
+        return open_rgb(path)
+
+    monkeypatch.setattr(store, "open_rgb", counted)
+    both = 3 * (8 * 8 + 20 * 20)
+    for memory, in_memory in ((4 * both, True), (4 * both - 1, False)):
+        monkeypatch.setattr(store, "memory_bytes", lambda memory=memory: memory)
+        opened.clear()
+        stored = ImageStore([Sample(path, (0,), "train")], (8, 20), "pad")
+        assert (stored.cached is not None) == in_memory
+        for _ in range(2):
+            _, (small, large) = stored[0]
+        assert len(opened) == 1 + (not in_memory)
+        for size, pixels in ((8, small), (20, large)):
+            assert np.array_equal(pixels.permute(1, 2, 0).numpy(), load_square(path, size, "pad"))

@@ -9,7 +9,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from mlkdc.images import load_square
+from mlkdc.fit import Fit
+from mlkdc.images import open_rgb, square
+from mlkdc.records.manifest import Preprocess
 from mlkdc.types import Sample
 
 #: Of the machine's memory, what decoded images may fill: a run can have several stores next to the model.
@@ -33,50 +35,64 @@ def memory_bytes() -> int:
     return page_bytes * pages
 
 
-class ImageStore(Dataset[tuple[int, Tensor]]):
-    """The images of some samples, each stretched to a square.
+class ImageStore(Dataset[tuple[int, tuple[Tensor, ...]]]):
+    """The images of some samples, each as squares of one or more sizes, which one decoding of the file gives.
 
-    Items are ``(index, uint8[3, size, size])``. All are decoded up front when they take at most a quarter of the
-    machine's memory.
+    Items are ``(index, (uint8[3, size, size], ...))``, one square for each size. All are decoded up front when they
+    take at most a quarter of the machine's memory, all sizes together.
 
     Args:
         samples: which images.
-        size: side in pixels.
+        sizes: sides in pixels.
+        fit: how an image becomes a square.
 
     Attributes:
-        cached: ``uint8[n, 3, size, size]``, or None where items are decoded on demand.
+        cached: for each size ``uint8[n, 3, size, size]``, or None where items are decoded on demand.
 
     Raises:
         UsageError: an image is missing or damaged; on demand, when it is read.
     """
 
-    def __init__(self, samples: Sequence[Sample], size: int) -> None:
+    def __init__(self, samples: Sequence[Sample], sizes: Sequence[int], fit: Fit) -> None:
         self.samples = samples
-        self.size = size
-        self.cached: Tensor | None = None
-        if len(samples) * 3 * size * size <= MEMORY_FRACTION * memory_bytes():
+        self.sizes = tuple(sizes)
+        self.fit = fit
+        self.cached: tuple[Tensor, ...] | None = None
+        pixels = sum(size * size for size in self.sizes)
+        if len(samples) * 3 * pixels <= MEMORY_FRACTION * memory_bytes():
             self.cached = self._decode_all()
 
-    def _decode_all(self) -> Tensor:
-        images = torch.empty((len(self.samples), 3, self.size, self.size), dtype=torch.uint8)
+    def _decode_all(self) -> tuple[Tensor, ...]:
+        count = len(self.samples)
+        stored = tuple(torch.empty((count, 3, size, size), dtype=torch.uint8) for size in self.sizes)
         # Threads, not processes: Pillow decodes without holding the interpreter's lock.
         with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-            for index, image in enumerate(pool.map(self._decode, range(len(self.samples)))):
-                images[index] = image
-        return images
+            for index, squares in enumerate(pool.map(self._decode, range(count))):
+                for images, pixels in zip(stored, squares, strict=True):
+                    images[index] = pixels
+        return stored
 
-    def _decode(self, index: int) -> Tensor:
-        pixels = load_square(self.samples[index].image, self.size)
-        # A copy, because an array made from a Pillow image is read-only, which torch warns of.
-        return torch.from_numpy(pixels.copy()).permute(2, 0, 1)
+    def _decode(self, index: int) -> tuple[Tensor, ...]:
+        image = open_rgb(self.samples[index].image)
+        squares = []
+        for size in self.sizes:
+            # A copy, because an array made from a Pillow image is read-only, which torch warns of.
+            pixels = torch.from_numpy(square(image, size, self.fit).copy())
+            squares.append(pixels.permute(2, 0, 1))
+        return tuple(squares)
 
     def __len__(self) -> int:
         return len(self.samples)
 
-    def __getitem__(self, index: int) -> tuple[int, Tensor]:
+    def __getitem__(self, index: int) -> tuple[int, tuple[Tensor, ...]]:
         if self.cached is None:
             return index, self._decode(index)
-        return index, self.cached[index]
+        return index, tuple(images[index] for images in self.cached)
+
+
+def images_for(preprocess: Preprocess, samples: Sequence[Sample]) -> ImageStore:
+    """Images as a model takes them."""
+    return ImageStore(samples, (preprocess.size,), preprocess.fit)
 
 
 class EpochOrder(Sampler[int]):
@@ -107,8 +123,8 @@ class EpochOrder(Sampler[int]):
 
 def batches(
     store: ImageStore, batch_size: int, workers: int, order: EpochOrder | None
-) -> DataLoader[tuple[int, Tensor]]:
-    """Batches of ``(index int64[b], uint8[b, 3, size, size])``; without an order, one pass in stored order.
+) -> DataLoader[tuple[int, tuple[Tensor, ...]]]:
+    """Batches of ``(index int64[b], [uint8[b, 3, size, size], ...])``; without an order, one pass in stored order.
 
     With an order, a last batch smaller than the others is dropped: batch statistics, and the terms on relations
     between images, need enough of them.

@@ -1,33 +1,33 @@
 """Random views of a batch of images, computed on complete tensors.
 
 What is drawn for an image depends on (seed, epoch, image index) and nothing else: not on the batch it is in, the
-number of processes or where a run was resumed. Teacher and student therefore see the same view, and the
-teacher's outputs for an epoch can be kept.
+number of processes, the size of the view or where a run was resumed. Teacher and student therefore see the same view,
+each at its size, and the teacher's outputs for a view can be kept.
 """
 
 import math
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torchvision.transforms import v2
 
 from mlkdc.recipe import Augment
+from mlkdc.train.input.resample import LARGEST_ASPECT, resample
 
 # Random numbers per image: 0 flip, 1 to 4 crop (area, aspect, position), 5 brightness, 6 contrast, 7 to 11 cutout
 # (position, color). All are drawn whatever is switched on, so that switching one change on leaves the others alone.
 _DRAWS = 12
 
-# Of a crop's width / height, log-uniform: at most 4 / 3, at least 3 / 4.
-_LOG_ASPECT = math.log(4 / 3)
+# A crop's width / height is log-uniform.
+_LOG_ASPECT = math.log(LARGEST_ASPECT)
 
 
-def resize(images: Tensor, size: int) -> Tensor:
-    """Stretch ``float[b, 3, s, s]`` to side ``size`` in pixels, as :func:`mlkdc.images.load_square` does for files."""
-    if images.shape[-1] == size:
-        return images
-    return F.interpolate(images, (size, size), mode="bilinear", antialias=True, align_corners=False)
+def view_number(epoch: int, views: int | None) -> int:
+    """Which view of an image an epoch shows: ``views`` of them take turns; None = each epoch has its own."""
+    if views is None:
+        return epoch
+    return epoch % views
 
 
 class Views:
@@ -35,41 +35,41 @@ class Views:
 
     Args:
         augment: which changes.
-        size: side of the views in pixels.
         count: number of images in the split.
-        seed: the run's seed.
+        seed: of the views.
     """
 
-    def __init__(self, augment: Augment, size: int, count: int, seed: int) -> None:
+    def __init__(self, augment: Augment, count: int, seed: int) -> None:
         self.augment = augment
-        self.size = size
         self.count = count
         self.seed = seed
-        self._epoch = -1
+        self._number = -1
         self._draws = torch.empty(0)
 
     def set_epoch(self, epoch: int) -> None:
         """Draw for all images of one epoch; needed before the first batch of each."""
-        # A separate key for every epoch: no epoch's numbers depend on how many were drawn before.
+        self._number = view_number(epoch, self.augment.views)
+        # A separate key for every view: its numbers do not depend on how many were drawn before.
         # Even keys are the views', odd ones the order's (:class:`mlkdc.train.input.store.EpochOrder`).
-        generator = np.random.Generator(np.random.Philox(key=[self.seed, 2 * epoch]))
+        generator = np.random.Generator(np.random.Philox(key=[self.seed, 2 * self._number]))
         self._draws = torch.from_numpy(generator.random((self.count, _DRAWS), dtype=np.float32))
-        self._epoch = epoch
 
-    def __call__(self, index: Tensor, images: Tensor) -> Tensor:
+    def __call__(self, index: Tensor, images: Tensor, size: int) -> Tensor:
         """Draw views of some images.
 
         Args:
             index: ``int64[b]``, positions of the images in the split.
             images: ``uint8[b, 3, s, s]``.
+            size: side of the views in pixels.
 
         Returns:
             ``float32[b, 3, size, size]`` in 0..255, on the device of the images.
         """
-        draws = self._draws[index.cpu()].to(images.device)
+        drawn = self._draws[index.cpu()]
+        draws = drawn.to(images.device)
         if self.augment.randaugment:
             images = self._randaugment(index, images)
-        views = self._crop_and_flip(images.float(), draws)
+        views = self._crop_and_flip(images, drawn, size)
         if self.augment.brightness:
             views = self._change_brightness(views, draws[:, 5], draws[:, 6])
         if self.augment.cutout:
@@ -83,30 +83,26 @@ class Views:
         with torch.random.fork_rng():
             for position, image in zip(index.tolist(), images, strict=True):
                 # The hash of a tuple of integers is the same in every process, unlike that of a string.
-                torch.manual_seed(hash((self.seed, self._epoch, position)))
+                torch.manual_seed(hash((self.seed, self._number, position)))
                 views.append(policy(image))
         return torch.stack(views)
 
-    def _crop_and_flip(self, images: Tensor, draws: Tensor) -> Tensor:
-        mirror = torch.ones_like(draws[:, 0])
+    def _crop_and_flip(self, images: Tensor, draws: Tensor, size: int) -> Tensor:
+        """Of draws on the CPU."""
+        mirrored = torch.zeros(len(draws), dtype=torch.bool)
         if self.augment.flip:
-            mirror = torch.where(draws[:, 0] < 0.5, -1.0, 1.0)
-        if self.augment.crop == 1:
-            flipped = torch.where(mirror[:, None, None, None] < 0, images.flip(-1), images)
-            return resize(flipped, self.size)
+            mirrored = draws[:, 0] < 0.5
+        if self.augment.crop == 1 and images.shape[-1] == size:
+            where = mirrored.to(images.device)[:, None, None, None]
+            return torch.where(where, images.flip(-1), images).float()
         area = self.augment.crop + (1 - self.augment.crop) * draws[:, 1]
         # Width is multiplied and height divided by it, so it is the square root of their ratio.
         stretch = torch.exp((2 * draws[:, 2] - 1) * _LOG_ASPECT / 2)
         width = (area.sqrt() * stretch).clamp(max=1)
         height = (area.sqrt() / stretch).clamp(max=1)
-        # In grid_sample's coordinates the image spans -1..1, so a crop of width w has its center in +-(1 - w).
-        center_x = (2 * draws[:, 3] - 1) * (1 - width)
-        center_y = (2 * draws[:, 4] - 1) * (1 - height)
-        zero = torch.zeros_like(width)
-        # A negative width mirrors the crop in the same sampling.
-        rows = torch.stack([width * mirror, zero, center_x, zero, height, center_y], 1).view(-1, 2, 3)
-        grid = F.affine_grid(rows, [len(images), 3, self.size, self.size], align_corners=False)
-        return F.grid_sample(images, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
+        left, top = draws[:, 3] * (1 - width), draws[:, 4] * (1 - height)
+        boxes = torch.stack([left, top, left + width, top + height], dim=1)
+        return resample(images, boxes, mirrored, size)
 
     def _change_brightness(self, views: Tensor, brightness_draws: Tensor, contrast_draws: Tensor) -> Tensor:
         brightness = self._factors(brightness_draws)
@@ -120,8 +116,8 @@ class Views:
 
     def _cut_out(self, views: Tensor, draws: Tensor) -> Tensor:
         """DeVries and Taylor, 2017: one square, its center anywhere, filled with one random color."""
-        half = self.augment.cutout / 2
-        pixel_centers = (torch.arange(self.size, device=views.device) + 0.5) / self.size
+        half, size = self.augment.cutout / 2, views.shape[-1]
+        pixel_centers = (torch.arange(size, device=views.device) + 0.5) / size
         inside_x = (pixel_centers[None] - draws[:, :1]).abs() < half
         inside_y = (pixel_centers[None] - draws[:, 1:2]).abs() < half
         inside = inside_y[:, None, :, None] & inside_x[:, None, None, :]

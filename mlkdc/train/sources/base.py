@@ -1,7 +1,7 @@
 """What a source of outputs is, what it needs of a training, and what it is made from."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -23,12 +23,12 @@ class Drawn:
 
     Args:
         index: ``[b]`` which images of the training set.
-        views: ``[b, 3, v, v]`` in 0..255, at the largest size that any model looks at.
+        views: ``[b, 3, v, v]`` in 0..255 by their size v: the student's, and those of the sources.
         twins: ``[b, 3, s, s]``, a second random view of the same images at the student's size, where a source needs it.
     """
 
     index: Tensor
-    views: Tensor
+    views: Mapping[int, Tensor]
     twins: Tensor | None
 
 
@@ -38,7 +38,7 @@ class Step(Drawn):
 
     Args:
         targets: ``[b, q]``.
-        pixels: ``[b, 3, s, s]``, the views at the student's size.
+        pixels: ``[b, 3, s, s]``, the views at the student's size, in its memory layout.
         boxes: ``[b, S, 4]`` of the crops, where a source needs them.
     """
 
@@ -89,7 +89,7 @@ class Source(SourceNeeds, ABC):
     """Something a term compares the student with. All methods run without gradient."""
 
     image_size: int = 0
-    """Side in pixels at which it looks at the views; 0 = no larger than the student's."""
+    """Side in pixels of the views that it looks at (:attr:`Drawn.views`); 0 = the student's, or none."""
 
     @classmethod
     @abstractmethod
@@ -112,6 +112,10 @@ class Source(SourceNeeds, ABC):
 
     def updating(self) -> None:
         """The optimizer's update comes next, of which a step may have several batches (``train.accumulate``)."""
+
+    def unseen(self) -> list[int]:
+        """The images that no step of this epoch had and that are to be shown to it before :meth:`finish`."""
+        return []
 
     def finish(self, epoch: int) -> None:
         """An epoch has ended."""

@@ -104,7 +104,10 @@ class LastBatch(Source):
         twins = drawn.twins
         if twins is not None and last.twins is not None:
             twins = torch.cat([last.twins, twins])
-        return Drawn(torch.cat([last.index, drawn.index]), torch.cat([last.views, drawn.views]), twins)
+        views = {}
+        for size, new in drawn.views.items():
+            views[size] = torch.cat([last.views[size], new])
+        return Drawn(torch.cat([last.index, drawn.index]), views, twins)
 
     def outputs(self, step: Step) -> Outputs:
         """``logits [b, q]``; rows of NaN for new images."""

@@ -30,7 +30,7 @@ class Crops(Source):
         """``logits [b, S, q]``."""
         assert step.boxes is not None
         images, crops, _ = step.boxes.shape
-        pixels = cut(step.views, step.boxes, self.size, self.size).contiguous(memory_format=self.layout)
+        pixels = cut(step.pixels, step.boxes, self.size, self.size).contiguous(memory_format=self.layout)
         # Parts of images must not enter the statistics by which complete ones are normalized in evaluation.
         with batch_statistics_only(self.model):
             outputs, _ = outputs_of(self.model, pixels, step.targets, LOGITS)
