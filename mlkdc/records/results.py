@@ -161,6 +161,24 @@ class Results(Scores, FileRecord):
         return values
 
 
+class TermGradient(Record):
+    """The gradient of one weighted term in an epoch: means over the steps in which it was measured.
+
+    Args:
+        norm: at the student's last feature map, which all outputs come from (but earlier stages).
+        share: ``norm`` over the sum of all terms' norms.
+        logits_norm: at the student's logits; None for a term that does not reach them.
+        weight: its weight, as the ramp and ``distill.balance`` leave it.
+        risen: the fraction of the full weight that the ramp left, 0..1.
+    """
+
+    norm: float
+    share: float
+    logits_norm: float | None
+    weight: float
+    risen: float
+
+
 class Epoch(Record):
     """A line of metrics.jsonl.
 
@@ -173,6 +191,7 @@ class Epoch(Record):
         images_per_second: while training.
         seconds: that it took, without validation.
         val_map_percent: on the validation split; None where there is none.
+        gradients: of every term; empty where they were not measured, as with a single term.
     """
 
     FORMAT: ClassVar[int] = 2
@@ -185,6 +204,7 @@ class Epoch(Record):
     images_per_second: float
     seconds: float
     val_map_percent: float | None = None
+    gradients: dict[str, TermGradient] = {}
 
     def line(self) -> str:
         """The line, with its end."""

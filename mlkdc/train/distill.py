@@ -98,8 +98,9 @@ def _ready_teacher(job: Job) -> ReadyTeacher | None:
         location = str(_fine_tuned(job, spec))
     teacher = load_teacher(location, spec, plan)
     # The cache holds complete batches in order: it fits neither processes that see a part of each batch, nor steps
-    # that repeat images of the step before.
-    if spec.cache and not several() and not repeats_images(plan.objective.sources):
+    # that repeat images of the step before. What is mixed with an image is another one in each epoch.
+    mixes = plan.recipe.data.augment.mixes
+    if spec.cache and not mixes and not several() and not repeats_images(plan.objective.sources):
         attach_cache(teacher, plan)
     return teacher
 

@@ -11,10 +11,12 @@ from torch import Tensor
 
 from mlkdc.errors import MlkdcError
 from mlkdc.losses import Batch, Objective
+from mlkdc.losses.balance import Balance, gradient_norms
 from mlkdc.metrics import evaluate
 from mlkdc.models import MultiLabelModel, memory_format
 from mlkdc.progress import Progress
 from mlkdc.recipe import Recipe
+from mlkdc.records.gradients import imbalances
 from mlkdc.records.results import METRICS_FILE, Epoch
 from mlkdc.records.run import CHECKPOINT_FILE
 from mlkdc.resources import write_text
@@ -61,6 +63,7 @@ class Trainer:
         device, processes = self.accelerator.device, self.accelerator.num_processes
         samples, targets = training_set(data, recipe.data.train_splits)
         self.targets = targets.to(device)
+        self.frequency = self.targets.mean(0)
         # First of all: sources may copy the student, and the optimizer takes its parameters where they are.
         model.to(device).to(memory_format=layout)
         images, classes = targets.shape
@@ -81,6 +84,7 @@ class Trainer:
         optimizer = make_optimizer(learner, recipe.train)
         self.learner, self.optimizer, self.loader = self.accelerator.prepare(learner, optimizer, loader)
         self.schedule = make_schedule(optimizer, recipe.train, len(self.loader))
+        self.balance = Balance(objective, recipe.distill.balance, len(self.loader))
         self.epochs = min(recipe.train.epochs, recipe.train.stop_after or recipe.train.epochs)
         self.seconds = 0.0
 
@@ -133,6 +137,7 @@ class Trainer:
         """Draw everything random of an epoch, which depends on the seed and the epoch alone."""
         self.order.epoch = epoch
         self.draws.set_epoch(epoch)
+        self.balance.start()
         # Dropout too: an epoch of a resumed run is the one of an uninterrupted run.
         torch.manual_seed(hash((self.recipe.seed, epoch)))
         for source in self.sources.values():
@@ -160,15 +165,18 @@ class Trainer:
             with torch.no_grad():
                 for name, source in self.sources.items():
                     outputs[name] = source.outputs(step)
-        return Batch.of(step.targets, outputs)
+        return replace(Batch.of(step.targets, outputs), frequency=self.frequency)
 
     def _step(self, epoch: int, number: int, index: Tensor, images: Tensor) -> dict[str, float]:
         """One step of the optimizer; the weighted terms."""
         step = self._look(index, images)
         batch = self._batch(step)
-        terms = self.objective(replace(batch, progress=(epoch + number / len(self.loader)) / self.epochs))
+        progress = (epoch + number / len(self.loader)) / self.epochs
+        terms = self.objective(replace(batch, progress=progress))
         values = {name: term.item() for name, term in terms.items()}
         self._check_finite(values, epoch, number)  # before weights become NaN too
+        if self.balance.due(number):
+            self._measure(terms, batch, progress)
         self.accelerator.backward(torch.stack(list(terms.values())).sum())
         # Before the update: sources remember the weights that these outputs come from.
         with torch.no_grad():
@@ -180,6 +188,13 @@ class Trainer:
         self.optimizer.zero_grad()
         self.schedule.step()
         return values
+
+    def _measure(self, terms: dict[str, Tensor], batch: Batch, progress: float) -> None:
+        """The terms' gradients, before the backward pass that frees what they are computed from."""
+        features, scale = self.accelerator.unwrap_model(self.learner).features, 1.0
+        if self.accelerator.scaler:
+            scale = self.accelerator.scaler.get_scale()
+        self.balance.measured(gradient_norms(terms, batch.student.logits, features, scale), progress)
 
     def _check_finite(self, terms: dict[str, float], epoch: int, number: int) -> None:
         for name, value in terms.items():
@@ -203,11 +218,15 @@ class Trainer:
             images_per_second=rate,
             seconds=seconds,
             val_map_percent=self._validate(),
+            gradients=self.balance.means(),
         )
         message = f"epoch {line.epoch}/{self.epochs}: loss {line.loss:.3f}"
         if line.val_map_percent is not None:
             message += f", val mAP {line.val_map_percent:.2f}"
         self.progress.say(message)
+        if line.epoch == 1:
+            for imbalance in imbalances([line], self.recipe.distill.base, self.recipe.distill.balance):
+                self.progress.say(imbalance.sentence())
         # Before the checkpoint: _restore drops the lines that no checkpoint reaches, but cannot make missing ones.
         with (self.folder / METRICS_FILE).open("a", encoding="utf-8") as log:
             log.write(line.line())
@@ -233,6 +252,7 @@ class Trainer:
             "optimizer": self.optimizer.state_dict(),
             "schedule": self.schedule.state_dict(),
             "scaler": scaler,
+            "balance": self.balance.state(),
             "seconds": self.seconds,
         }
 
@@ -247,6 +267,8 @@ class Trainer:
         self.schedule.load_state_dict(checkpoint["schedule"])
         if self.accelerator.scaler and checkpoint["scaler"]:
             self.accelerator.scaler.load_state_dict(checkpoint["scaler"])
+        if "balance" in checkpoint:  # not in those of earlier versions
+            self.balance.restore(checkpoint["balance"])
         self.seconds = checkpoint["seconds"]
         epochs: int = checkpoint["epoch"]
         lines = (self.folder / METRICS_FILE).read_text(encoding="utf-8").splitlines(keepends=True)
