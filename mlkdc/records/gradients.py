@@ -27,10 +27,9 @@ class Imbalance:
 
     def sentence(self) -> str:
         """What it is and what to do, without a period at its end."""
+        effect = "the labels hardly move the student"
         if self.ratio < WEAK:
             effect = "it hardly moves the student"
-        else:
-            effect = "the labels hardly move the student"
         return (
             f"the gradient of {self.term} is {self.ratio:.2g} times that of {self.base} at the last feature map, "
             f"so {effect}: give it a share with `--set distill.balance.{self.term}=0.3`"

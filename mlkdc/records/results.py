@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any, ClassVar
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from mlkdc.errors import UsageError
 from mlkdc.records.base import FileRecord, Moment, Record, faults
@@ -204,7 +204,7 @@ class Epoch(Record):
     images_per_second: float
     seconds: float
     val_map_percent: float | None = None
-    gradients: dict[str, TermGradient] = {}
+    gradients: dict[str, TermGradient] = Field(default_factory=dict)
 
     def line(self) -> str:
         """The line, with its end."""

@@ -1,7 +1,8 @@
 """Losses of the labels that can stand in place of ``bce`` (``distill.base``): ASL, focal, two-way and ZLPR."""
 
 from pydantic import Field
-from timm.loss import TwoWayLoss, ZlprLoss
+from timm.loss.two_way_loss import TwoWayLoss
+from timm.loss.zlpr_loss import ZlprLoss
 from torch import Tensor
 from torch.nn import functional as F
 from torchvision.ops import sigmoid_focal_loss
