@@ -1,6 +1,6 @@
 """How much each term of a loss moves the student, and weights adapted to give terms the share that is wanted."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,7 @@ MEASUREMENTS, MOST_STEPS = 20, 50
 LARGEST_CHANGE = 1.5
 BOUNDS = (1e-6, 1e6)
 #: How much of a norm's running mean is kept at the next measurement.
-KEPT = 0.8
+KEPT = 0.7
 
 
 @dataclass(frozen=True)
@@ -46,12 +46,13 @@ def gradient_norms(
         features: ``[b, C, h, w]`` that the logits, and all else the terms look at, were computed from.
         scale: what the gradients are multiplied by on their way, so that half precision holds them.
     """
-    squares = []
+    squares, reached = [], []
     for term in terms.values():
-        arrived: Iterable[Tensor | None] = (None, None)
+        arrived: Sequence[Tensor | None] = (None, None)
         if term.requires_grad:
             arrived = torch.autograd.grad(scale * term, (features, logits), retain_graph=True, allow_unused=True)
         squares += [_square(gradient, features) for gradient in arrived]
+        reached.append(arrived[1] is not None)
     total = torch.stack(squares)
     processes = 1
     if dist.is_available() and dist.is_initialized():
@@ -60,9 +61,8 @@ def gradient_norms(
         dist.all_reduce(total)
     values = (total.sqrt() / (scale * processes)).view(-1, 2).tolist()
     norms = {}
-    for name, (at_features, at_logits) in zip(terms, values, strict=True):
-        # A term that reaches the logits has some gradient there.
-        norms[name] = Norms(at_features, at_logits or None)
+    for name, (at_features, at_logits), has_logits in zip(terms, values, reached, strict=True):
+        norms[name] = Norms(at_features, at_logits if has_logits else None)
     return norms
 
 
@@ -124,13 +124,14 @@ class Balance:
     def _follow(self, row: Mapping[str, TermGradient]) -> None:
         for name, gradient in row.items():
             norm = gradient.norm
+            # No pairs in this batch, or no weight yet: nothing is learned about the term.
+            if norm == 0:
+                continue
             if name in self.wanted:
-                # No pairs in this batch, or no weight yet: nothing is learned about the term.
-                if norm == 0:
-                    continue
                 norm /= self.objective.factors[name] * gradient.risen
             before = self._usual.get(name, norm)
-            self._usual[name] = KEPT * before + (1 - KEPT) * norm
+            # In logarithms: norms of small batches scatter by factors, and a rare large one must not count for many.
+            self._usual[name] = before**KEPT * norm ** (1 - KEPT)
 
     def _adapt(self, row: Mapping[str, TermGradient]) -> None:
         shares = {name: share * row[name].risen for name, share in self.wanted.items()}
@@ -172,7 +173,7 @@ def _mean(rows: list[TermGradient]) -> TermGradient:
     at_logits = [row.logits_norm for row in rows if row.logits_norm is not None]
     logits_norm = None
     if at_logits:
-        logits_norm = sum(at_logits) / count
+        logits_norm = sum(at_logits) / len(at_logits)
     return TermGradient(
         norm=sum(row.norm for row in rows) / count,
         share=sum(row.share for row in rows) / count,

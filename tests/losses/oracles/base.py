@@ -1,6 +1,7 @@
 """Base losses: ASL (Ridnik et al. 2021), focal (Lin et al. 2017), two-way (Kobayashi 2023), ZLPR (Su et al. 2022)."""
 
 import torch
+
 from oracles.teacherfree import next_to_bce
 
 
