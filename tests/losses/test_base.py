@@ -30,6 +30,14 @@ def test_asl_is_that_of_timm_where_timm_holds_no_probability(labels, gammas, cli
     torch.testing.assert_close(value, expected)
 
 
+def test_small_exponents_of_asl_leave_gradients_finite_at_sure_labels():
+    logits = torch.tensor([[50.0, -50.0, 0.0]], requires_grad=True)
+    batch = Batch(torch.tensor([[1.0, 0.0, 1.0]]), Outputs(logits))
+    alone("asl", gamma_positive=0.3, gamma_negative=0.3)(batch).backward()
+    assert logits.grad.isfinite().all()
+    assert logits.grad[0, :2].abs().max() < 1e-3 < logits.grad[0, 2].abs()
+
+
 def test_a_label_missed_by_far_still_gets_a_gradient():
     targets = torch.tensor([[1.0, 0.0]])
     for name in BASES:

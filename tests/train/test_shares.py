@@ -8,7 +8,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from mlkdc.data.runs import read_data
 from mlkdc.errors import Interrupted
+from mlkdc.losses import Batch
+from mlkdc.losses.terms.vanilla import BCE
 from mlkdc.progress import Progress
 from mlkdc.recipe import Recipe
 from mlkdc.records.gradients import imbalances
@@ -65,6 +68,24 @@ def test_shares_are_recorded_warned_of_and_reported(tiny: Tiny, tmp_path: Path) 
     page = write_report(run.path).read_text(encoding="utf-8")
     assert "Gradient by loss term" in page
     assert "norm at the last map" in (run.path / "report.md").read_text(encoding="utf-8")
+
+
+def test_positive_labels_are_weighted_by_what_the_training_images_have(
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[torch.Tensor] = []
+    compute = BCE.compute
+
+    def spy(self: BCE, batch: Batch) -> torch.Tensor:
+        assert batch.frequency is not None
+        seen.append(batch.frequency)
+        return compute(self, batch)
+
+    monkeypatch.setattr(BCE, "compute", spy)
+    options = {"bce": {"positive_weight": 0.5, "smoothing": 0.1}}
+    recipe = tiny(distill={"method": "vanilla", "options": options}, teacher=None)
+    distill(recipe, out=tmp_path / "run")
+    torch.testing.assert_close(seen[-1], torch.from_numpy(read_data(recipe).targets("train")).float().mean(0))
 
 
 def test_vanilla_training_measures_nothing(tiny: Tiny, tmp_path: Path) -> None:
@@ -135,7 +156,9 @@ def test_the_map_that_is_measured_at_is_the_one_that_outputs_come_from(
         recipe.train.epochs = 1
         run = distill(recipe, out=tmp_path / method)
         assert seen[-1] == 8 * per_image
-        assert all(gradient.norm > 0 for gradient in run.epochs[0].gradients.values())
+        measured = run.epochs[0].gradients
+        assert set(measured) == set(run.epochs[0].terms)
+        assert all(gradient.norm > 0 for gradient in measured.values())
 
 
 def gradient(norm: float, risen: float = 1.0) -> TermGradient:
