@@ -3,11 +3,13 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import mean
+from typing import get_args
 
 from study_records import Training
 from tables import NICE, code_block, origin, spread
 
 from mlkdc.figures import number, signed
+from mlkdc.recipe import Distill
 from mlkdc.records.results import TeacherFacts
 from mlkdc.tables import Table
 
@@ -124,10 +126,11 @@ def _compared_cells(name: str, rows: Rows, plain: Rows) -> list[str]:
 
 
 def _terms(row: Training) -> str:
-    """Terms with their weights, and the form of BCE where it is not the usual one."""
+    """Terms with their weights, and the form of the base loss where it is not the usual one."""
     text = " ".join(f"{term}={weight:g}" for term, weight in row.terms.items())
-    if row.form == "paper" and "bce" in row.terms:
-        text += ", BCE / b"
+    for base in get_args(Distill.model_fields["base"].annotation):
+        if row.form == "paper" and base in row.terms:
+            text += f", {base.upper()} / b"
     return text
 
 

@@ -37,6 +37,11 @@ class Augment(Section):
     )
     seed: int | None = Field(None, ge=0, description="of the views; null = the run's")
 
+    @property
+    def mixes(self) -> bool:
+        """Whether views of different images are mixed, and their labels with them."""
+        return self.mixup > 0 or self.cutmix > 0
+
 
 class Data(Section):
     """Which images."""
@@ -223,13 +228,13 @@ def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
 
 
 def _override(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
-    """Merge, but where the method changes drop the base's terms, options and form, which belonged to it."""
+    """Merge, but where the method changes drop the base's terms, options, form and balance, which belonged to it."""
     before, change = base.get("distill"), over.get("distill")
     if isinstance(before, dict) and isinstance(change, dict):
         method = before.get("method")
         if change.get("method", method) != method:
             kept = dict(before)
-            for key in ("terms", "options", "form"):
+            for key in ("terms", "options", "form", "balance"):
                 kept.pop(key, None)
             base = {**base, "distill": kept}
     return _merge(base, over)

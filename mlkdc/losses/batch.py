@@ -67,7 +67,7 @@ class Batch:
     """All that a term may look at: the labels, and outputs by the source they come from.
 
     Args:
-        targets: ``[b, q]`` of zeros and ones, any dtype.
+        targets: ``[b, q]`` of zeros and ones, any dtype; fractions where images are mixed.
         student: its outputs, with gradient.
         teacher: the teacher's.
         twin: the student's on a second random view of the same images, with gradient: ``logits``, ``pooled``.
@@ -78,6 +78,7 @@ class Batch:
         last_batch: the student's of the step before; a row of NaN for an image not in it.
         others: of sources that have no field here, as other packages bring them.
         progress: fraction of the training that is done, 0..1.
+        frequency: ``[q]``, the fraction of the training images that have each label; None where it is not known.
 
     Only ``student`` and ``twin`` carry gradient.
     """
@@ -93,6 +94,7 @@ class Batch:
     last_batch: Outputs | None = None
     others: Mapping[str, Outputs] = field(default_factory=dict)
     progress: float = 1.0
+    frequency: Tensor | None = None
     _computed: dict[Callable[["Batch"], object], object] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
@@ -138,7 +140,7 @@ class Batch:
     def map(self, change: Callable[[str, Outputs], Outputs]) -> "Batch":
         """The same with ``change(source, outputs)`` applied to all outputs."""
         changed = {source: change(source, value) for source, value in self.outputs().items()}
-        return Batch.of(self.targets, changed, self.progress)
+        return replace(Batch.of(self.targets, changed, self.progress), frequency=self.frequency)
 
     def prepared(self) -> "Batch":
         """As terms receive it: in full precision, and without gradient but for what is trained."""
@@ -151,7 +153,7 @@ def _prepared(source: str, outputs: Outputs) -> Outputs:
     return outputs.full_precision()
 
 
-_REST = ("targets", "others", "progress", "_computed")
+_REST = ("targets", "others", "progress", "frequency", "_computed")
 #: Sources that have a field of a batch, and those that carry gradient.
 SOURCE_FIELDS = tuple(item.name for item in fields(Batch) if item.name not in _REST)
 LEARNED = ("student", "twin")

@@ -10,7 +10,7 @@ from mlkdc.errors import RecipeError, UsageError, nearest
 from mlkdc.losses.batch import Batch
 from mlkdc.losses.gather import gathered
 from mlkdc.losses.term import TERMS, Term
-from mlkdc.methods import load_method, method_names
+from mlkdc.methods import Method, load_method, method_names
 from mlkdc.recipe import Distill
 
 
@@ -21,11 +21,15 @@ class Objective:
         terms: by name.
         weights: by the same names.
         ramp: fraction of training over which relational terms rise linearly from 0 to their weight; 0 = at once.
+
+    Attributes:
+        factors: by term, multiplied with its weight; 1 unless something adapts them (:class:`Balance`).
     """
 
     def __init__(self, terms: Mapping[str, Term], weights: Mapping[str, float], ramp: float = 0.0) -> None:
         self.terms = dict(terms)
         self.weights = {name: float(weights[name]) for name in terms}
+        self.factors = dict.fromkeys(self.terms, 1.0)
         self.ramp = ramp
         needs: set[str] = set()
         self.has_layers = False
@@ -53,10 +57,13 @@ class Objective:
 
     def weight(self, name: str, progress: float) -> float:
         """The weight of a term when the fraction ``progress`` (0..1) of training is done."""
-        weight = self.weights[name]
+        return self.weights[name] * self.factors[name] * self.risen(name, progress)
+
+    def risen(self, name: str, progress: float) -> float:
+        """The fraction of its full weight that the ramp leaves a term, 0..1."""
         if self.terms[name].relational and self.ramp > 0:
-            weight *= min(1.0, progress / self.ramp)
-        return weight
+            return min(1.0, progress / self.ramp)
+        return 1.0
 
     def build(self, example: Batch) -> nn.ModuleDict:
         """The trainable layers of all terms that have some, made to fit the shapes in ``example``."""
@@ -100,7 +107,8 @@ class Objective:
 def make_objective(spec: Distill) -> Objective:
     """The objective that a recipe describes: the method's terms, with the recipe's weights in place of its.
 
-    A weight of 0 disables a term: it is not computed and nothing is needed for it.
+    A weight of 0 disables a term: it is not computed and nothing is needed for it. Another base loss takes the place
+    and weight of ``bce``; a term of ``balance`` that the method does not have is added with weight 1.
 
     Raises:
         RecipeError: unknown method, terms or options, impossible weights or options, or no term left; all faults of
@@ -108,10 +116,10 @@ def make_objective(spec: Distill) -> Objective:
     """
     _raise(_name_faults(spec))
     method = load_method(spec.method)
-    weights = {name: weight for name, weight in {**method.terms, **spec.terms}.items() if weight > 0}
+    weights = _weights(spec, method)
     if not weights:
         _raise(["distill.terms: every term has weight 0; give one a weight above 0"])
-    faults = []
+    faults = _balance_faults(spec, weights)
     # Options of a term that is not there would be without effect, which is not what was meant.
     for name in spec.options:
         if name not in weights:
@@ -128,6 +136,42 @@ def make_objective(spec: Distill) -> Objective:
     return Objective(terms, weights, spec.ramp)
 
 
+def _weights(spec: Distill, method: Method) -> dict[str, float]:
+    """The weights above 0, with the base loss in place of ``bce``.
+
+    Raises:
+        RecipeError: there is no ``bce`` to replace, or its replacement is a term already.
+    """
+    added = dict.fromkeys(spec.balance, 1.0)
+    weights: dict[str, float] = {}
+    for name, weight in {**added, **method.terms, **spec.terms}.items():
+        if weight > 0:
+            weights[name] = weight
+    if spec.base == "bce":
+        return weights
+    if "bce" not in weights:
+        _raise([f"distill.base: {spec.base} takes the place of bce, which method {spec.method!r} does not use here"])
+    if spec.base in weights:
+        _raise([f"distill.base: {spec.base} is one of the terms already; remove it from distill.terms and balance"])
+    return {spec.base if name == "bce" else name: weight for name, weight in weights.items()}
+
+
+def _balance_faults(spec: Distill, weights: Mapping[str, float]) -> list[str]:
+    faults = []
+    for name, share in spec.balance.items():
+        key = f"distill.balance.{name}"
+        if name not in weights:
+            faults.append(f"{key}: not a term of this recipe; {nearest(name, weights)}")
+        elif not 0 < share < 1:
+            faults.append(f"{key}: expected a share above 0 and below 1, got {share}")
+    total = sum(spec.balance.values())
+    if total >= 1:
+        faults.append(f"distill.balance: expected shares that leave something to other terms, got {total:g} in all")
+    if spec.balance and not set(weights) - set(spec.balance):
+        faults.append("distill.balance: shares of all terms are held; leave one out, which the others are measured by")
+    return faults
+
+
 def _name_faults(spec: Distill) -> list[str]:
     faults = []
     TERMS.names()  # registers the methods of other packages too
@@ -139,6 +183,9 @@ def _name_faults(spec: Distill) -> list[str]:
             faults.append(f"{key}: unknown loss term; {nearest(name, TERMS.names())}")
         elif not (math.isfinite(weight) and weight >= 0):
             faults.append(f"{key}: expected a finite weight of 0 or more, got {weight}")
+    for name in spec.balance:
+        if name not in TERMS.names():
+            faults.append(f"distill.balance.{name}: unknown loss term; {nearest(name, TERMS.names())}")
     return faults
 
 

@@ -43,6 +43,8 @@ class Term(ABC):
     """Beyond ``student.logits``: ``source.field``, such as ``teacher.logits`` or ``student.embeddings``."""
     uses_labels: ClassVar[bool] = True
     """Whether the value depends on ``targets``."""
+    soft_labels: ClassVar[bool] = False
+    """Whether ``targets`` between 0 and 1, of mixed images, give a sensible value; so does a term without labels."""
     relational: ClassVar[bool] = False
     """Compares samples or labels with each other; such terms follow the recipe's ramp."""
     forms: ClassVar[tuple[Form, ...]] = ("reference",)

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any, ClassVar
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from mlkdc.errors import UsageError
 from mlkdc.records.base import FileRecord, Moment, Record, faults
@@ -187,6 +187,24 @@ class Results(Scores, FileRecord):
         return values
 
 
+class TermGradient(Record):
+    """The gradient of one weighted term in an epoch: means over the steps in which it was measured.
+
+    Args:
+        norm: at the student's last feature map, which all outputs come from (but earlier stages).
+        share: ``norm`` over the sum of all terms' norms.
+        logits_norm: at the student's logits; None for a term that does not reach them.
+        weight: its weight, as the ramp and ``distill.balance`` leave it.
+        risen: the fraction of the full weight that the ramp left, 0..1.
+    """
+
+    norm: float
+    share: float
+    logits_norm: float | None
+    weight: float
+    risen: float
+
+
 class Epoch(Record):
     """A line of metrics.jsonl.
 
@@ -200,6 +218,7 @@ class Epoch(Record):
         seconds: that it took, without validation.
         val_map_percent: on the validation split; None where there is none.
         val_map_ema_percent: of the averaged weights; None where none are averaged.
+        gradients: of every term; empty where they were not measured, as with a single term.
     """
 
     FORMAT: ClassVar[int] = 2
@@ -213,6 +232,7 @@ class Epoch(Record):
     seconds: float
     val_map_percent: float | None = None
     val_map_ema_percent: float | None = None
+    gradients: dict[str, TermGradient] = Field(default_factory=dict)
 
     def line(self) -> str:
         """The line, with its end."""

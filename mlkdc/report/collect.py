@@ -49,7 +49,7 @@ def collect(run_folder: Path) -> Report:
         latency=latency,
         best=best_entry(latency),
         missing=missing,
-        notes=notes(results, artifacts, unreadable, bench, quoted),
+        notes=notes(results, artifacts, unreadable, bench, history, run.recipe.distill, quoted),
         commands=commands(results, artifacts, bench, quoted),
     )
 

@@ -4,9 +4,11 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from mlkdc.figures import threads
+from mlkdc.recipe import Distill
 from mlkdc.records.bench import BenchFile
+from mlkdc.records.gradients import imbalances
 from mlkdc.records.manifest import Manifest
-from mlkdc.records.results import Results
+from mlkdc.records.results import Epoch, Results
 from mlkdc.report.teacher import weak_teacher
 
 MOST_NAMES = 6
@@ -17,15 +19,21 @@ def notes(
     artifacts: Mapping[str, Manifest],
     unreadable: Mapping[str, str],
     bench: BenchFile | None,
+    history: Sequence[Epoch],
+    distill: Distill,
     quoted_run: str,
 ) -> tuple[str, ...]:
     """One plain sentence for each thing that makes a figure weaker than it looks; empty when nothing does.
 
     Args:
         unreadable: for each artifact that cannot be read, why and what to do.
+        history: the training's epochs.
+        distill: of the recipe.
         quoted_run: path of the run folder as it is typed in a shell.
     """
     sentences = _on_accuracy(results)
+    for imbalance in imbalances(history, distill.base, distill.balance):
+        sentences.append(f"In training {imbalance.sentence()}.")
     for name, reason in unreadable.items():
         sentences.append(f"{name} cannot be read and is not shown: {reason}.")
     for name, manifest in artifacts.items():

@@ -40,6 +40,7 @@ class Page:
     class_table: Table
     class_columns: list[list[ClassScore]]
     history: Table
+    gradients: Table | None
     training_charts: list[Chart]
     splits: Table
     machines: Table
@@ -67,6 +68,7 @@ def make_page(report: Report) -> Page:
         class_table=accuracy_tables.class_table(results),
         class_columns=_columns(accuracy_tables.ranked_classes(results)),
         history=run_tables.history_table(report.history),
+        gradients=run_tables.gradient_table(report.history),
         training_charts=training_charts(report.history),
         splits=run_tables.split_table(results.data),
         machines=run_tables.machine_table(report),

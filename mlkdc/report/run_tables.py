@@ -35,6 +35,26 @@ def history_table(history: Sequence[Epoch]) -> Table:
     return Table(list(columns), rows, "r" * len(columns))
 
 
+def gradient_table(history: Sequence[Epoch]) -> Table | None:
+    """Each term's gradient in the last epoch; None where it was not measured."""
+    measured = [epoch for epoch in history if epoch.gradients]
+    if not measured:
+        return None
+    first, last = measured[0].gradients, measured[-1].gradients
+    rows = []
+    for name, gradient in last.items():
+        share = number(100 * gradient.share, 1)
+        at_first = DASH
+        if name in first:
+            at_first = number(100 * first[name].share, 1)
+        at_logits = DASH
+        if gradient.logits_norm is not None:
+            at_logits = f"{gradient.logits_norm:.3g}"
+        rows.append([name, f"{gradient.weight:.3g}", at_first, share, f"{gradient.norm:.3g}", at_logits])
+    head = ["term", "weight", "share at first, %", "share, %", "norm at the last map", "norm at the logits"]
+    return Table(head, rows, "lrrrrr")
+
+
 def machine_table(report: Report) -> Table:
     """Where it was trained and where it was timed."""
     titles, machines = ["trained on"], [report.results.machine]

@@ -14,7 +14,8 @@ from mlkdc.records.results import TeacherFacts
 from mlkdc.records.run import RECIPE_FILE, Run
 from mlkdc.report.teacher import weakness
 
-#: What two runs must have in common to be compared: the student, the data and its views, and the budget.
+#: What two runs must have in common to be compared, next to the loss of the labels: the student, the data and its
+#: views, and the budget.
 SHARED = ("student", "data", "train")
 VANILLA = "vanilla"
 #: Where SGD trains: rates that differ by less than this factor are taken for one.
@@ -81,6 +82,17 @@ class WrittenRecipe:
         return self.section("distill").get("terms") or {}
 
     @property
+    def base(self) -> str:
+        """The loss of the labels."""
+        return str(self.section("distill").get("base", "bce"))
+
+    @property
+    def base_options(self) -> dict[str, Any]:
+        """What the recipe sets of that loss."""
+        options = self.section("distill").get("options") or {}
+        return options.get(self.base) or {}
+
+    @property
     def optimizer(self) -> str:
         """Its name."""
         return str(self.section("train").get("optimizer"))
@@ -88,16 +100,17 @@ class WrittenRecipe:
     @property
     def is_vanilla(self) -> bool:
         """Whether nothing but the labels taught the student."""
-        added = set()
+        added = set(self.section("distill").get("balance") or {})
         for name, weight in self.weights.items():
             if weight and name != "bce":
                 added.add(name)
         return self.method == VANILLA and not added
 
     @property
-    def bce_of_batch(self) -> float:
-        """What the cross-entropy of a batch counts in the loss, where its mean over the images counts 1."""
+    def base_of_batch(self) -> float:
+        """What the loss of a batch's labels counts in the loss, where its mean over the images counts 1."""
         method = load_method(self.method)
+        # Another base loss has the weight of the cross-entropy, whose place it takes.
         weight = self.weights.get("bce", method.terms.get("bce", 1.0))
         form = self.section("distill").get("form") or method.form
         if form != "reference":
@@ -200,17 +213,22 @@ def _is_baseline(baseline: WrittenRecipe, recipe: WrittenRecipe) -> bool:
     for name in SHARED:
         if baseline.shared(name) != recipe.shared(name):
             return False
+    if (baseline.base, baseline.base_options) != (recipe.base, recipe.base_options):
+        return False
     if recipe.optimizer != "sgd":
         # Adam divides by the gradient's size, so that the scale of the loss is no part of the rate.
         return True
-    ratio = baseline.bce_of_batch / recipe.bce_of_batch
+    ratio = baseline.base_of_batch / recipe.base_of_batch
     return 1 / SAME_RATE < ratio < SAME_RATE
 
 
 def _baseline_command(run: Run, recipe: WrittenRecipe) -> str:
     """A command that trains the baseline."""
     settings = ["--set", "distill.method=vanilla"]
-    if recipe.optimizer == "sgd" and recipe.bce_of_batch < SAME_RATE:
+    if recipe.optimizer == "sgd" and recipe.base_of_batch < SAME_RATE:
         settings += ["--set", "distill.form=paper"]
+    # Another method drops all options, also those of the base loss, and keeps the choice of that loss.
+    for name, value in recipe.base_options.items():
+        settings += ["--set", f"distill.options.{recipe.base}.{name}={value}"]
     out = run.path.with_name(f"{run.path.name}-vanilla")
     return shlex.join(["mlkdc", "distill", "--recipe", str(run.path / RECIPE_FILE), *settings, "--out", str(out)])

@@ -110,7 +110,8 @@ def _ready_teacher(job: Job) -> ReadyTeacher | None:
             f"the teacher was trained with data.fit={own_fit} and is shown images with data.fit={fit}: expect worse "
             "answers than its figures say, or train both with one fit"
         )
-    if spec.cache:
+    # What is mixed with an image is another one in each epoch.
+    if spec.cache and not plan.recipe.data.augment.mixes:
         attach_cache(teacher, plan, job.progress)
     return teacher
 

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from mlkdc.losses import Objective
 from mlkdc.recipe import Recipe
+from mlkdc.train.input.mix import Mix
 from mlkdc.train.input.patches import Patches
 from mlkdc.train.input.views import Views
 from mlkdc.train.sources import SOURCES, Drawn, Step
@@ -50,10 +51,13 @@ class Draws:
             self.twins = Views(augment, count, seed + _SECOND)
         if boxes:
             self.patches = Patches(recipe.distill.patches, count, recipe.seed)
+        self.mix: Mix | None = None
+        if augment.mixes:
+            self.mix = Mix(augment, count, seed)
 
     def set_epoch(self, epoch: int) -> None:
         """Draw for all images of one epoch."""
-        for part in (self.views, self.twins, self.patches):
+        for part in (self.views, self.twins, self.patches, self.mix):
             if part is not None:
                 part.set_epoch(epoch)
 
@@ -70,6 +74,8 @@ class Draws:
 
     def step(self, drawn: Drawn, targets: Tensor) -> Step:
         """All that models look at, from the views of a step's images and their labels ``[b, q]``."""
+        if self.mix is not None:
+            drawn, targets = self.mix(drawn, targets)
         boxes = None
         if self.patches is not None:
             boxes = self.patches.boxes(drawn.index)

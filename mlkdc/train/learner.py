@@ -73,6 +73,9 @@ class Learner(nn.Module):
     Args:
         model: the student.
         objective: says which outputs are needed.
+
+    Attributes:
+        features: the last feature map of the pass before, with its gradient's graph, which all outputs come from.
     """
 
     def __init__(self, model: MultiLabelModel, objective: Objective) -> None:
@@ -82,6 +85,7 @@ class Learner(nn.Module):
         self.fields = objective.fields("student") | objective.fields("twin")
         self.samples = "samples" in objective.sources
         self.twin = "twin" in objective.sources
+        self.features: Tensor | None = None
 
     def forward(
         self, images: Tensor, targets: Tensor, boxes: Tensor | None = None, twins: Tensor | None = None
@@ -99,6 +103,7 @@ class Learner(nn.Module):
             views, targets_of_both = torch.cat([images, twins]), targets.repeat(2, 1)
             both, features = outputs_of(self.model, views, targets_of_both, self.fields, boxes)
             outputs["student"], outputs["twin"] = _halves(both, len(images), int(targets.sum()))
+        self.features = features
         if self.samples:
             outputs["samples"] = self._sampled(features[: len(images)].detach())
         return outputs

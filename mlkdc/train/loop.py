@@ -14,10 +14,12 @@ from torch.utils.data import default_collate
 
 from mlkdc.errors import MlkdcError, UsageError
 from mlkdc.losses import Batch, Objective
+from mlkdc.losses.balance import Balance, gradient_norms
 from mlkdc.metrics import evaluate
 from mlkdc.models import MultiLabelModel, memory_format
 from mlkdc.progress import Progress
 from mlkdc.recipe import Recipe
+from mlkdc.records.gradients import imbalances
 from mlkdc.records.results import METRICS_FILE, Epoch
 from mlkdc.records.run import CHECKPOINT_FILE
 from mlkdc.resources import write_text
@@ -72,6 +74,7 @@ class Trainer:
             )
         samples, targets = training_set(data, recipe.data.train_splits)
         self.targets = targets.to(device)
+        self.frequency = self.targets.mean(0)
         # First of all: sources may copy the student, and the optimizer takes its parameters where they are.
         model.to(device).to(memory_format=layout)
         images, classes = targets.shape
@@ -93,6 +96,7 @@ class Trainer:
         self.learner, self.optimizer, self.loader = self.accelerator.prepare(learner, optimizer, loader)
         self.steps = Steps(recipe.train, len(self.loader))
         self.schedule = make_schedule(optimizer, recipe.train, self.steps.per_epoch)
+        self.balance = Balance(objective, recipe.distill.balance, len(self.loader))
         self.epochs = min(recipe.train.epochs, recipe.train.stop_after or recipe.train.epochs)
         self.seconds = 0.0
 
@@ -157,6 +161,7 @@ class Trainer:
         """Draw everything random of an epoch, which depends on the seed and the epoch alone."""
         self.order.epoch = epoch
         self.draws.set_epoch(epoch)
+        self.balance.start()
         # Dropout too: an epoch of a resumed run is the one of an uninterrupted run.
         torch.manual_seed(hash((self.recipe.seed, epoch)))
         for source in self.sources.values():
@@ -192,7 +197,7 @@ class Trainer:
             with torch.no_grad():
                 for name, source in self.sources.items():
                     outputs[name] = source.outputs(step)
-        return Batch.of(step.targets, outputs)
+        return replace(Batch.of(step.targets, outputs), frequency=self.frequency)
 
     def _step(self, epoch: int, number: int, index: Tensor, images: Sequence[Tensor]) -> dict[str, float]:
         """What one batch adds to the gradient, and the optimizer's update if it is the last of its step.
@@ -203,10 +208,12 @@ class Trainer:
         self._freeze(self.steps.trains_backbone(epoch, number))
         step = self._look(index, images)
         batch = self._batch(step)
-        first = self.steps.first_of(number)
-        terms = self.objective(replace(batch, progress=(epoch + first / len(self.loader)) / self.epochs))
+        progress = (epoch + self.steps.first_of(number) / len(self.loader)) / self.epochs
+        terms = self.objective(replace(batch, progress=progress))
         values = {name: term.item() for name, term in terms.items()}
         self._check_finite(values, epoch, number)  # before weights become NaN too
+        if self.balance.due(number):
+            self._measure(terms, batch, progress)
         self.accelerator.backward(self._share(terms, self.steps.size_of(number)))
         with torch.no_grad():
             for source in self.sources.values():
@@ -241,6 +248,13 @@ class Trainer:
         self.optimizer.zero_grad()
         self.schedule.step()
 
+    def _measure(self, terms: dict[str, Tensor], batch: Batch, progress: float) -> None:
+        """The terms' gradients, before the backward pass that frees what they are computed from."""
+        features, scale = self.accelerator.unwrap_model(self.learner).features, 1.0
+        if self.accelerator.scaler:
+            scale = self.accelerator.scaler.get_scale()
+        self.balance.measured(gradient_norms(terms, batch.student.logits, features, scale), progress)
+
     def _check_finite(self, terms: dict[str, float], epoch: int, number: int) -> None:
         for name, value in terms.items():
             if not math.isfinite(value):
@@ -264,6 +278,7 @@ class Trainer:
             seconds=seconds,
             val_map_percent=self._validate(self.model),
             val_map_ema_percent=self._validate(self.keeper.averaged),
+            gradients=self.balance.means(),
         )
         self.keeper.end_of_epoch(line.epoch, line.val_map_percent, line.val_map_ema_percent)
         message = f"epoch {line.epoch}/{self.epochs}: loss {line.loss:.3f}"
@@ -272,6 +287,9 @@ class Trainer:
         if line.val_map_ema_percent is not None:
             message += f" ({line.val_map_ema_percent:.2f} averaged)"
         self.progress.say(message)
+        if line.epoch == 1:
+            for imbalance in imbalances([line], self.recipe.distill.base, self.recipe.distill.balance):
+                self.progress.say(imbalance.sentence())
         # Before the checkpoint: _restore drops the lines that no checkpoint reaches, but cannot make missing ones.
         with (self.folder / METRICS_FILE).open("a", encoding="utf-8") as log:
             log.write(line.line())
@@ -298,6 +316,7 @@ class Trainer:
             "schedule": self.schedule.state_dict(),
             "scaler": scaler,
             "keeper": self.keeper.state(),
+            "balance": self.balance.state(),
             "seconds": self.seconds,
         }
 
@@ -313,6 +332,8 @@ class Trainer:
         if self.accelerator.scaler and checkpoint["scaler"]:
             self.accelerator.scaler.load_state_dict(checkpoint["scaler"])
         self.keeper.restore(checkpoint["keeper"])
+        if "balance" in checkpoint:  # not in those of earlier versions
+            self.balance.restore(checkpoint["balance"])
         self.seconds = checkpoint["seconds"]
         epochs: int = checkpoint["epoch"]
         lines = (self.folder / METRICS_FILE).read_text(encoding="utf-8").splitlines(keepends=True)

@@ -44,11 +44,13 @@ def make_plan(recipe: Recipe, progress: Progress) -> Plan:
 
     Raises:
         RecipeError: names that no layer knows, all of them at once.
-        UsageError: a method without its teacher, a head without the outputs that the method compares, or bad data.
+        UsageError: a method without its teacher, a head without the outputs that the method compares, mixed images for
+            terms that need plain labels, or bad data.
     """
     recipe = with_absolute_paths(recipe)
     objective = check_names(recipe)
     check_heads(recipe, objective)
+    check_mixing(recipe, objective)
     data, skipped = checked_data(recipe, progress)
     return Plan(recipe, objective, data, skipped)
 
@@ -99,6 +101,25 @@ def check_heads(recipe: Recipe, objective: Objective) -> None:
                 f"{name}.head.kind is linear, which has no label-wise embeddings; {method} needs them: "
                 f"`--set {name}.head.kind=compact`"
             )
+
+
+def check_mixing(recipe: Recipe, objective: Objective) -> None:
+    """Check that all terms can take the labels of mixed images.
+
+    Raises:
+        UsageError: one cannot.
+    """
+    if not recipe.data.augment.mixes:
+        return
+    hard = []
+    for name, term in objective.terms.items():
+        if term.uses_labels and not term.soft_labels:
+            hard.append(name)
+    if hard:
+        raise UsageError(
+            f"data.augment.mixup and cutmix make labels between 0 and 1, which {', '.join(hard)} cannot take; "
+            "set both to 0, or choose a method without: `--set distill.method=mld`"
+        )
 
 
 def with_absolute_paths(recipe: Recipe) -> Recipe:

@@ -176,9 +176,11 @@ def test_gradient_reaches_the_student_and_nothing_else(name, form):
 # Its labels come from the student's learned logits and are held fixed, which finite differences cannot know;
 # test_selfdistill.py checks its gradient with the labels held fixed.
 OWN_LABELS = {"uskd"}
+# timm's classes compute in float32, too coarse for finite differences; their gradients are compared with slow loops.
+IN_FLOAT32 = {"two-way", "zlpr"}
 
 
-@pytest.mark.parametrize(("name", "form"), [pair for pair in FORMS if pair[0] not in OWN_LABELS])
+@pytest.mark.parametrize(("name", "form"), [pair for pair in FORMS if pair[0] not in OWN_LABELS | IN_FLOAT32])
 def test_gradcheck(name, form):
     batch = make_batch(random_targets(4, 3), dtype=torch.float64)
     learned = {place: value for place, value in fields(batch).items() if place[:2] in needed(name)}
@@ -205,7 +207,8 @@ def test_unchanged_by_the_order_of_the_batch(name, form):
         return rows if outputs.embeddings is None else replace(rows, embeddings=outputs.embeddings[packed])
 
     shuffled = replace(batch.map(shuffle), targets=batch.targets[order])
-    torch.testing.assert_close(alone(name, form)(shuffled), alone(name, form)(batch), rtol=1e-12, atol=0)
+    tolerance = 1e-6 if name in IN_FLOAT32 else 1e-12
+    torch.testing.assert_close(alone(name, form)(shuffled), alone(name, form)(batch), rtol=tolerance, atol=0)
 
 
 @every_term

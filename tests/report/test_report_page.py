@@ -1,12 +1,13 @@
 """The HTML page, read back and compared with the files it was made from."""
 
+import json
 import math
 
 import numpy as np
 import pytest
 from page_reader import Page
 from report_artifacts import bench, bench_of, manifest, parity
-from report_folder import write_epochs, write_full, write_manifest, write_minimal
+from report_folder import copy_raw, read_json, write_epochs, write_full, write_manifest, write_minimal
 from report_training import class_names, history, results
 
 from mlkdc.records.results import TeacherFacts
@@ -253,3 +254,24 @@ def test_an_artifact_that_gave_nan_has_no_figures(tmp_path):
     write_manifest(folder, "onnx-fp32", manifest("onnx-fp32", class_names(20)).model_copy(update=changes))
     rows = Page(write_report(folder).read_text(encoding="utf-8")).table("artifact")
     assert rows["onnx-fp32"][:7] == ["FAILED", "490", "–", "–", "78.12", "–", "–"]
+
+
+def test_gradients_by_term_of_the_last_epoch_that_has_them(tmp_path):
+    folder = copy_raw(tmp_path / "run", "format2")
+    path = folder / "metrics.jsonl"
+    lines = path.read_text(encoding="utf-8").splitlines()
+    earlier = json.loads(lines[0])
+    earlier["gradients"] = {"bce": {"norm": 3, "share": 0.25, "logits_norm": 1, "weight": 1, "risen": 1}}
+    path.write_text("\n".join([json.dumps(earlier), *lines[1:]]), encoding="utf-8")
+    columns = ("weight", "share at first, %", "share, %", "norm at the last map", "norm at the logits")
+    rows = Page(write_report(folder).read_text(encoding="utf-8")).table("term", *columns)
+    assert rows["bce"] == ["1", "25.0", "80.0", "12.5", "6.25"]
+    assert rows["cd"] == ["1", "–", "3.8", "0.6", "–"]
+    markdown = (folder / "report.md").read_text(encoding="utf-8")
+    assert "| mld | 10 | – | 16.0 | 2.5 | 1.5 |" in " ".join(markdown.split(" "))
+    # Of the earlier lines, of a version that did not measure, nothing is said.
+    notes = read_json(folder / "report.json")["notes"]
+    assert [note for note in notes if "gradient of" in note] == [
+        "In training the gradient of id is 0.002 times that of bce at the last feature map, so it hardly moves the "
+        "student: give it a share with `--set distill.balance.id=0.3`."
+    ]

@@ -132,8 +132,24 @@ def test_with_sgd_another_scale_of_the_loss_is_no_baseline(tiny: Tiny, tmp_path:
         assert compare(taught)
 
 
+def test_a_baseline_has_the_same_loss_of_the_labels(tiny: Tiny, tmp_path: Path) -> None:
+    asl = {"base": "asl", "options": {"asl": {"clip": 0.1}}}
+    taught = finished(tmp_path / "taught", tiny(distill={"method": "mld", **asl}), 61.5)
+    vanilla = [{}, {"base": "asl"}, {"base": "focal"}, {**asl, "terms": {"mld": 1}}, {**asl, "balance": {"mld": 0.1}}]
+    for number, change in enumerate(vanilla):
+        finished(tmp_path / str(number), tiny(distill={"method": "vanilla", **change}), 10.0)
+    assert compare(taught) is None
+    assert "--set distill.method=vanilla --set distill.options.asl.clip=0.1" in str(verdict(taught))
+    same = finished(tmp_path / "same", tiny(distill={"method": "vanilla", **asl}, teacher=None), 60.0)
+    assert verdict(same) is None
+    found = compare(taught)
+    assert found
+    assert found.baseline.path.name == "same"
+
+
 def test_the_command_it_names_makes_the_baseline(tiny: Tiny, tmp_path: Path) -> None:
-    run = distill(tiny(), out=tmp_path / "taught")
+    loss = {"method": "mld", "base": "asl", "options": {"asl": {"clip": 0.1}}, "balance": {"mld": 0.3}}
+    run = distill(tiny(distill=loss), out=tmp_path / "taught")
     words = shlex.split(str(verdict(run)).rpartition("make one: ")[2])
     done = CliRunner().invoke(cli, words[1:])
     assert done.exit_code == 0, done.output

@@ -38,5 +38,7 @@ class Hint(LikeBCE):
         """See :class:`LikeBCE`."""
         assert self.layers is not None
         assert batch.teacher is not None
-        cosines: Tensor = F.cosine_similarity(self.layers(batch.student.pooled), batch.teacher.pooled, dim=1)
+        student, teacher = batch.student.pooled, batch.teacher.pooled
+        assert teacher is not None
+        cosines: Tensor = F.cosine_similarity(self.layers(student), teacher, dim=1)
         return torch.mean(1 - cosines)

@@ -8,6 +8,10 @@ label, or do not touch.
 With delta = p_T - p_S and sigma = p_T + p_S of one image, D_kl = (delta_k - delta_l)(sigma_k - sigma_l). It does not
 change when either is shifted; centered over the labels, the three sums are moments of the image, all terms of the
 first one positive: nothing cancels, and nothing larger than [b, q] or [q, q] is made.
+
+At the paper's weights the six terms of the method `mdkd` are a mean over images and paths next to MLD's sum over
+labels: 0.06 % of the gradient of BCE and MLD at 73 labels. As printed it is nearly MLD with BCE / b;
+`distill.balance` gives the terms a share.
 """
 
 from math import perm

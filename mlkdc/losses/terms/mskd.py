@@ -141,6 +141,7 @@ class LSD(LikeBCE):
 
     needs = frozenset({"student.regions", "patches.logits"})
     relational = True
+    soft_labels = True
 
     @property
     def summed(self) -> bool:

@@ -61,6 +61,7 @@ class RKDDistance(Term):
     """
 
     needs = frozenset({"student.pooled", "teacher.pooled"})
+    soft_labels = True
     relational = True
 
     def compute(self, batch: Batch) -> Tensor:
@@ -89,6 +90,7 @@ class RKDAngle(Term):
     """
 
     needs = frozenset({"student.pooled", "teacher.pooled"})
+    soft_labels = True
     relational = True
 
     def compute(self, batch: Batch) -> Tensor:
@@ -119,6 +121,7 @@ class PKT(Term):
     """
 
     needs = frozenset({"student.pooled", "teacher.pooled"})
+    soft_labels = True
     relational = True
 
     def compute(self, batch: Batch) -> Tensor:

@@ -35,6 +35,7 @@ class TfKD(LikeBCE):
         temperature: float = Field(20.0, gt=0, description="softens both sides")
 
     options: Options
+    soft_labels = True
 
     def mean(self, batch: Batch) -> Tensor:
         """See :class:`LikeBCE`."""

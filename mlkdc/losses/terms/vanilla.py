@@ -1,10 +1,16 @@
 """Training without a teacher."""
 
+from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
+from mlkdc.errors import UsageError
 from mlkdc.losses.batch import Batch
+from mlkdc.losses.options import TermOptions
 from mlkdc.losses.term import TERMS, Term
+
+#: Positives of very few images do not count more than this, and those of nearly all images not less than its inverse.
+LARGEST_WEIGHT = 20.0
 
 
 @TERMS.register("bce")
@@ -18,14 +24,44 @@ class BCE(Term):
 
     Args:
         form: ``reference`` or ``paper``.
+        smoothing: moves labels towards one half: y becomes y (1 - smoothing) + smoothing / 2.
+        positive_weight: exponent x; the positive part of label k is weighted by (negatives / positives)^x of the
+            training images, from 1/20 to 20; 0 = not weighted.
     """
 
+    class Options(TermOptions):
+        """See the class."""
+
+        smoothing: float = Field(0.0, ge=0, lt=1, description="moves labels towards one half")
+        positive_weight: float = Field(
+            0.0, ge=0, le=1, description="exponent of negatives / positives, the weight of positive labels; 0 = 1"
+        )
+
+    options: Options
     forms = ("reference", "paper")
+    soft_labels = True
 
     def compute(self, batch: Batch) -> Tensor:
         """See :class:`mlkdc.losses.Term`."""
         logits = batch.student.logits
-        total = F.binary_cross_entropy_with_logits(logits, batch.targets.to(logits.dtype), reduction="sum")
+        labels = batch.targets.to(logits.dtype)
+        smoothing, weights = self.options.smoothing, None
+        if smoothing:
+            labels = labels * (1 - smoothing) + smoothing / 2
+        if self.options.positive_weight:
+            weights = self._positive_weights(batch)
+        total = F.binary_cross_entropy_with_logits(logits, labels, reduction="sum", pos_weight=weights)
         if self.form == "paper":
             return total / len(logits)
         return total
+
+    def _positive_weights(self, batch: Batch) -> Tensor:
+        """``[q]``; a label of no training image has the largest."""
+        if batch.frequency is None:
+            raise UsageError(
+                "bce.positive_weight needs how often each label occurs in training; "
+                "call compute(Batch(..., frequency=...)) with a fraction for each label"
+            )
+        frequency = batch.frequency.to(batch.student.logits.dtype)
+        odds = (1 - frequency) / frequency
+        return (odds**self.options.positive_weight).clamp(1 / LARGEST_WEIGHT, LARGEST_WEIGHT)

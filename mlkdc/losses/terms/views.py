@@ -23,6 +23,7 @@ class TwinBCE(LikeBCE):
     """
 
     needs = frozenset({"twin.logits"})
+    soft_labels = True
 
     def mean(self, batch: Batch) -> Tensor:
         """See :class:`LikeBCE`."""
@@ -55,6 +56,7 @@ class TwinKL(LikeBCE):
 
     options: Options
     needs = frozenset({"twin.logits"})
+    soft_labels = True
 
     def mean(self, batch: Batch) -> Tensor:
         """See :class:`LikeBCE`."""
@@ -79,6 +81,7 @@ class MMD(LikeBCE):
     """
 
     needs = frozenset({"student.pooled", "twin.pooled"})
+    soft_labels = True
     relational = True
 
     def mean(self, batch: Batch) -> Tensor:

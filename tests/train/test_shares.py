@@ -1,0 +1,183 @@
+"""The terms' shares of the gradient in a training: recorded, warned of, reported, held."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from mlkdc.data.runs import read_data
+from mlkdc.errors import Interrupted
+from mlkdc.losses import Batch
+from mlkdc.losses.terms.vanilla import BCE
+from mlkdc.progress import Progress
+from mlkdc.recipe import Recipe
+from mlkdc.records.gradients import imbalances
+from mlkdc.records.results import Epoch, TermGradient
+from mlkdc.records.run import Run
+from mlkdc.report import collect, write_report
+from mlkdc.train import distill
+from mlkdc.train.learner import Learner
+from mlkdc.train.loop import Trainer
+
+pytestmark = pytest.mark.slow
+
+Tiny = Callable[..., Recipe]
+
+
+class Heard(Progress):
+    """Remembers what it hears."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def say(self, text: str) -> None:
+        self.lines.append(text)
+
+
+def weights(run: Run) -> dict[str, torch.Tensor]:
+    return load_file(run.path / "model.safetensors")
+
+
+def same(one: Run, other: Run) -> bool:
+    mine, others = weights(one), weights(other)
+    return all(torch.equal(mine[name], others[name]) for name in mine)
+
+
+def test_shares_are_recorded_warned_of_and_reported(tiny: Tiny, tmp_path: Path) -> None:
+    heard = Heard()
+    recipe = tiny(distill={"method": "l2d", "terms": {"cd": 1e-6, "id": 1e6}})
+    run = distill(recipe, out=tmp_path / "run", progress=heard)
+    epochs = run.epochs
+    for epoch in epochs:
+        assert set(epoch.gradients) == {"bce", "mld", "cd", "id"}
+        assert sum(gradient.share for gradient in epoch.gradients.values()) == pytest.approx(1)
+    last = epochs[-1].gradients
+    assert last["bce"].logits_norm
+    assert last["cd"].logits_norm is None
+    assert last["cd"].weight == pytest.approx(1e-6)
+    said = [line for line in heard.lines if "distill.balance" in line]
+    assert len(said) == 2
+    assert "the gradient of cd is" in said[0]
+    assert "it hardly moves the student: give it a share with `--set distill.balance.cd=0.3`" in said[0]
+    assert "the labels hardly move the student" in said[1]
+    notes = [note for note in collect(run.path).notes if "distill.balance" in note]
+    assert notes == [f"In training {line}." for line in said]
+    page = write_report(run.path).read_text(encoding="utf-8")
+    assert "Gradient by loss term" in page
+    assert "norm at the last map" in (run.path / "report.md").read_text(encoding="utf-8")
+
+
+def test_positive_labels_are_weighted_by_what_the_training_images_have(
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[torch.Tensor] = []
+    compute = BCE.compute
+
+    def spy(self: BCE, batch: Batch) -> torch.Tensor:
+        assert batch.frequency is not None
+        seen.append(batch.frequency)
+        return compute(self, batch)
+
+    monkeypatch.setattr(BCE, "compute", spy)
+    options = {"bce": {"positive_weight": 0.5, "smoothing": 0.1}}
+    recipe = tiny(distill={"method": "vanilla", "options": options}, teacher=None)
+    distill(recipe, out=tmp_path / "run")
+    torch.testing.assert_close(seen[-1], torch.from_numpy(read_data(recipe).targets("train")).float().mean(0))
+
+
+def test_vanilla_training_measures_nothing(tiny: Tiny, tmp_path: Path) -> None:
+    run = distill(tiny(distill={"method": "vanilla"}, teacher=None), out=tmp_path / "run")
+    assert all(epoch.gradients == {} for epoch in run.epochs)
+    assert "Gradient by loss term" not in write_report(run.path).read_text(encoding="utf-8")
+
+
+def test_measuring_changes_nothing(tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    measured = distill(tiny(), out=tmp_path / "measured")
+    monkeypatch.setattr(Trainer, "_measure", lambda *_: None)
+    assert same(measured, distill(tiny(), out=tmp_path / "not"))
+
+
+def test_held_shares_change_the_training_and_are_exact_after_a_resume(
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = {"method": "mld", "balance": {"cd": 0.3, "mld": 0.4}, "ramp": 0.5}
+    complete = distill(tiny(distill=held), out=tmp_path / "complete")
+    without = distill(tiny(distill={"method": "mld", "terms": {"cd": 1}, "ramp": 0.5}), out=tmp_path / "without")
+    assert not same(complete, without)
+    after = Trainer._end_of_epoch
+
+    def stop(self: Trainer, *rest: Any) -> None:
+        after(self, *rest)
+        if self.recipe.name == "tiny":
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Trainer, "_end_of_epoch", stop)
+    with pytest.raises(Interrupted):
+        distill(tiny(distill=held), out=tmp_path / "parts")
+    monkeypatch.setattr(Trainer, "_end_of_epoch", after)
+    resumed = distill(None, resume=tmp_path / "parts")
+    assert same(complete, resumed)
+    assert [epoch.gradients for epoch in complete.epochs] == [epoch.gradients for epoch in resumed.epochs]
+
+
+def test_a_training_holds_the_shares_it_was_asked_for(tiny: Tiny, tmp_path: Path) -> None:
+    train = {"epochs": 8, "batch_size": 8, "optimizer": "adamw", "lr": 0.001}
+    wanted = {"mld": 0.3, "cd": 0.2, "bd2": 0.1}
+    run = distill(tiny(distill={"method": "mld", "balance": wanted}, train=train), out=tmp_path / "run")
+    last = run.epochs[-3:]
+    for name, share in wanted.items():
+        assert sum(epoch.gradients[name].share for epoch in last) / 3 == pytest.approx(share, rel=0.1)
+
+
+def test_the_map_that_is_measured_at_is_the_one_that_outputs_come_from(
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where all stages are taken, and for both views together."""
+    seen: list[int] = []
+    forward = Learner.forward
+
+    def spy(self: Learner, images: torch.Tensor, *rest: Any) -> Any:
+        outputs = forward(self, images, *rest)
+        assert self.features is not None
+        seen.append(len(self.features))
+        again = self.model.head(self.features).logits[: len(images)]
+        torch.testing.assert_close(again, outputs["student"].logits)
+        return outputs
+
+    monkeypatch.setattr(Learner, "forward", spy)
+    for method, per_image in (("mld", 1), ("ddgsd", 2), ("reviewkd", 1)):
+        seen.clear()
+        recipe = tiny(distill={"method": method})
+        assert recipe.teacher
+        recipe.student.head.dropout = recipe.teacher.head.dropout = 0.0
+        recipe.train.epochs = 1
+        run = distill(recipe, out=tmp_path / method)
+        assert seen[-1] == 8 * per_image
+        measured = run.epochs[0].gradients
+        assert set(measured) == set(run.epochs[0].terms)
+        assert all(gradient.norm > 0 for gradient in measured.values())
+
+
+def gradient(norm: float, risen: float = 1.0) -> TermGradient:
+    return TermGradient(norm=norm, share=0.5, logits_norm=None, weight=1.0, risen=risen)
+
+
+def epoch(**norms: TermGradient) -> Epoch:
+    terms = dict.fromkeys(norms, 1.0)
+    return Epoch(epoch=1, step=1, lr=1, loss=1, terms=terms, images_per_second=1, seconds=1, gradients=norms)
+
+
+def test_what_is_out_of_balance() -> None:
+    first = epoch(bce=gradient(1.0), weak=gradient(0.009), fair=gradient(0.011), strong=gradient(11.0))
+    found = {item.term: item.ratio for item in imbalances([first], "bce", {})}
+    assert found == {"weak": pytest.approx(0.009), "strong": pytest.approx(11.0)}
+    assert [item.term for item in imbalances([first], "bce", {"weak": 0.3})] == ["strong"]
+    # There is nothing to compare with where the base loss is not a term.
+    assert imbalances([first], "asl", {}) == []
+    # A ramp holds a term back: it is judged by its full weight, once it has some.
+    ramped = [epoch(bce=gradient(1.0), id=gradient(0.0, risen=0.0)), epoch(bce=gradient(1.0), id=gradient(0.005, 0.1))]
+    assert imbalances(ramped, "bce", {}) == []
+    assert imbalances([*ramped[:1], epoch(bce=gradient(1.0), id=gradient(0.0005, 0.1))], "bce", {})[0].ratio == 0.005
