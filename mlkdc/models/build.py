@@ -1,11 +1,18 @@
 """From a recipe's section to a model with its initial weights."""
 
-from mlkdc.models.heads import make_head
+from torch import nn
+
+from mlkdc.errors import UsageError
+from mlkdc.models.attention import AttentionHead
+from mlkdc.models.heads import DecoderHead, LinearHead
 from mlkdc.models.libraries import make_backbone
 from mlkdc.models.model import MultiLabelModel
 from mlkdc.models.weights import load_initial_weights
-from mlkdc.recipe import Model
+from mlkdc.recipe import Head, Model
 from mlkdc.records.manifest import Preprocess
+
+#: (embedding size, feed-forward size) of the decoders when the recipe leaves them open.
+DEFAULT_SIZES = {"compact": (256, 512), "decoder": (768, 2048)}
 
 
 def build_model(spec: Model, num_classes: int, image_size: int) -> MultiLabelModel:
@@ -26,3 +33,25 @@ def build_model(spec: Model, num_classes: int, image_size: int) -> MultiLabelMod
     model = MultiLabelModel(backbone, head, preprocess)
     load_initial_weights(model, spec)
     return model
+
+
+def make_head(spec: Head, channels: int, num_classes: int) -> nn.Module:
+    """Build the head that a recipe describes, with random weights.
+
+    Args:
+        spec: the recipe's ``head``.
+        channels: C of the feature map.
+        num_classes: q.
+
+    Raises:
+        UsageError: ``dim`` is not a multiple of ``heads``.
+    """
+    if spec.kind == "linear":
+        return LinearHead(channels, num_classes, spec.dropout)
+    if spec.kind == "attention":
+        return AttentionHead(channels, num_classes, spec.residual, spec.dropout)
+    default_dim, default_ffn = DEFAULT_SIZES[spec.kind]
+    dim, ffn = spec.dim or default_dim, spec.ffn or default_ffn
+    if dim % spec.heads:
+        raise UsageError(f"head: dim {dim} is not a multiple of heads {spec.heads}; change one of them")
+    return DecoderHead(channels, num_classes, dim, ffn, spec.heads, spec.dropout)

@@ -5,15 +5,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from mlkdc.errors import UsageError
-from mlkdc.recipe import Head
-
-#: (embedding size, feed-forward size) of the decoders when the recipe leaves them open.
-DEFAULT_SIZES = {"compact": (256, 512), "decoder": (768, 2048)}
-
 
 class HeadOutput(NamedTuple):
-    """``logits [b, q]`` and label-wise ``embeddings [b, q, d]``, None from a head that has none."""
+    """``logits [b, q]`` and label-wise ``embeddings [b, q, d]``.
+
+    A decoder's embeddings come with its logits. Those of other heads that have some are computed only where a call asks
+    for them, ``head(features, labelwise=True)``, and are None elsewhere.
+    """
 
     logits: Tensor
     embeddings: Tensor | None
@@ -89,7 +87,7 @@ class DecoderHead(nn.Module):
         self.bias = nn.Parameter(torch.zeros(num_classes))
         nn.init.xavier_normal_(self.weight)
 
-    def forward(self, features: Tensor) -> HeadOutput:
+    def forward(self, features: Tensor, labelwise: bool = True) -> HeadOutput:
         """``[b, C, h, w]`` to logits ``[b, q]`` and embeddings ``[b, q, d]``; any h and w."""
         # For a channels_last map these two are views.
         positions = self.embed(features.flatten(2).transpose(1, 2))
@@ -114,26 +112,6 @@ class LinearHead(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.fc = nn.Linear(channels, num_classes)
 
-    def forward(self, features: Tensor) -> HeadOutput:
+    def forward(self, features: Tensor, labelwise: bool = False) -> HeadOutput:
         """``[b, C, h, w]`` to logits ``[b, q]``; any h and w."""
         return HeadOutput(self.fc(self.dropout(features.mean(dim=(2, 3)))), None)
-
-
-def make_head(spec: Head, channels: int, num_classes: int) -> nn.Module:
-    """Build the head that a recipe describes, with random weights.
-
-    Args:
-        spec: the recipe's ``head``.
-        channels: C of the feature map.
-        num_classes: q.
-
-    Raises:
-        UsageError: ``dim`` is not a multiple of ``heads``.
-    """
-    if spec.kind == "linear":
-        return LinearHead(channels, num_classes, spec.dropout)
-    default_dim, default_ffn = DEFAULT_SIZES[spec.kind]
-    dim, ffn = spec.dim or default_dim, spec.ffn or default_ffn
-    if dim % spec.heads:
-        raise UsageError(f"head: dim {dim} is not a multiple of heads {spec.heads}; change one of them")
-    return DecoderHead(channels, num_classes, dim, ffn, spec.heads, spec.dropout)

@@ -52,6 +52,7 @@ def make_trained() -> MultiLabelModel:
         elif isinstance(module, nn.Conv2d | nn.Linear):
             nn.init.normal_(module.weight, 0, 2 * module.weight[0].numel() ** -0.5)
     nn.init.normal_(head.weight)
+    nn.init.normal_(head.bias)
     return model.eval()
 
 

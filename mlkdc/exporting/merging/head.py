@@ -68,7 +68,10 @@ class FoldedHead(nn.Module):
         mixed = torch.matmul(self._scores(positions).softmax(dim=-1), self._split(self.to_value(positions)))
         x = self.norm2(self.constant + self.to_out(mixed.transpose(1, 2).flatten(2)))
         x = self.norm3(x + self.ffn(x))
-        return HeadOutput((x * self.weight).sum(dim=-1) + self.bias, x)
+        # Summed in four dimensions: in three, OpenVINO's CPU plugin fuses the sum with the bias behind it, and adds to
+        # the logits of image i of a batch the bias of class i.
+        logits = (x * self.weight).unsqueeze(1).sum(dim=-1) + self.bias
+        return HeadOutput(logits.squeeze(1), x)
 
     def _scores(self, positions: Tensor) -> Tensor:
         """``[b, heads, q, n]``."""
