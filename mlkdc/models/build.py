@@ -54,4 +54,6 @@ def make_head(spec: Head, channels: int, num_classes: int) -> nn.Module:
     dim, ffn = spec.dim or default_dim, spec.ffn or default_ffn
     if dim % spec.heads:
         raise UsageError(f"head: dim {dim} is not a multiple of heads {spec.heads}; change one of them")
-    return DecoderHead(channels, num_classes, dim, ffn, spec.heads, spec.dropout)
+    # The decoder is the paper's as it is.
+    shortcut = spec.kind == "compact"
+    return DecoderHead(channels, num_classes, dim, ffn, spec.heads, spec.dropout, shortcut)

@@ -60,18 +60,26 @@ class DecoderHead(nn.Module):
     The queries are a buffer, equal on every machine; ``norm1`` and the query projection are what is trained.
     One departure from the L2D release: its dropout on the query differs per image, here per batch.
 
+    With a shortcut, ``logit_k = w_k . e_k + v_k . mean_n x_n + bias_k``, x_n the map's positions. From its first step on,
+    the backbone then gets the gradient that a linear head gives it, which a decoder with random weights does not pass
+    on. The embeddings do not change.
+
     Args:
         channels: C of the feature map.
         num_classes: q.
         dim: embedding size d, divisible by ``heads``.
         ffn: hidden size of the feed-forward block.
         heads: attention heads.
-        dropout: applied where a Transformer decoder layer applies it.
+        dropout: applied where a Transformer decoder layer applies it, and to what the shortcut takes.
+        shortcut: whether there is one.
     """
 
     query: Tensor
+    shortcut: nn.Linear | None
 
-    def __init__(self, channels: int, num_classes: int, dim: int, ffn: int, heads: int, dropout: float) -> None:
+    def __init__(
+        self, channels: int, num_classes: int, dim: int, ffn: int, heads: int, dropout: float, shortcut: bool = False
+    ) -> None:
         super().__init__()
         # A separate generator: the queries do not depend on the run's seed, and drawing them does not advance it.
         generator = torch.Generator().manual_seed(0)
@@ -86,6 +94,9 @@ class DecoderHead(nn.Module):
         self.weight = nn.Parameter(torch.empty(num_classes, dim))
         self.bias = nn.Parameter(torch.zeros(num_classes))
         nn.init.xavier_normal_(self.weight)
+        self.shortcut = None
+        if shortcut:
+            self.shortcut = nn.Linear(channels, num_classes, bias=False)
 
     def forward(self, features: Tensor, labelwise: bool = True) -> HeadOutput:
         """``[b, C, h, w]`` to logits ``[b, q]`` and embeddings ``[b, q, d]``; any h and w."""
@@ -95,7 +106,10 @@ class DecoderHead(nn.Module):
         query = self.norm1(self.query + self.dropout(self.query))
         x = self.norm2(query + self.dropout(self.attention(query, positions)))
         x = self.norm3(x + self.dropout(self.ffn(x)))
-        return HeadOutput((x * self.weight).sum(dim=-1) + self.bias, x)
+        logits = (x * self.weight).sum(dim=-1) + self.bias
+        if self.shortcut is not None:
+            logits = logits + self.shortcut(self.dropout(features.mean(dim=(2, 3))))
+        return HeadOutput(logits, x)
 
 
 class LinearHead(nn.Module):
@@ -115,3 +129,8 @@ class LinearHead(nn.Module):
     def forward(self, features: Tensor, labelwise: bool = False) -> HeadOutput:
         """``[b, C, h, w]`` to logits ``[b, q]``; any h and w."""
         return HeadOutput(self.fc(self.dropout(features.mean(dim=(2, 3)))), None)
+
+    @property
+    def bias(self) -> nn.Parameter:
+        """``[q]``, as other heads have it."""
+        return self.fc.bias
