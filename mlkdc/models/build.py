@@ -1,6 +1,6 @@
 """From a recipe's section to a model with its initial weights."""
 
-from torch import nn
+from torch import Tensor, nn
 
 from mlkdc.errors import UsageError
 from mlkdc.models.attention import AttentionHead
@@ -15,13 +15,14 @@ from mlkdc.records.manifest import Preprocess
 DEFAULT_SIZES = {"compact": (256, 512), "decoder": (768, 2048)}
 
 
-def build_model(spec: Model, num_classes: int, image_size: int) -> MultiLabelModel:
+def build_model(spec: Model, num_classes: int, image_size: int, bias: Tensor | None = None) -> MultiLabelModel:
     """Build a recipe's model and load its initial weights; random parts follow torch's global seed.
 
     Args:
         spec: the recipe's ``student`` or ``teacher``.
         num_classes: q, the number of labels.
         image_size: side of the images in pixels.
+        bias: ``[q]``, what the head's bias starts at in place of its own, unless the weights are of a complete model.
 
     Raises:
         UsageError: an unknown name, a width or image size the model does not have, a head whose sizes do not agree,
@@ -29,6 +30,8 @@ def build_model(spec: Model, num_classes: int, image_size: int) -> MultiLabelMod
     """
     backbone = make_backbone(spec.model, spec.width, image_size)
     head = make_head(spec.head, backbone.channels, num_classes)
+    if bias is not None:
+        head.get_parameter("bias").data.copy_(bias)
     preprocess = Preprocess(size=image_size, mean=backbone.mean, std=backbone.std)
     model = MultiLabelModel(backbone, head, preprocess)
     load_initial_weights(model, spec)

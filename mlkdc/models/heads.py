@@ -60,8 +60,8 @@ class DecoderHead(nn.Module):
     The queries are a buffer, equal on every machine; ``norm1`` and the query projection are what is trained.
     One departure from the L2D release: its dropout on the query differs per image, here per batch.
 
-    With a shortcut, ``logit_k = w_k . e_k + v_k . mean_n x_n + bias_k``, x_n the map's positions. From its first step on,
-    the backbone then gets the gradient that a linear head gives it, which a decoder with random weights does not pass
+    With a shortcut, ``logit_k = w_k . e_k + v_k . mean_n x_n + bias_k``, x_n the map's positions: from the first step
+    on, the backbone gets the gradient that a linear head gives it, which a decoder with random weights does not pass
     on. The embeddings do not change.
 
     Args:
