@@ -11,7 +11,7 @@ from mlkdc.records.bench import BenchFile
 from mlkdc.records.machine import Machine
 from mlkdc.records.manifest import Manifest, MergeReport, RuntimeDetails, Status
 from mlkdc.records.parity import Parity, ParityFigures, QuantizationReport
-from mlkdc.records.results import DataFacts, ModelFacts, Results, TeacherFacts
+from mlkdc.records.results import DataFacts, ModelFacts, ModelSize, Results, TeacherFacts
 
 
 class StudyFile(FileRecord):
@@ -174,6 +174,31 @@ class Int8Study(StudyFile):
     versions: dict[str, str]
     machine: Machine
     rows: tuple[Int8Row, ...]
+
+
+class HeadRow(Record):
+    """A head on MobileNetV2.
+
+    Args:
+        size: of the merged model.
+        median_ms: the median of several passes' medians.
+        ratio_to_linear: of latencies, the median over passes.
+    """
+
+    head: str
+    image_size: int
+    classes: int
+    size: ModelSize
+    median_ms: float
+    ratio_to_linear: float
+
+
+class HeadsStudy(StudyFile):
+    """heads.json: what each head costs."""
+
+    machine: Machine
+    versions: dict[str, str]
+    rows: tuple[HeadRow, ...]
 
 
 class Shipped(Record):

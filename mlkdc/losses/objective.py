@@ -99,7 +99,8 @@ class Objective:
                 if batch.get(need) is None:
                     raise UsageError(
                         f"the loss term {name!r} needs {need}, which this run's models do not compute; "
-                        f"use a teacher, and compact or decoder heads (label-wise embeddings) on both sides, "
+                        f"use a teacher, and on both sides a head with label-wise embeddings (attention, compact or "
+                        f"decoder, not necessarily the same, of any sizes), "
                         f"or disable the term (distill.terms.{name}: 0)"
                     )
 

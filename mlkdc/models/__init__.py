@@ -1,10 +1,11 @@
 """Multi-label models: a timm or torchvision backbone, a head, and the preprocessing that belongs to them."""
 
 from mlkdc.model_names import STUDENTS
+from mlkdc.models.attention import AttentionHead
 from mlkdc.models.backbone import Backbone
-from mlkdc.models.build import build_model
+from mlkdc.models.build import build_model, make_head
 from mlkdc.models.cost import model_size
-from mlkdc.models.heads import DecoderHead, HeadOutput, LinearHead, make_head
+from mlkdc.models.heads import DecoderHead, HeadOutput, LinearHead
 from mlkdc.models.libraries import check_name, make_backbone, model_names
 from mlkdc.models.model import MultiLabelModel
 from mlkdc.models.traits import ParameterGroup, memory_format, parameter_groups, prefers_channels_last
@@ -12,6 +13,7 @@ from mlkdc.models.weights import load_state, read_state
 
 __all__ = [
     "STUDENTS",
+    "AttentionHead",
     "Backbone",
     "DecoderHead",
     "HeadOutput",

@@ -5,15 +5,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from mlkdc.errors import UsageError
-from mlkdc.recipe import Head
-
-#: (embedding size, feed-forward size) of the decoders when the recipe leaves them open.
-DEFAULT_SIZES = {"compact": (256, 512), "decoder": (768, 2048)}
-
 
 class HeadOutput(NamedTuple):
-    """``logits [b, q]`` and label-wise ``embeddings [b, q, d]``, None from a head that has none."""
+    """``logits [b, q]`` and label-wise ``embeddings [b, q, d]``.
+
+    A decoder's embeddings come with its logits. Those of other heads that have some are computed only where a call asks
+    for them, ``head(features, labelwise=True)``, and are None elsewhere.
+    """
 
     logits: Tensor
     embeddings: Tensor | None
@@ -62,18 +60,26 @@ class DecoderHead(nn.Module):
     The queries are a buffer, equal on every machine; ``norm1`` and the query projection are what is trained.
     One departure from the L2D release: its dropout on the query differs per image, here per batch.
 
+    With a shortcut, ``logit_k = w_k . e_k + v_k . mean_n x_n + bias_k``, x_n the map's positions: from the first step
+    on, the backbone gets the gradient that a linear head gives it, which a decoder with random weights does not pass
+    on. The embeddings do not change.
+
     Args:
         channels: C of the feature map.
         num_classes: q.
         dim: embedding size d, divisible by ``heads``.
         ffn: hidden size of the feed-forward block.
         heads: attention heads.
-        dropout: applied where a Transformer decoder layer applies it.
+        dropout: applied where a Transformer decoder layer applies it, and to what the shortcut takes.
+        shortcut: whether there is one.
     """
 
     query: Tensor
+    shortcut: nn.Linear | None
 
-    def __init__(self, channels: int, num_classes: int, dim: int, ffn: int, heads: int, dropout: float) -> None:
+    def __init__(
+        self, channels: int, num_classes: int, dim: int, ffn: int, heads: int, dropout: float, shortcut: bool = False
+    ) -> None:
         super().__init__()
         # A separate generator: the queries do not depend on the run's seed, and drawing them does not advance it.
         generator = torch.Generator().manual_seed(0)
@@ -88,8 +94,11 @@ class DecoderHead(nn.Module):
         self.weight = nn.Parameter(torch.empty(num_classes, dim))
         self.bias = nn.Parameter(torch.zeros(num_classes))
         nn.init.xavier_normal_(self.weight)
+        self.shortcut = None
+        if shortcut:
+            self.shortcut = nn.Linear(channels, num_classes, bias=False)
 
-    def forward(self, features: Tensor) -> HeadOutput:
+    def forward(self, features: Tensor, labelwise: bool = True) -> HeadOutput:
         """``[b, C, h, w]`` to logits ``[b, q]`` and embeddings ``[b, q, d]``; any h and w."""
         # For a channels_last map these two are views.
         positions = self.embed(features.flatten(2).transpose(1, 2))
@@ -97,7 +106,10 @@ class DecoderHead(nn.Module):
         query = self.norm1(self.query + self.dropout(self.query))
         x = self.norm2(query + self.dropout(self.attention(query, positions)))
         x = self.norm3(x + self.dropout(self.ffn(x)))
-        return HeadOutput((x * self.weight).sum(dim=-1) + self.bias, x)
+        logits = (x * self.weight).sum(dim=-1) + self.bias
+        if self.shortcut is not None:
+            logits = logits + self.shortcut(self.dropout(features.mean(dim=(2, 3))))
+        return HeadOutput(logits, x)
 
 
 class LinearHead(nn.Module):
@@ -114,26 +126,11 @@ class LinearHead(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.fc = nn.Linear(channels, num_classes)
 
-    def forward(self, features: Tensor) -> HeadOutput:
+    def forward(self, features: Tensor, labelwise: bool = False) -> HeadOutput:
         """``[b, C, h, w]`` to logits ``[b, q]``; any h and w."""
         return HeadOutput(self.fc(self.dropout(features.mean(dim=(2, 3)))), None)
 
-
-def make_head(spec: Head, channels: int, num_classes: int) -> nn.Module:
-    """Build the head that a recipe describes, with random weights.
-
-    Args:
-        spec: the recipe's ``head``.
-        channels: C of the feature map.
-        num_classes: q.
-
-    Raises:
-        UsageError: ``dim`` is not a multiple of ``heads``.
-    """
-    if spec.kind == "linear":
-        return LinearHead(channels, num_classes, spec.dropout)
-    default_dim, default_ffn = DEFAULT_SIZES[spec.kind]
-    dim, ffn = spec.dim or default_dim, spec.ffn or default_ffn
-    if dim % spec.heads:
-        raise UsageError(f"head: dim {dim} is not a multiple of heads {spec.heads}; change one of them")
-    return DecoderHead(channels, num_classes, dim, ffn, spec.heads, spec.dropout)
+    @property
+    def bias(self) -> nn.Parameter:
+        """``[q]``, as other heads have it."""
+        return self.fc.bias

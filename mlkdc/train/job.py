@@ -4,6 +4,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -49,9 +50,25 @@ def build_initial(spec: Model, plan: Plan) -> InitialModel:
         UsageError: a width or image size the model does not have, or weights that do not load.
     """
     torch.manual_seed(plan.recipe.seed)
-    data = plan.recipe.data
-    model = build_model(spec, len(plan.data.classes), data.image_size, data.fit)
+    data, bias = plan.recipe.data, None
+    if spec.head.bias == "prior":
+        bias = _log_odds(plan)
+    model = build_model(spec, len(plan.data.classes), data.image_size, data.fit, bias)
     return InitialModel(model, torch.get_rng_state())
+
+
+def _log_odds(plan: Plan) -> Tensor:
+    """``float32[q]`` from the training images and two more, of which one has all labels and one has none.
+
+    So a label that no image has, or every image, has finite odds too (Laplace's rule of succession).
+    """
+    images = 0
+    positives = np.zeros(len(plan.data.classes))
+    for split in plan.recipe.data.train_splits:
+        targets = plan.data.targets(split)
+        images += len(targets)
+        positives += targets.sum(axis=0)
+    return torch.from_numpy(np.log((positives + 1) / (images - positives + 1))).float()
 
 
 @dataclass(frozen=True)

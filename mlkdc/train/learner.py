@@ -43,7 +43,7 @@ def outputs_of(
     # The order of these parts is that in which their gradients are added up: another one rounds them otherwise.
     embeddings: Tensor | None = None
     if fields & {"logits", "embeddings"}:
-        logits, embeddings = model.head(features)
+        logits, embeddings = model.head(features, labelwise="embeddings" in fields)
         outputs = replace(outputs, logits=logits)
     if "regions" in fields:
         assert boxes is not None

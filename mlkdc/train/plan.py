@@ -85,6 +85,9 @@ def _name_faults(key: str, model: str) -> list[str]:
 def check_heads(recipe: Recipe, objective: Objective) -> None:
     """Check that the recipe's models have the outputs that its objective compares.
 
+    Teacher and student may have different heads and sizes of embeddings: only distances between the embeddings of one
+    model are compared with those of the other.
+
     Raises:
         UsageError: a method without its teacher, or whose embeddings or samples a head does not have.
     """
@@ -99,7 +102,7 @@ def check_heads(recipe: Recipe, objective: Objective) -> None:
         if f"{name}.embeddings" in objective.needs and model.head.kind == "linear":
             raise UsageError(
                 f"{name}.head.kind is linear, which has no label-wise embeddings; {method} needs them: "
-                f"`--set {name}.head.kind=compact`"
+                f"`--set {name}.head.kind=attention` (teacher and student may have different heads)"
             )
 
 

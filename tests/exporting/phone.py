@@ -16,7 +16,8 @@ from mlkdc.exporting.formats import run_exporter
 from mlkdc.exporting.job import INPUT, OUTPUT, Job
 from mlkdc.exporting.merging.merge import merge
 from mlkdc.exporting.merging.model import ExportModel
-from mlkdc.models import DecoderHead, MultiLabelModel
+from mlkdc.models import DecoderHead, MultiLabelModel, make_head
+from mlkdc.recipe import Head
 from mlkdc.records.manifest import InputSpec, Manifest, OutputSpec, Preprocess
 from mlkdc.runtime.base import RUNTIMES, Backend
 from mlkdc.runtime.targets import load_target
@@ -37,11 +38,11 @@ class _Residual(nn.Module):
         return x + self.narrow(self.deep(self.wide(x)))
 
 
-def make_trained() -> MultiLabelModel:
-    """``backbone.0`` is its first layer, ``head`` a decoder."""
+def make_trained(kind: str = "compact") -> MultiLabelModel:
+    """``backbone.0`` is its first layer, ``head`` a small one of a recipe's kind."""
     torch.manual_seed(0)
     stem = [nn.Conv2d(3, 8, 3, stride=2, padding=1), nn.BatchNorm2d(8), nn.ReLU6(), nn.MaxPool2d(3, 2, 1)]
-    head = DecoderHead(8, CLASSES, dim=16, ffn=32, heads=2, dropout=0.0)
+    head = make_head(Head(kind=kind, dim=16, ffn=32, heads=2, dropout=0.0), 8, CLASSES)
     unequal = Preprocess(size=SIZE, mean=(0.2, 0.5, 0.8), std=(0.3, 0.2, 0.1))
     model = MultiLabelModel(nn.Sequential(*stem, _Residual(8)), head, unequal)
     # As lively as a trained one: images get answers that are far apart, so that a wrong one shows.
@@ -51,7 +52,9 @@ def make_trained() -> MultiLabelModel:
             nn.init.normal_(module.bias, 0, 0.2)
         elif isinstance(module, nn.Conv2d | nn.Linear):
             nn.init.normal_(module.weight, 0, 2 * module.weight[0].numel() ** -0.5)
-    nn.init.normal_(head.weight)
+    if isinstance(head, DecoderHead):
+        nn.init.normal_(head.weight)
+    nn.init.normal_(head.bias)
     return model.eval()
 
 

@@ -11,10 +11,10 @@ from mlkdc.models import DecoderHead, LinearHead
 CHANNELS, SIDE = 24, 3
 
 
-def lively(labels: int, dim: int, heads: int) -> DecoderHead:
+def lively(labels: int, dim: int, heads: int, shortcut: bool = False) -> DecoderHead:
     """Biases and gains away from 0 and 1, where leaving one out would not show."""
     torch.manual_seed(0)
-    head = DecoderHead(CHANNELS, labels, dim, 2 * dim, heads, dropout=0.3).eval()
+    head = DecoderHead(CHANNELS, labels, dim, 2 * dim, heads, dropout=0.3, shortcut=shortcut).eval()
     for name, parameter in head.named_parameters():
         if parameter.ndim == 1:
             torch.nn.init.normal_(parameter, mean=1.0 if "norm" in name and "weight" in name else 0.0, std=0.7)
@@ -27,9 +27,10 @@ def macs(head: torch.nn.Module) -> int:
     return counter.get_total_flops() // 2
 
 
+@pytest.mark.parametrize("shortcut", [False, True])
 @pytest.mark.parametrize(("labels", "dim", "heads"), [(1, 8, 1), (5, 16, 2), (3, 32, 8), (30, 16, 8), (73, 64, 8)])
-def test_answers_and_embeddings_are_those_of_the_head(labels, dim, heads):
-    head = lively(labels, dim, heads)
+def test_answers_and_embeddings_are_those_of_the_head(labels, dim, heads, shortcut):
+    head = lively(labels, dim, heads, shortcut)
     features = 3 * torch.randn(4, CHANNELS, SIDE, SIDE)
     with torch.no_grad():
         expected, actual = head(features), FoldedHead(head)(features)

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from mlkdc.errors import UsageError
-from mlkdc.models import DecoderHead, LinearHead, make_head
+from mlkdc.models import AttentionHead, DecoderHead, LinearHead, make_head
 from mlkdc.recipe import Head
 
 
@@ -67,6 +68,75 @@ def test_decoder_equals_slow_loops(height, width):
         np.testing.assert_allclose(output.embeddings.numpy(), embeddings, atol=1e-10)
 
 
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (3, 2)])
+def test_compact_adds_a_linear_head_to_the_decoder(height, width):
+    torch.manual_seed(0)
+    head = _randomized(make_head(Head(kind="compact", dim=12, ffn=8, heads=3), 5, 4)).double()
+    features = torch.randn(2, 5, height, width).double()
+    with torch.no_grad():
+        output = head(features)
+    logits, embeddings = _slow_decoder(head, features.numpy())
+    shortcut = head.shortcut.weight.detach().numpy()
+    pooled = np.array([[channel.sum() / (height * width) for channel in image] for image in features.numpy()])
+    np.testing.assert_allclose(output.logits.numpy(), logits + pooled @ shortcut.T, atol=1e-10)
+    np.testing.assert_allclose(output.embeddings.numpy(), embeddings, atol=1e-10)
+
+
+def test_a_decoder_has_no_shortcut_and_draws_the_same_weights():
+    states = {}
+    for kind in ("compact", "decoder"):
+        torch.manual_seed(0)
+        states[kind] = make_head(Head(kind=kind, dim=16, ffn=16, heads=2), 8, 3).state_dict()
+    assert set(states["compact"]) - set(states["decoder"]) == {"shortcut.weight"}
+    for name, value in states["decoder"].items():
+        assert torch.equal(states["compact"][name], value)
+
+
+def _slow_attention(head: AttentionHead, features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Zhu and Wu, equations 2 to 5, in plain loops: weighted features first, then their product with the weight."""
+    weight, bias = (tensor.detach().double().numpy() for tensor in (head.score.weight, head.bias))
+    logits = np.zeros((len(features), len(bias)))
+    embeddings = np.zeros((*logits.shape, features.shape[1]))
+    for image, fmap in enumerate(features):
+        positions = [fmap[:, row, column] for row in range(fmap.shape[1]) for column in range(fmap.shape[2])]
+        for label in range(len(bias)):
+            w = weight[label, :, 0, 0]
+            exponentials = [math.exp(x @ w) for x in positions]
+            attended = sum(e / sum(exponentials) * x for e, x in zip(exponentials, positions, strict=True))
+            e = sum(positions) / len(positions) + head.residual * attended
+            embeddings[image, label] = e
+            logits[image, label] = w @ e + bias[label]
+    return logits, embeddings
+
+
+@pytest.mark.parametrize(("height", "width", "residual"), [(1, 1, 0.3), (3, 2, 0.3), (2, 2, 1.5), (2, 2, 0.0)])
+def test_residual_attention_equals_slow_loops(height, width, residual):
+    head = _randomized(make_head(Head(kind="attention", residual=residual), 5, 4)).double()
+    features = torch.randn(2, 5, height, width, generator=torch.Generator().manual_seed(2)).double()
+    logits, embeddings = _slow_attention(head, features.numpy())
+    with torch.no_grad():
+        output = head(features, labelwise=True)
+        np.testing.assert_allclose(output.logits.numpy(), logits, atol=1e-10)
+        np.testing.assert_allclose(output.embeddings.numpy(), embeddings, atol=1e-10)
+        assert torch.equal(head(features).logits, output.logits)
+
+
+def test_the_logit_is_the_embeddings_product_with_the_weight_under_dropout_too():
+    torch.manual_seed(0)
+    head = make_head(Head(kind="attention", dropout=0.5), 6, 3).train()
+    features = torch.randn(2, 6, 2, 3)
+    logits, embeddings = head(features, labelwise=True)
+    torch.testing.assert_close(logits, (embeddings * head.score.weight.flatten(1)).sum(-1) + head.bias)
+    assert not torch.equal(head(features).logits, head(features).logits)
+
+
+def test_embeddings_of_residual_attention_cost_nothing_where_nobody_asks():
+    head = make_head(Head(kind="attention"), 6, 3).eval()
+    with FlopCounterMode(display=False) as counter:
+        assert head(torch.zeros(2, 6, 2, 2)).embeddings is None
+    assert counter.get_total_flops() == 2 * 2 * 4 * 6 * 3  # the convolution alone
+
+
 def test_attention_equals_torchs():
     attention = _randomized(DecoderHead(5, 4, dim=12, ffn=7, heads=3, dropout=0.0).attention)
     theirs = nn.MultiheadAttention(12, 3, batch_first=True)
@@ -79,13 +149,13 @@ def test_attention_equals_torchs():
     torch.testing.assert_close(attention(query, positions), expected)
 
 
-@pytest.mark.parametrize("kind", ["compact", "decoder", "linear"])
+@pytest.mark.parametrize("kind", ["attention", "compact", "decoder", "linear"])
 def test_any_map_size_and_memory_layout(kind):
     torch.manual_seed(0)
     head = make_head(Head(kind=kind), channels=16, num_classes=5).eval()
     for height, width in [(1, 1), (2, 7)]:
         features = torch.randn(2, 16, height, width)
-        logits, embeddings = head(features)
+        logits, embeddings = head(features, labelwise=True)
         assert logits.shape == (2, 5)
         assert (embeddings is None) == (kind == "linear")
         packed = head(features.contiguous(memory_format=torch.channels_last))

@@ -169,7 +169,7 @@ def test_what_cannot_work_is_reported_before_anything_is_trained_or_written(tiny
     linear = tiny().student.model_dump() | {"head": {"kind": "linear"}}
     lost = tiny().student.model_dump() | {"weights": "lost.safetensors"}
     lost_teacher = tiny().teacher.model_dump() | {"weights": "lost.safetensors"}  # type: ignore[union-attr]
-    cases = {"--teacher": {"teacher": None}, "head.kind=compact": {"student": linear}}
+    cases = {"--teacher": {"teacher": None}, "head.kind=attention": {"student": linear}}
     cases |= {"lost.safetensors": {"student": lost}, "teacher.weights": {"teacher": lost_teacher}}
     for said, changes in cases.items():
         with pytest.raises(UsageError, match=said):

@@ -18,6 +18,7 @@ class FoldedHead(nn.Module):
     - A softmax sums to one, so that the value bias passes through it, into the output bias.
     - The scores (Q_h W_h) P^T need either P projected to keys, n d (d + q), or the queries multiplied with the key
       projection, n d (heads q). The cheaper one is taken.
+    - The bias of the logits is the shortcut's, where there is one.
     - The embedding of the positions is a 1x1 convolution of the map, where it needs no transposed copy of it.
 
     Args:
@@ -26,6 +27,7 @@ class FoldedHead(nn.Module):
 
     query: Tensor | None
     constant: Tensor
+    shortcut: nn.Linear | None
 
     @torch.no_grad()
     def __init__(self, head: DecoderHead) -> None:
@@ -59,7 +61,9 @@ class FoldedHead(nn.Module):
         self.register_buffer("constant", query)
         # What follows depends on the image through x, and stays as it is.
         self.norm2, self.ffn, self.norm3 = head.norm2, head.ffn, head.norm3
-        self.weight, self.bias = head.weight, head.bias
+        self.weight, self.bias, self.shortcut = head.weight, head.bias, None
+        if head.shortcut is not None:
+            self.shortcut = _linear(head.shortcut.weight, head.bias)
         self.float()
 
     def forward(self, features: Tensor) -> HeadOutput:
@@ -68,7 +72,13 @@ class FoldedHead(nn.Module):
         mixed = torch.matmul(self._scores(positions).softmax(dim=-1), self._split(self.to_value(positions)))
         x = self.norm2(self.constant + self.to_out(mixed.transpose(1, 2).flatten(2)))
         x = self.norm3(x + self.ffn(x))
-        return HeadOutput((x * self.weight).sum(dim=-1) + self.bias, x)
+        products = x * self.weight
+        if self.shortcut is not None:
+            return HeadOutput(products.sum(dim=-1) + self.shortcut(features.mean(dim=(2, 3))), x)
+        # Summed in four dimensions: in three, OpenVINO's CPU plugin fuses the sum with the bias behind it, and adds to
+        # the logits of image i of a batch the bias of class i.
+        logits = products.unsqueeze(1).sum(dim=-1) + self.bias
+        return HeadOutput(logits.squeeze(1), x)
 
     def _scores(self, positions: Tensor) -> Tensor:
         """``[b, heads, q, n]``."""

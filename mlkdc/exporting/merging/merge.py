@@ -6,11 +6,12 @@ import torch
 from torch import Tensor
 
 from mlkdc.errors import MlkdcError
+from mlkdc.exporting.merging.attention import FoldedAttention
 from mlkdc.exporting.merging.fold import fold_batchnorm, fold_input_scale, merge_branches
 from mlkdc.exporting.merging.head import FoldedHead
 from mlkdc.exporting.merging.model import ExportModel
 from mlkdc.exporting.merging.trace import tally
-from mlkdc.models import DecoderHead, MultiLabelModel, model_size
+from mlkdc.models import AttentionHead, DecoderHead, MultiLabelModel, model_size
 from mlkdc.records.manifest import MergeReport
 
 # Of the largest logit. Float32 rounding stays below a tenth of it; a border padded with the wrong value does not.
@@ -41,6 +42,8 @@ def merge(model: MultiLabelModel, image_size: int) -> tuple[ExportModel, MergeRe
     after = tally(merged, probes[:1])
     if isinstance(merged.head, DecoderHead):
         merged.head = FoldedHead(merged.head)
+    elif isinstance(merged.head, AttentionHead):
+        merged.head = FoldedAttention(merged.head)
     size_after = model_size(merged, image_size)
     # Last: the branches that take the image must have become one convolution first.
     scale = 1 / merged.std.flatten()

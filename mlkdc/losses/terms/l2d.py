@@ -34,6 +34,8 @@ class MLD(Term):
 class _LabelwiseDistances(Term):
     """What :class:`CD` and :class:`ID` share: distances of positive label-wise embeddings within groups.
 
+    The embeddings of student and teacher may differ in size: no difference between them is taken.
+
     ``reference``: in every group of n >= 2 members each side's distances are first divided by their mean
     over the off-diagonal pairs, and the group's sum is divided by n. ``paper``: neither.
     """

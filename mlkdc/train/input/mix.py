@@ -59,12 +59,15 @@ class Mix:
         """
         index = drawn.index.cpu()
         corners, kept = self._corners[index].to(targets.device), self._kept[index].to(targets.device)
-        views, fractions = _mixed(drawn.views, corners, kept)
+        views, fractions = {}, []
+        for size, at_size in drawn.views.items():
+            views[size], fraction = _mixed(at_size, corners, kept)
+            fractions.append(fraction)
         twins = drawn.twins
         if twins is not None:
             twins, _ = _mixed(twins, corners, kept)
-        # As many of the other's labels as there are pixels of it.
-        soft = torch.lerp(targets.roll(1, 0), targets, fractions[:, None])
+        # As many of the other's labels as there are pixels of it at the first size, which is the student's.
+        soft = torch.lerp(targets.roll(1, 0), targets, fractions[0][:, None])
         return replace(drawn, views=views, twins=twins), soft
 
 

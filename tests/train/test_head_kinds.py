@@ -1,0 +1,53 @@
+"""Training with heads of different kinds, and from different first biases."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from mlkdc.progress import Progress
+from mlkdc.recipe import Head, Recipe
+from mlkdc.train import distill
+from mlkdc.train.job import build_initial
+from mlkdc.train.plan import make_plan
+
+pytestmark = pytest.mark.slow
+
+Tiny = Callable[..., Recipe]
+
+
+@pytest.mark.parametrize(("teacher_kind", "student_kind"), [("compact", "attention"), ("attention", "compact")])
+def test_teacher_and_student_may_differ_in_their_heads(
+    tiny: Tiny, tmp_path: Path, teacher_kind: str, student_kind: str
+) -> None:
+    spec = tiny()
+    assert spec.teacher is not None
+    heads = {"compact": spec.student.head, "attention": Head(kind="attention")}
+    student = spec.student.model_dump() | {"head": heads[student_kind].model_dump()}
+    teacher = spec.teacher.model_dump() | {"head": heads[teacher_kind].model_dump()}
+    run = distill(tiny(student=student, teacher=teacher), out=tmp_path / "run")
+    assert run.results.model.head == student_kind
+    for epoch in run.epochs:
+        assert epoch.terms["cd"] > 0
+        assert epoch.terms["id"] > 0
+
+
+@pytest.mark.parametrize("kind", ["attention", "compact", "linear"])
+def test_the_first_bias_can_be_the_log_odds_of_each_label(tiny: Tiny, kind: str) -> None:
+    recipe = tiny(distill={"method": "vanilla"})
+    recipe.student.head = Head(kind=kind, bias="prior")
+    recipe.data.train_splits = ["train", "val"]
+    plan = make_plan(recipe, Progress())
+    samples = plan.data.split("train") + plan.data.split("val")
+    initial = build_initial(recipe.student, plan)
+    for label in range(len(plan.data.classes)):
+        having = sum(label in sample.labels for sample in samples)
+        probability = (having + 1) / (len(samples) + 2)
+        assert initial.model.head.bias[label].sigmoid().item() == pytest.approx(probability)
+    recipe.student.head.bias = "zero"
+    plain = build_initial(recipe.student, plan)
+    assert torch.equal(plain.random_state, initial.random_state)
+    plain.model.head.bias.data.copy_(initial.model.head.bias.data)
+    for name, value in plain.model.state_dict().items():
+        assert torch.equal(initial.model.state_dict()[name], value), name
