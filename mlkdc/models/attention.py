@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from mlkdc.models.heads import HeadOutput
+from mlkdc.models.heads import FIRST_STD, HeadOutput
 
 
 class AttentionHead(nn.Module):
@@ -27,6 +27,8 @@ class AttentionHead(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.score = nn.Conv2d(channels, num_classes, 1, bias=False)
         self.bias = nn.Parameter(torch.zeros(num_classes))
+        # Near zero: what random scores would add to the first logits, a pretrained backbone would be bent to undo.
+        nn.init.normal_(self.score.weight, std=FIRST_STD)
 
     def forward(self, features: Tensor, labelwise: bool = False) -> HeadOutput:
         """``[b, C, h, w]`` to logits ``[b, q]`` and, only if ``labelwise``, embeddings ``[b, q, C]``; any h and w."""

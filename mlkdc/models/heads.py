@@ -6,6 +6,10 @@ import torch
 from torch import Tensor, nn
 
 
+#: Of the first weights where features become logits directly.
+FIRST_STD = 0.001
+
+
 class HeadOutput(NamedTuple):
     """``logits [b, q]`` and label-wise ``embeddings [b, q, d]``.
 
@@ -125,6 +129,8 @@ class LinearHead(nn.Module):
         super().__init__()
         self.dropout = nn.Dropout(dropout)
         self.fc = nn.Linear(channels, num_classes)
+        nn.init.normal_(self.fc.weight, std=FIRST_STD)
+        nn.init.zeros_(self.fc.bias)
 
     def forward(self, features: Tensor, labelwise: bool = False) -> HeadOutput:
         """``[b, C, h, w]`` to logits ``[b, q]``; any h and w."""
