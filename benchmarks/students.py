@@ -1,0 +1,221 @@
+"""Students on real photos, next to a practitioner's fine-tuning; resumes from what its JSON already holds.
+
+    OMP_NUM_THREADS=1 python benchmarks/students.py methods --photos corel5k=PHOTOS --weights WEIGHTS --seeds 0
+
+PHOTOS is a folder with labels.csv (image, labels, split), WEIGHTS one with the ImageNet weights mobilenetv2_100,
+tf_efficientnet_lite0 and tf_efficientnet_lite2 (.safetensors). Writes benchmarks/results/students.json. Two processes
+with one thread each are faster than one with two; give each other --rows, and let the first that needs the teacher
+train it alone. On two cores a row takes 15 minutes to an hour.
+"""
+
+import argparse
+import fcntl
+import json
+import shlex
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from student_records import Key, StudentRow, StudentsStudy
+from study import call, set_options, train, with_placeholders
+
+from mlkdc.runtime.machine import machine, versions
+
+HERE = Path(__file__).parent
+RESULTS = HERE / "results" / "students.json"
+MOBILENET, LITE0, LITE2 = "mobilenetv2", "tf_efficientnet_lite0", "tf_efficientnet_lite2"
+FILES = {MOBILENET: "mobilenetv2_100", LITE0: LITE0}
+
+#: Epochs of the student and settings, by data set: about 1,600 steps each.
+BUDGETS = {
+    "corel5k": (20, []),
+    "coco18": (6, ["train.epochs=6", "data.augment.views=6", "teacher.train.epochs=4"]),
+}
+#: Recipe and settings by row. The methods have the weights that were published for them, but for the short recipes'.
+METHODS = {
+    "vanilla": ("short/vanilla-mobilenet", []),
+    "l2d": ("short/l2d-mobilenet", []),
+    "hint": ("short/hint-mobilenet", []),
+    "mld": ("short/mld-mobilenet", []),
+    "mdkd": ("short/l2d-mobilenet", ["distill.method=mdkd"]),
+    "mld, BCE / b": ("short/l2d-mobilenet", ["distill.method=mld", "distill.form=paper"]),
+    "rkd": ("short/l2d-mobilenet", ["distill.method=rkd"]),
+    "reviewkd": ("short/l2d-mobilenet", ["distill.method=reviewkd"]),
+    "mskd": ("short/vanilla-mobilenet", ["distill.method=mskd", "distill.form=paper"]),
+}
+#: One setting of the short recipe of vanilla training changed, at 8 epochs.
+ABLATION = {
+    "linear head": ["student.head.kind=linear"],
+    "compact head": ["student.head.kind=compact"],
+    "bias from zero": ["student.head.bias=zero"],
+    "one rate": ["train.backbone_lr=1"],
+    "half the rate": ["train.lr=0.001"],
+    "new views in every epoch": ["data.augment.views=null"],
+    "averaged weights": ["train.ema=0.998"],
+    "head first": ["train.head_first=0.1"],
+    "asl": ["distill.base=asl"],
+    "focal": ["distill.base=focal"],
+    "two-way": ["distill.base=two-way"],
+    "zlpr": ["distill.base=zlpr"],
+    "smoothing 0.1": ["distill.options={bce: {smoothing: 0.1}}"],
+    "positive weight 0.25": ["distill.options={bce: {positive_weight: 0.25}}"],
+    "mixup 0.2": ["data.augment.mixup=0.2"],
+    "cutmix 1": ["data.augment.cutmix=1"],
+}
+
+
+@dataclass(frozen=True)
+class Planned:
+    """One training that is not done yet: its key, and the command that does it, without its output folder."""
+
+    key: Key
+    command: list[str]
+
+    @property
+    def folder(self) -> Path:
+        """Where it is trained. Runs of one data set lie next to each other, so that they share their teacher."""
+        photos, student, image_size, row, epochs, seed = self.key
+        name = f"{student}-{image_size}-{row}-{epochs}-seed{seed}"
+        for character in (", ", " / ", " "):
+            name = name.replace(character, "-")
+        return Path("runs") / "students" / photos / name
+
+
+def plain(photos: str, data: str, weights: str, epochs: int, seed: int) -> Planned:
+    """benchmarks/plain.py."""
+    file = f"{weights}/{FILES[MOBILENET]}.safetensors"
+    command = ["python", "benchmarks/plain.py", data, file, str(epochs), str(seed)]
+    return Planned((photos, MOBILENET, 96, "plain", epochs, seed), command)
+
+
+def distilled(photos: str, data: str, weights: str, row: str, seed: int, changes: list[str] | None = None) -> Planned:
+    """A row of METHODS, or with ``changes`` another name for the vanilla recipe with these."""
+    epochs, budget = BUDGETS[photos]
+    recipe, settings = METHODS.get(row, METHODS["vanilla"])
+    student, size = MOBILENET, 96
+    settings = [*budget, *settings, *(changes or [])]
+    for setting in settings:
+        key, _, value = setting.partition("=")
+        if key == "train.epochs":
+            epochs = int(value)
+        elif key == "student.model":
+            student = value
+        elif key == "data.image_size":
+            size = int(value)
+    initial = "none"
+    if student in FILES:
+        initial = f"{weights}/{FILES[student]}.safetensors"
+    settings += [f"student.weights={initial}", f"teacher.weights={weights}/{LITE2}.safetensors", f"seed={seed}"]
+    if recipe == METHODS["vanilla"][0]:
+        settings = [setting for setting in settings if not setting.startswith("teacher.")]
+    command = ["mlkdc", "distill", "--recipe", recipe, "--data", data, *set_options(settings)]
+    return Planned((photos, student, size, row, epochs, seed), command)
+
+
+def methods(photos: str, data: str, weights: str) -> Iterator[Planned]:
+    """Every method, three seeds, one budget."""
+    for seed in (0, 1, 2):
+        yield plain(photos, data, weights, BUDGETS[photos][0], seed)
+        for row in METHODS:
+            yield distilled(photos, data, weights, row, seed)
+
+
+def budget(photos: str, data: str, weights: str) -> Iterator[Planned]:
+    """Fewer epochs; the longest are among the methods."""
+    for epochs in (3, 8):
+        changes = [f"train.epochs={epochs}"]
+        for seed in (0, 1, 2):
+            yield plain(photos, data, weights, epochs, seed)
+            for row in ("vanilla", "hint"):
+                yield distilled(photos, data, weights, row, seed, changes)
+
+
+def students(photos: str, data: str, weights: str) -> Iterator[Planned]:
+    """Other students, and a larger image."""
+    changes = {LITE0: [f"student.model={LITE0}"], "160": ["data.image_size=160"]}
+    # From random weights every layer has as much to learn.
+    for model in ("repvgg_a0", "shufflenetv2_x1_0"):
+        changes[model] = [f"student.model={model}", "train.backbone_lr=1"]
+    for name, settings in changes.items():
+        for seed in (0, 1, 2)[: 3 if name == LITE0 else 1]:
+            for row in ("vanilla", "l2d", "hint"):
+                yield distilled(photos, data, weights, row, seed, settings)
+
+
+def ablation(photos: str, data: str, weights: str) -> Iterator[Planned]:
+    """One change at a time, two seeds."""
+    for seed in (0, 1):
+        for row, settings in ABLATION.items():
+            yield distilled(photos, data, weights, row, seed, ["train.epochs=8", *settings])
+
+
+GROUPS = {"methods": methods, "budget": budget, "students": students, "ablation": ablation}
+
+
+def stored() -> StudentsStudy:
+    """The study so far."""
+    if not RESULTS.is_file():
+        return StudentsStudy()
+    return StudentsStudy.load_from(RESULTS)
+
+
+def add(row: StudentRow) -> None:
+    """Add a row to what the file holds at that moment: another process may have added others."""
+    with Path(tempfile.gettempdir(), "mlkdc-students.lock").open("w", encoding="utf-8") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        StudentsStudy(rows=(*stored().rows, row)).save_as(RESULTS)
+
+
+def measured(planned: Planned, placeholders: dict[str, str]) -> StudentRow:
+    """Train one row, or resume it."""
+    photos, student, image_size, row, epochs, seed = planned.key
+    if row != "plain":
+        command = [*planned.command, "--out", str(planned.folder)]
+        return StudentRow.of(photos, row, train(command, planned.folder), shown(command, placeholders))
+    command = [*planned.command, str(planned.folder)]
+    scores = planned.folder / "scores.json"
+    if not scores.is_file():
+        call([Path(sys.executable).name, *command[1:]])
+    return StudentRow(
+        photos=photos,
+        student=student,
+        image_size=image_size,
+        row=row,
+        epochs=epochs,
+        seed=seed,
+        command=shown(command, placeholders),
+        map_percent=json.loads(scores.read_text(encoding="utf-8"))["map_percent"],
+        versions=versions(("torch", "torchvision", "timm", "scikit-learn", "pillow")),
+        machine=machine("cpu"),
+    )
+
+
+def shown(command: list[str], placeholders: dict[str, str]) -> str:
+    """The command with words for this machine's paths."""
+    return with_placeholders(shlex.join(command), placeholders)
+
+
+def main() -> None:
+    """Train what is missing."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("group", choices=GROUPS)
+    parser.add_argument("--photos", required=True, help="NAME=FOLDER, with NAME one of " + ", ".join(BUDGETS))
+    parser.add_argument("--weights", required=True, help="the folder of ImageNet weights")
+    parser.add_argument("--rows", nargs="*", help="only these")
+    parser.add_argument("--seeds", nargs="*", type=int, help="only these")
+    options = parser.parse_args()
+    name, _, folder = options.photos.partition("=")
+    placeholders = {folder: "PHOTOS", options.weights: "WEIGHTS"}
+    for planned in GROUPS[options.group](name, folder, options.weights):
+        row, seed = planned.key[3], planned.key[5]
+        if (options.rows and row not in options.rows) or (options.seeds and seed not in options.seeds):
+            continue
+        # Read again for every row: another process may have trained it in the meantime.
+        if planned.key not in {finished.key for finished in stored().rows}:
+            add(measured(planned, placeholders))
+
+
+if __name__ == "__main__":
+    main()
