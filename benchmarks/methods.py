@@ -2,23 +2,20 @@
 
     python benchmarks/methods.py quickstart
     python benchmarks/methods.py digits
-    python benchmarks/methods.py corel5k --data PHOTOS --weights WEIGHTS
 
 `quickstart`: the README's student with and without its teacher, three seeds. `digits`: the embedded scenes, all
-methods, about a minute a run on one core. `corel5k`: PHOTOS is a folder that `mlkdc data` understands, WEIGHTS
-one with the ImageNet weights tf_efficientnet_lite0.safetensors and tf_efficientnet_lite2.safetensors. Writes
-benchmarks/results/{quickstart,digits,corel5k}.json. Several processes can work on one study: give each some of the
---methods.
+methods, about a minute a run on one core. Writes benchmarks/results/{quickstart,digits}.json. benchmarks/students.py
+has real photos. Several processes can work on one study: give each some of the --methods.
 """
 
 import argparse
 import os
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from study import add, set_options, stored, train, with_placeholders
+from study import add, set_options, stored, train
 from study_records import StudyData, Training
 
 from mlkdc.losses import make_objective
@@ -26,10 +23,8 @@ from mlkdc.methods import load_method, method_names
 from mlkdc.records.run import Run
 
 HERE = Path(os.path.relpath(Path(__file__).parent))
-LITE0, LITE2 = "tf_efficientnet_lite0", "tf_efficientnet_lite2"
 MDKD = "bd2: 32, bd3: 32, bd4: 32, id2: 32, id3: 32, id4: 32"
 L2D = "mld: 30, cd: 5, id: 5"
-PHOTOS = "mld: 10, cd: 10, id: 10"
 
 # Settings by the name of a row, where they are not the method's defaults. The reasons are in docs/results.md.
 DIGITS = {
@@ -49,12 +44,8 @@ DIGITS = {
     # It compares draws of the dropout, which the recipe has switched off.
     "ud": ["distill.method=ud", "student.head.dropout=0.1"],
 }
-COREL = {
-    "mld": ["distill.method=mld"],
-    "l2d": ["distill.method=l2d", f"distill.terms={{{PHOTOS}}}"],
-    "l2d+mdkd": ["distill.method=l2d", f"distill.terms={{{PHOTOS}, {MDKD}}}"],
-}
-COREL_METHODS = ("vanilla", "l2d", "mdkd", "mskd", "mld", "l2d+mdkd")
+#: Compared on real photos only, by benchmarks/students.py.
+ON_PHOTOS = {"hint"}
 
 
 @dataclass(frozen=True)
@@ -64,7 +55,6 @@ class Row:
     student: str
     method: str
     seed: int
-    pretrained: bool
     command: list[str]
 
     @property
@@ -84,32 +74,18 @@ def quickstart() -> Iterator[Row]:
     for seed in (0, 1, 2):
         for name, settings in (("l2d", []), ("vanilla", ["distill.method=vanilla"])):
             command = ["mlkdc", "distill", "--recipe", "quickstart", *set_options([f"seed={seed}", *settings])]
-            yield Row("mobilenetv2", name, seed, False, command)
+            yield Row("mobilenetv2", name, seed, command)
 
 
 def digits() -> Iterator[Row]:
     """All methods with MobileNetV2 and three seeds, and with a second student and one seed."""
-    names = list(dict.fromkeys([*method_names(), *DIGITS]))
+    names = [name for name in dict.fromkeys([*method_names(), *DIGITS]) if name not in ON_PHOTOS]
     for student, seed in (("mobilenetv2", 0), ("mobilenetv2", 1), ("shufflenetv2_x0_5", 0), ("mobilenetv2", 2)):
         for name in names:
             settings = [f"student.model={student}", f"seed={seed}"]
             settings += DIGITS.get(name, [f"distill.method={name}"])
             command = ["mlkdc", "distill", "--recipe", str(HERE / "digits.yaml"), *set_options(settings)]
-            yield Row(student, name, seed, False, command)
-
-
-def corel5k(data: Path, weights: Path) -> Iterator[Row]:
-    """The papers' three methods, and their sum, on real photos."""
-    for name in COREL_METHODS:
-        for student, seed in ((LITE0, 0), ("mobilenetv2", 0), (LITE0, 1)):
-            initial = "none"
-            if student == LITE0:
-                initial = str(weights / f"{student}.safetensors")
-            settings = [f"student.model={student}", f"student.weights={initial}", f"seed={seed}"]
-            settings.append(f"teacher.weights={weights / f'{LITE2}.safetensors'}")
-            settings += COREL.get(name, [f"distill.method={name}"])
-            command = ["mlkdc", "distill", "--recipe", str(HERE / "corel5k.yaml"), "--data", str(data)]
-            yield Row(student, name, seed, student == LITE0, [*command, *set_options(settings)])
+            yield Row(student, name, seed, command)
 
 
 def training(row: Row, run: Run, command: str) -> Training:
@@ -123,7 +99,6 @@ def training(row: Row, run: Run, command: str) -> Training:
         student=row.student,
         method=row.method,
         seed=row.seed,
-        pretrained=row.pretrained,
         command=command,
         training_seconds=results.training_seconds,
         terms=make_objective(distill).weights,
@@ -139,22 +114,13 @@ def training(row: Row, run: Run, command: str) -> Training:
     )
 
 
-def measure(row: Row, folder: Path, placeholders: Mapping[str, str]) -> Training:
+def measure(row: Row, folder: Path) -> Training:
     """Train one row in a run folder, or resume it."""
     command = [*row.command, "--out", str(folder)]
-    run = train(command, folder)
-    return training(row, run, with_placeholders(shlex.join(command), placeholders))
+    return training(row, train(command, folder), shlex.join(command))
 
 
-def planned(study: str, data: Path | None, weights: Path | None) -> Iterator[Row]:
-    """All rows of a study."""
-    if study == "quickstart":
-        return quickstart()
-    if study == "digits":
-        return digits()
-    assert data is not None
-    assert weights is not None
-    return corel5k(data, weights)
+STUDIES = {"quickstart": quickstart, "digits": digits}
 
 
 def chosen(row: Row, options: argparse.Namespace) -> bool:
@@ -169,24 +135,17 @@ def chosen(row: Row, options: argparse.Namespace) -> bool:
 def main() -> None:
     """Train what is missing."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("study", choices=["quickstart", "digits", "corel5k"])
-    parser.add_argument("--data", type=Path, help="corel5k: the photos")
-    parser.add_argument("--weights", type=Path, help="corel5k: the folder of ImageNet weights")
+    parser.add_argument("study", choices=STUDIES)
     parser.add_argument("--methods", nargs="*", help="only these")
     parser.add_argument("--seeds", nargs="*", type=int, help="only these")
     parser.add_argument("--students", nargs="*", help="only these")
     options = parser.parse_args()
-    placeholders = {}
-    if options.study == "corel5k":
-        if not (options.data and options.weights):
-            parser.error("corel5k needs --data and --weights")
-        placeholders = {str(options.data): "PHOTOS", str(options.weights): "WEIGHTS"}
     results = HERE / "results" / f"{options.study}.json"
-    for row in planned(options.study, options.data, options.weights):
+    for row in STUDIES[options.study]():
         # Read again for every row: another process may have trained it in the meantime.
         done = {finished.key for finished in stored(results).rows}
         if chosen(row, options) and row.key not in done:
-            add(results, measure(row, Path("runs") / options.study / row.folder, placeholders))
+            add(results, measure(row, Path("runs") / options.study / row.folder))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The parts of docs/results.md that compare methods, from benchmarks/results/{digits,corel5k}.json."""
+"""The part of docs/methods.md that compares all methods, from benchmarks/results/digits.json."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from statistics import mean
 from typing import get_args
 
 from study_records import Training
-from tables import NICE, code_block, origin, spread
+from tables import NICE, code_block, origin, paired, spread
 
 from mlkdc.figures import number, signed
 from mlkdc.recipe import Distill
@@ -69,12 +69,7 @@ def seeds_of(rows: Rows) -> str:
 
 def gains(rows: Rows, plain: Rows) -> list[float]:
     """mAP minus the plain run's of the same seed, in points, for the seeds that both have."""
-    plain_map = {row.seed: row.map_percent for row in plain}
-    differences = []
-    for row in rows:
-        if row.seed in plain_map:
-            differences.append(row.map_percent - plain_map[row.seed])
-    return differences
+    return paired({row.seed: row.map_percent for row in rows}, {row.seed: row.map_percent for row in plain})
 
 
 def in_words(gains_by_name: Mapping[str, Sequence[float]], *, every: str, some: str, none: str) -> str:
@@ -197,30 +192,5 @@ def digits(rows: Rows) -> list[str]:
         "In the form of the paper's table 4, MobileNetV2, the same runs as above.",
         ablation(rows, "mobilenetv2"),
         *_commands("digits", rows),
-        origin(rows[-1].machine, rows[-1].versions),
-    ]
-
-
-def photos(rows: Rows) -> list[str]:
-    """The papers' methods on Corel-5k."""
-    first, teacher = rows[0], teacher_of(rows)
-    images = first.data.images
-    return [
-        "## Real photos: Corel-5k",
-        f"{images['train']} training and {images['val']} validation images, {first.data.classes} labels. There "
-        "is no third split: thresholds are tuned on the images that are scored, so the @tuned figures flatter; mAP "
-        "does not depend on them, and no epoch was chosen by it (the last one counts). Teacher: "
-        f"{NICE[teacher.facts.model]} from ImageNet weights at {teacher.facts.image_size} px, mAP "
-        f"{number(teacher.map_percent)}. Students at {first.model.image_size} px, "
-        f"{len(first.val_map_percent)} epochs; EfficientNet-Lite0 from ImageNet weights, the others from random "
-        "ones. L2D with weights 10, 10, 10 on its terms: a short schedule (benchmarks/corel5k.yaml).",
-        *_students(rows),
-        "With one or two seeds a difference below half a point says nothing, and the seeds' differences are "
-        "larger. `mskd` with its default weights loses here as on the digits, where a tenth of RSD and SSD did not. "
-        "Students from random weights see far too few photos here to be useful; they are compared, not recommended. "
-        "The teacher's forward pass is in the minutes of whichever run needed its views first, the others read its "
-        "outputs from the cache, and two trainings ran on the machine at a time: the minutes give the order of "
-        "magnitude only.",
-        *_commands("corel5k --data PHOTOS --weights WEIGHTS", rows),
         origin(rows[-1].machine, rows[-1].versions),
     ]

@@ -47,7 +47,6 @@ class Training(Record):
     Args:
         student: name of the backbone.
         method: name of the row; the distillation method, and what is changed about it.
-        pretrained: whether the student began with ImageNet weights.
         command: that trained it.
         terms: weight by loss term; empty where it was not recorded.
         form: of the terms.
@@ -60,7 +59,6 @@ class Training(Record):
     student: str
     method: str
     seed: int
-    pretrained: bool = False
     command: str
     training_seconds: float
     terms: dict[str, float] = Field(default_factory=dict)
@@ -86,7 +84,7 @@ class Training(Record):
 
 
 class MethodsStudy(StudyFile):
-    """quickstart.json, digits.json and corel5k.json: the same students trained by several methods."""
+    """quickstart.json and digits.json: the same students trained by several methods."""
 
     rows: tuple[Training, ...] = ()
 

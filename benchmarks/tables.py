@@ -26,6 +26,11 @@ def spread(values: Sequence[float]) -> str:
     return f"{number(mean(values))} ± {number(stdev(values))}"
 
 
+def paired(scores: Mapping[int, float], baseline: Mapping[int, float]) -> list[float]:
+    """Score minus the baseline's of the same seed, for the seeds that both have."""
+    return [score - baseline[seed] for seed, score in scores.items() if seed in baseline]
+
+
 def origin(machine: Machine, versions: Mapping[str, str]) -> str:
     """The machine and the versions of a measurement, in words."""
     cores = f"{machine.cores} core"

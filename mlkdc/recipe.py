@@ -63,13 +63,13 @@ class Data(Section):
 class Head(Section):
     """What turns a feature map into one logit per class."""
 
-    kind: Literal["attention", "compact", "decoder", "linear"] = "compact"
+    kind: Literal["attention", "compact", "decoder", "linear"] = "attention"
     dim: int | None = Field(None, ge=8, description="embedding size; null = 256 compact, 768 decoder")
     ffn: int | None = Field(None, ge=8, description="feed-forward size; null = 512 compact, 2048 decoder")
     heads: int = Field(8, ge=1, description="attention heads")
     dropout: float = Field(0.1, ge=0, lt=1)
-    residual: float = Field(0.3, ge=0, description="attention: weight of the attended scores next to the mean")
-    bias: Literal["zero", "prior"] = Field("zero", description="first bias; prior = the log odds of each label")
+    residual: float = Field(0.2, ge=0, description="attention: weight of the attended scores next to the mean")
+    bias: Literal["zero", "prior"] = Field("prior", description="first bias; prior = the log odds of each label")
 
 
 class Model(Section):

@@ -5,7 +5,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-
 #: Of the first weights where features become logits directly.
 FIRST_STD = 0.001
 

@@ -19,7 +19,10 @@ def read(path: str) -> str:
     return (ROOT / path).read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize(("script", "path"), [("render", "docs/results.md"), ("render_targets", "docs/targets.md")])
+@pytest.mark.parametrize(
+    ("script", "path"),
+    [("render", "docs/methods.md"), ("render_students", "docs/results.md"), ("render_targets", "docs/targets.md")],
+)
 def test_documents_are_rendered_from_the_json(script: str, path: str) -> None:
     assert import_module(script).document() == read(path)
 
@@ -30,7 +33,7 @@ def test_performance_is_rendered_from_the_json() -> None:
     assert render.document(study) == read("docs/performance.md")
 
 
-@pytest.mark.parametrize("path", ["docs/results.md", "docs/targets.md", "docs/performance.md"])
+@pytest.mark.parametrize("path", ["docs/methods.md", "docs/results.md", "docs/targets.md", "docs/performance.md"])
 def test_no_drop_is_a_negative_zero(path: str) -> None:
     assert not re.search(r"-0(\.0+)?\b(?![.\d])", read(path))
 

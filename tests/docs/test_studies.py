@@ -30,7 +30,7 @@ def stored_commands(value: Any) -> list[str]:
     return [command for part in parts for command in stored_commands(part)]
 
 
-@pytest.mark.parametrize("name", ["quickstart", "digits", "corel5k", "targets", "targets-avx2"])
+@pytest.mark.parametrize("name", ["quickstart", "digits", "students", "targets", "targets-avx2"])
 def test_commands_of_a_study_can_be_run_again(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     commands = stored_commands(json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8")))
@@ -39,11 +39,11 @@ def test_commands_of_a_study_can_be_run_again(name: str, monkeypatch: pytest.Mon
         make_objective(load_recipe(*settings_of(shlex.split(command))).distill)
 
 
-@pytest.mark.parametrize("study", ["quickstart", "digits", "corel5k"])
+@pytest.mark.parametrize("study", ["quickstart", "digits"])
 def test_a_study_finds_its_rows_again(study: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     methods, records = import_module("methods"), import_module("study_records")
-    planned = list(methods.planned(study, Path("photos"), Path("weights")))
+    planned = list(methods.STUDIES[study]())
     keys = [row.key for row in planned]
     assert len(set(keys)) == len(keys) == len({row.folder for row in planned})
     stored = {row.key for row in records.MethodsStudy.load_from(RESULTS / f"{study}.json").rows}
@@ -54,7 +54,7 @@ def test_a_study_finds_its_rows_again(study: str, monkeypatch: pytest.MonkeyPatc
 def test_a_training_becomes_a_row(finished_run: Path, tmp_path: Path) -> None:
     methods, study = import_module("methods"), import_module("study")
     run, path = Run(finished_run), tmp_path / "results" / "tiny.json"
-    planned = methods.Row("mobilenetv2", "l2d", 0, False, ["mlkdc", "distill"])
+    planned = methods.Row("mobilenetv2", "l2d", 0, ["mlkdc", "distill"])
     row = methods.training(planned, run, "mlkdc distill")
     study.add(path, row)
     study.add(path, row.model_copy(update={"seed": 1}))

@@ -1,0 +1,227 @@
+"""docs/results.md from students.json and heads.json in benchmarks/results; a test keeps them equal.
+
+python benchmarks/render_students.py
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import mean
+
+from student_records import StudentRow, StudentsStudy
+from students import ABLATION, BUDGETS, METHODS
+from study_records import HeadsStudy
+from tables import NICE, code_block, origin, paired, spread
+
+from mlkdc.figures import number, signed
+from mlkdc.resources import write_text
+from mlkdc.tables import Table
+
+HERE = Path(__file__).parent
+RESULTS = HERE / "results"
+DOCUMENT = HERE.parent / "docs" / "results.md"
+PLAIN, VANILLA, BEST = "plain", "vanilla", "hint"
+ORDER = (PLAIN, *METHODS)
+NAMES = {"corel5k": "Corel-5k", "coco18": "COCO, 18 labels"}
+#: By name of the row, its trainings in the order of their seeds.
+Rows = Mapping[str, Sequence[StudentRow]]
+
+INTRODUCTION = """
+Photos, a practitioner's baseline, and what a teacher adds. `plain` is benchmarks/plain.py: 60 lines of timm and
+torch, none of mlkdc; pooling, one linear layer, the backbone at 0.3 of the head's rate. `vanilla` is mlkdc without a
+teacher, `l2d` L2D with weights for a short training, `hint` the recipe to try first: the teacher's probabilities and
+its pooled features. The others have the weights that were published for them; `mdkd` as printed is nearly MLD next to
+BCE / b, which is therefore a row of its own. Everything was chosen on the validation images that are scored here, so
+expect a little less on others; the last epoch counts, none was picked.
+"""
+
+
+def by_row(rows: Sequence[StudentRow]) -> Rows:
+    """Trainings grouped by row."""
+    groups: dict[str, list[StudentRow]] = {}
+    for training in sorted(rows, key=lambda training: training.seed):
+        groups.setdefault(training.row, []).append(training)
+    return groups
+
+
+def differences(rows: Sequence[StudentRow], baseline: Sequence[StudentRow]) -> list[float]:
+    """mAP minus the baseline's of the same seed, in points, for the seeds that both have."""
+    return paired(
+        {training.seed: training.map_percent for training in rows},
+        {training.seed: training.map_percent for training in baseline},
+    )
+
+
+def compared(groups: Rows, order: Sequence[str], baseline: str) -> str:
+    """One line per row, with its difference to the baseline."""
+    head = ["row", "terms", "seeds", "mAP", f"minus {baseline}", "by seed", "shares of the gradient", "minutes"]
+    lines = []
+    for name in order:
+        if name not in groups:
+            continue
+        rows = groups[name]
+        difference, by_seed = "", ""
+        values = differences(rows, groups.get(baseline, ()))
+        if name != baseline and values:
+            difference, by_seed = signed(mean(values)), " ".join(map(signed, values))
+        seeds = ", ".join(str(training.seed) for training in rows)
+        scores = spread([training.map_percent for training in rows])
+        lines.append([name, terms(rows[0]), seeds, scores, difference, by_seed, shares(rows), minutes(rows)])
+    return Table(head, lines, "llrrrrlr").markdown_as_is()
+
+
+def terms(training: StudentRow) -> str:
+    """Terms with their weights, and the form of the base loss where it is a mean."""
+    text = " ".join(f"{term}={weight:g}" for term, weight in training.terms.items())
+    if training.form == "paper":
+        text += ", BCE / b"
+    return text
+
+
+def shares(rows: Sequence[StudentRow]) -> str:
+    """Of the gradient at the last feature map, in percent, mean over seeds."""
+    parts = []
+    for term in rows[0].shares:
+        percent = 100 * mean(training.shares[term] for training in rows)
+        parts.append(f"{term} {number(percent, 1)}")
+    return ", ".join(parts)
+
+
+def minutes(rows: Sequence[StudentRow]) -> str:
+    """Of training, mean over seeds; empty where it was not measured."""
+    seconds = [training.training_seconds for training in rows if training.training_seconds is not None]
+    if not seconds:
+        return ""
+    return number(mean(seconds) / 60, 1)
+
+
+def photos(name: str, rows: Sequence[StudentRow]) -> list[str]:
+    """Every method on one data set, and the commands."""
+    epochs = BUDGETS[name][0]
+    main = [row for row in rows if row.student == "mobilenetv2" and row.image_size == 96 and row.epochs == epochs]
+    groups = by_row([row for row in main if row.row in ORDER])
+    if not groups:
+        return []
+    facts = f"MobileNetV2 from ImageNet weights at 96 px, {epochs} epochs; mAP on the validation images, in %."
+    for training in main:
+        if training.data is not None:
+            images, classes = training.data.images, training.data.classes
+            facts += f" {images['train']} training and {images['val']} validation images, {classes} labels."
+            break
+    teachers = {number(row.teacher_map_percent) for row in main if row.teacher_map_percent is not None}
+    if teachers:
+        facts += f" Teacher: EfficientNet-Lite2 at 192 px, mAP {', '.join(sorted(teachers))}."
+    return [f"## {NAMES[name]}", facts, compared(groups, ORDER, VANILLA), *aims(groups), commands(groups)]
+
+
+def aims(groups: Rows) -> list[str]:
+    """In words: what was aimed at, and what came of it, as far as it is trained."""
+    sentences = []
+    for row, baseline, points in ((VANILLA, PLAIN, 0.0), ("l2d", VANILLA, 1.0), (BEST, VANILLA, 2.0)):
+        values = differences(groups.get(row, ()), groups.get(baseline, ()))
+        if values:
+            met = "met" if min(values) > 0 and mean(values) >= points else "missed"
+            shown = ", ".join(map(signed, values))
+            sentences.append(f"{row} over {baseline}: {shown}; aim: {points:g} or more and every seed above 0: {met}.")
+    for training in groups.get(BEST, ())[:1]:
+        if training.teacher_map_percent is not None and VANILLA in groups:
+            gap = training.teacher_map_percent - mean(row.map_percent for row in groups[VANILLA])
+            met = "met" if gap >= 4 else "missed"
+            sentences.append(f"Teacher over vanilla: {signed(gap)}; aim: 4 or more: {met}.")
+    return [" ".join(sentences)]
+
+
+def commands(groups: Rows) -> str:
+    """One of each row; the others differ in their seed."""
+    return code_block([groups[name][0].command for name in ORDER if name in groups])
+
+
+def budgets(name: str, rows: Sequence[StudentRow]) -> list[str]:
+    """mAP by number of epochs."""
+    small = [row for row in rows if row.student == "mobilenetv2" and row.image_size == 96]
+    epochs = sorted({row.epochs for row in small if row.row in (PLAIN, BEST)})
+    lines = []
+    for row in (PLAIN, VANILLA, BEST):
+        cells = [row]
+        for budget in epochs:
+            scores = [training.map_percent for training in small if (training.row, training.epochs) == (row, budget)]
+            cells.append(spread(scores) if scores else "")
+        lines.append(cells)
+    if len(epochs) < 2:
+        return []
+    head = ["row", *(f"{budget} epochs" for budget in epochs)]
+    return [f"### {NAMES[name]}: budget", Table(head, lines, "l" + "r" * len(epochs)).markdown_as_is()]
+
+
+def students(name: str, rows: Sequence[StudentRow]) -> list[str]:
+    """Other students and other image sizes."""
+    parts = []
+    others = dict.fromkeys((row.student, row.image_size) for row in rows)
+    for student, image_size in others:
+        if (student, image_size) == ("mobilenetv2", 96):
+            continue
+        groups = by_row([row for row in rows if (row.student, row.image_size) == (student, image_size)])
+        title = f"### {NAMES[name]}: {NICE[student]} at {image_size} px"
+        parts += [title, compared(groups, ORDER, VANILLA), commands(groups)]
+    return parts
+
+
+def ablation(name: str, rows: Sequence[StudentRow]) -> list[str]:
+    """One change of the vanilla recipe at a time."""
+    short = [row for row in rows if row.student == "mobilenetv2" and row.image_size == 96 and row.epochs == 8]
+    groups = by_row([row for row in short if row.row == VANILLA or row.row in ABLATION])
+    if len(groups) < 2:
+        return []
+    changes = [f"- {row}: `{' '.join(ABLATION[row])}`" for row in ABLATION if row in groups]
+    return [
+        f"### {NAMES[name]}: one change at a time",
+        "The vanilla recipe at 8 epochs, and with one setting changed.",
+        compared(groups, (VANILLA, *ABLATION), VANILLA),
+        "\n".join(changes),
+    ]
+
+
+def heads(study: HeadsStudy) -> list[str]:
+    """What each head costs."""
+    lines = []
+    for row in study.rows:
+        figures = [number(value) for value in (row.size.macs_head / 1e6, row.median_ms, row.ratio_to_linear)]
+        lines.append([str(row.image_size), str(row.classes), row.head, *figures])
+    return [
+        "## What a head costs",
+        "MobileNetV2 exported to ONNX, one thread of ONNX Runtime, all heads in turns; the ratio is the median over "
+        "passes.",
+        Table(["px", "labels", "head", "M multiply-adds", "ms", "times linear"], lines, "rrlrrr").markdown_as_is(),
+        code_block(["OMP_NUM_THREADS=1 python benchmarks/heads.py"]),
+        origin(study.machine, study.versions),
+    ]
+
+
+def document() -> str:
+    """The complete docs/results.md."""
+    rows = StudentsStudy.load_from(RESULTS / "students.json").rows
+    parts = [
+        "# Results",
+        "Written by `python benchmarks/render_students.py` from the JSON files in benchmarks/results; do not edit by "
+        "hand.",
+        " ".join(INTRODUCTION.split()),
+    ]
+    for name in BUDGETS:
+        of_name = [row for row in rows if row.photos == name]
+        for section in (photos, budgets, students, ablation):
+            parts += section(name, of_name)
+    parts += heads(HeadsStudy.load_from(RESULTS / "heads.json"))
+    parts += ["## How it was measured", measured(rows)]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def measured(rows: Sequence[StudentRow]) -> str:
+    """Command, machine and versions."""
+    return (
+        "`OMP_NUM_THREADS=1 python benchmarks/students.py methods --photos corel5k=PHOTOS --weights WEIGHTS` runs what "
+        "is missing; so do `budget`, `students` and `ablation` in place of `methods`. Two trainings ran at a time, one "
+        f"thread each; minutes include what else the machine did. {origin(rows[-1].machine, rows[-1].versions)}"
+    )
+
+
+if __name__ == "__main__":
+    write_text(DOCUMENT, document())
