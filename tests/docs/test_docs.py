@@ -78,7 +78,7 @@ def test_commands_and_recipes_in_the_documents_exist(path: Path) -> None:
     assert commands or "mlkdc " not in text
     for command in commands:
         assert command in cli.commands, command
-    for recipe in re.findall(r"--recipe ([a-z0-9-]+)(?= |`|$)", text, re.MULTILINE):
+    for recipe in re.findall(r"--recipe ([a-z0-9/-]+)(?= |`|$)", text, re.MULTILINE):
         assert recipe in shipped_recipes() or recipe == "my", recipe
     for link in re.findall(r"\]\((?!http)([^)#]+)", text):
         assert (path.parent / link).exists(), link
