@@ -110,8 +110,7 @@ def _ready_teacher(job: Job) -> ReadyTeacher | None:
             f"the teacher was trained with data.fit={own_fit} and is shown images with data.fit={fit}: expect worse "
             "answers than its figures say, or train both with one fit"
         )
-    # What is mixed with an image is another one in each epoch.
-    if spec.cache and not plan.recipe.data.augment.mixes:
+    if spec.cache:
         attach_cache(teacher, plan, job.progress)
     return teacher
 

@@ -212,8 +212,10 @@ class Trainer:
         terms = self.objective(replace(batch, progress=progress))
         values = {name: term.item() for name, term in terms.items()}
         self._check_finite(values, epoch, number)  # before weights become NaN too
-        if self.balance.due(number):
-            self._measure(terms, batch, progress)
+        features = self.accelerator.unwrap_model(self.learner).features
+        # No gradient reaches the map of a backbone that is not trained yet.
+        if self.balance.due(number) and features.requires_grad:
+            self._measure(terms, batch, features, progress)
         self.accelerator.backward(self._share(terms, self.steps.size_of(number)))
         with torch.no_grad():
             for source in self.sources.values():
@@ -248,9 +250,9 @@ class Trainer:
         self.optimizer.zero_grad()
         self.schedule.step()
 
-    def _measure(self, terms: dict[str, Tensor], batch: Batch, progress: float) -> None:
+    def _measure(self, terms: dict[str, Tensor], batch: Batch, features: Tensor, progress: float) -> None:
         """The terms' gradients, before the backward pass that frees what they are computed from."""
-        features, scale = self.accelerator.unwrap_model(self.learner).features, 1.0
+        scale = 1.0
         if self.accelerator.scaler:
             scale = self.accelerator.scaler.get_scale()
         self.balance.measured(gradient_norms(terms, batch.student.logits, features, scale), progress)

@@ -25,7 +25,7 @@ def test_every_student_has_every_method_and_one_head() -> None:
         for name, model in (("mobilenet", "mobilenetv2"), ("repvgg", "repvgg_a0"), ("shufflenet", "shufflenetv2_x1_0")):
             recipe = load_recipe(f"{method}-{name}")
             assert recipe.distill.method == method
-            assert (recipe.student.model, recipe.student.head.kind) == (model, "compact")
+            assert (recipe.student.model, recipe.student.head.kind) == (model, "attention")
             assert (recipe.teacher is None) == (method in ("vanilla", "mskd"))
 
 

@@ -34,7 +34,7 @@ TARGETS = (torch.rand(COUNT, 5, generator=torch.Generator().manual_seed(2)) < 0.
 def mixed(augment: Augment, index: list[int], epoch: int = 0, seed: int = 0) -> tuple[Drawn, torch.Tensor]:
     mix = Mix(augment, COUNT, seed)
     mix.set_epoch(epoch)
-    return mix(Drawn(torch.tensor(index), views()[index], views(1)[index]), TARGETS[index])
+    return mix(Drawn(torch.tensor(index), {SIZE: views()[index]}, views(1)[index]), TARGETS[index])
 
 
 def slow(augment: Augment, index: list[int], epoch: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
@@ -75,7 +75,7 @@ def test_equals_the_slow_loop(kind: str, epoch: int) -> None:
     index = [3, 0, 7, 5, 2, 6]
     drawn, labels = mixed(KINDS[kind], index, epoch)
     pixels, expected = slow(KINDS[kind], index, epoch)
-    torch.testing.assert_close(drawn.views, pixels, rtol=1e-5, atol=1e-3)
+    torch.testing.assert_close(drawn.views[SIZE], pixels, rtol=1e-5, atol=1e-3)
     torch.testing.assert_close(labels, expected, rtol=1e-5, atol=1e-5)
     assert not torch.equal(labels, TARGETS[index])
     assert drawn.index.tolist() == index
@@ -86,22 +86,22 @@ def test_draws_depend_on_seed_and_epoch_and_second_views_are_mixed_alike(kind: s
     index = list(range(COUNT))
     first, labels = mixed(KINDS[kind], index)
     again, same = mixed(KINDS[kind], index)
-    assert torch.equal(first.views, again.views)
+    assert torch.equal(first.views[SIZE], again.views[SIZE])
     assert torch.equal(labels, same)
     for other, _ in (mixed(KINDS[kind], index, epoch=1), mixed(KINDS[kind], index, seed=1)):
-        assert not torch.equal(first.views, other.views)
+        assert not torch.equal(first.views[SIZE], other.views[SIZE])
     mix = Mix(KINDS[kind], COUNT, 0)
     mix.set_epoch(0)
-    swapped, _ = mix(Drawn(torch.tensor(index), views(1), views()), TARGETS)
+    swapped, _ = mix(Drawn(torch.tensor(index), {SIZE: views(1)}, views()), TARGETS)
     assert swapped.twins is not None
-    assert torch.equal(swapped.twins, first.views)
+    assert torch.equal(swapped.twins, first.views[SIZE])
 
 
 def test_half_of_the_images_get_either_where_both_are_on() -> None:
     mix = Mix(Augment(mixup=1.0, cutmix=1.0), 1000, 0)
     mix.set_epoch(0)
     blank = torch.zeros(1000, 3, 2, 2)
-    _, labels = mix(Drawn(torch.arange(1000), blank, None), torch.eye(1000))
+    _, labels = mix(Drawn(torch.arange(1000), {2: blank}, None), torch.eye(1000))
     own = labels.diagonal()
     # Of four pixels CutMix replaces whole ones, mixup any part of them.
     assert 430 < (own * 4 == (own * 4).round()).sum() < 570
@@ -128,18 +128,21 @@ def test_student_and_teacher_see_the_same_mixed_pixels_and_labels_go_with_them(t
     ready._start(0)
     index, images = next(iter(ready.loader))
     step = ready._look(index, images)
-    views_alone = ready.draws.views(index, images)
+    views_alone = ready.draws(index, images).views
+    assert set(views_alone) == {32, 48}
     labels = ready.targets[index]
     assert ready.draws.mix
     expected, soft = ready.draws.mix(Drawn(index, views_alone, None), labels)
-    assert torch.equal(step.views, expected.views)
+    assert torch.equal(step.pixels, expected.views[32])
     assert torch.equal(step.targets, soft)
-    assert not torch.equal(step.views, views_alone)
+    for size in (32, 48):
+        assert torch.equal(step.views[size], expected.views[size])
+        assert not torch.equal(step.views[size], views_alone[size])
     batch = ready._batch(step)
     assert batch.teacher
     source = ready.sources["teacher"]
     assert isinstance(source, TeacherSource)
-    torch.testing.assert_close(batch.teacher.logits, source.model(expected.views), rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(batch.teacher.logits, source.model(expected.views[48]), rtol=1e-3, atol=1e-3)
     assert torch.equal(batch.targets, soft)
 
 

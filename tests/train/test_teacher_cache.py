@@ -271,7 +271,7 @@ def test_a_cache_that_is_removed_under_a_run_is_reported(
 
 
 def test_mixed_images_and_feature_maps_are_not_cached(tiny: Tiny, tmp_path: Path) -> None:
-    mixed = patient(tiny)
+    mixed = patient(tiny, distill={"method": "mld"})
     mixed.data.augment.mixup = 0.2
     maps = patient(tiny, distill={"method": "reviewkd"})
     for recipe, said in ((mixed, "images are mixed"), (maps, "reviewkd compares feature maps")):
