@@ -216,7 +216,7 @@ def _not_cacheable(plan: Plan) -> str | None:
     augment = plan.recipe.data.augment
     if "stages" in plan.objective.fields("teacher"):
         return f"{plan.recipe.distill.method} compares feature maps, which are too large to keep"
-    if augment.mixup or augment.cutmix:
+    if augment.mixes:
         return "images are mixed with others of their batch"
     if several():
         return "each of several processes has a part of a batch"
