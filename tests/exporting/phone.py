@@ -38,7 +38,7 @@ class _Residual(nn.Module):
         return x + self.narrow(self.deep(self.wide(x)))
 
 
-def make_trained(kind: str = "compact") -> MultiLabelModel:
+def make_trained(kind: str = "decoder") -> MultiLabelModel:
     """``backbone.0`` is its first layer, ``head`` a small one of a recipe's kind."""
     torch.manual_seed(0)
     stem = [nn.Conv2d(3, 8, 3, stride=2, padding=1), nn.BatchNorm2d(8), nn.ReLU6(), nn.MaxPool2d(3, 2, 1)]
