@@ -38,11 +38,12 @@ class _Residual(nn.Module):
         return x + self.narrow(self.deep(self.wide(x)))
 
 
-def make_trained(kind: str = "compact") -> MultiLabelModel:
+def make_trained(kind: str = "decoder") -> MultiLabelModel:
     """``backbone.0`` is its first layer, ``head`` a small one of a recipe's kind."""
     torch.manual_seed(0)
     stem = [nn.Conv2d(3, 8, 3, stride=2, padding=1), nn.BatchNorm2d(8), nn.ReLU6(), nn.MaxPool2d(3, 2, 1)]
-    head = make_head(Head(kind=kind, dim=16, ffn=32, heads=2, dropout=0.0), 8, CLASSES)
+    drawn = "decoder" if kind == "compact" else kind
+    head = make_head(Head(kind=drawn, dim=16, ffn=32, heads=2, dropout=0.0), 8, CLASSES)
     unequal = Preprocess(size=SIZE, mean=(0.2, 0.5, 0.8), std=(0.3, 0.2, 0.1))
     model = MultiLabelModel(nn.Sequential(*stem, _Residual(8)), head, unequal)
     # As lively as a trained one: images get answers that are far apart, so that a wrong one shows.
@@ -55,6 +56,9 @@ def make_trained(kind: str = "compact") -> MultiLabelModel:
     if isinstance(head, DecoderHead):
         nn.init.normal_(head.weight)
     nn.init.normal_(head.bias)
+    if kind == "compact":  # last, so that the rest is drawn as for a decoder
+        head.shortcut = nn.Linear(8, CLASSES, bias=False)
+        nn.init.normal_(head.shortcut.weight, 0, 0.3)
     return model.eval()
 
 

@@ -78,6 +78,7 @@ def test_names_say_the_module_of_every_weighted_node(graph, model):
         "head.to_out",
         "head.ffn.0",
         "head.ffn.3",
+        "head.shortcut",
     }
 
 

@@ -74,7 +74,8 @@ def test_a_decoder_head_runs_last(student, framed_noise):
     merged, _ = merge(student("mobilenetv2"), SIZE)
     names = weighted_modules(merged, framed_noise[:1])
     assert names[0] == "backbone.body.conv_stem"
-    assert names[-6:] == ["head.embed", "head.to_score", "head.to_value", "head.to_out", "head.ffn.0", "head.ffn.3"]
+    layers = ("embed", "to_score", "to_value", "to_out", "ffn.0", "ffn.3", "shortcut")
+    assert names[-len(layers) :] == [f"head.{layer}" for layer in layers]
 
 
 @pytest.mark.parametrize("per_channel", [False, True])

@@ -79,7 +79,9 @@ def _excluded(graph: Any, how: Quantization, symmetric: bool) -> list[str]:
     for node in graph.graph.node:
         # A product of two activations is small, and one fused operation with the softmax between two of them.
         weightless = node.op_type == "MatMul" and weights.isdisjoint(node.input)
-        if how.keeps(module_of(node.name)) or (symmetric and weightless):
+        # A sum of the head is what a LayerNorm takes, which is in float anyway, or the answer.
+        sum_of_head = node.op_type == "Add" and module_of(node.name).partition(".")[0] == "head"
+        if how.keeps(module_of(node.name)) or (symmetric and weightless) or sum_of_head:
             names.append(node.name)
     return names
 

@@ -61,7 +61,10 @@ class FoldedHead(nn.Module):
         self.register_buffer("constant", query)
         # What follows depends on the image through x, and stays as it is.
         self.norm2, self.ffn, self.norm3 = head.norm2, head.ffn, head.norm3
-        self.weight, self.bias, self.shortcut = head.weight, head.bias, None
+        # The bias is spread over the products that are summed. Behind the sum, OpenVINO's CPU plugin would fuse both
+        # and add to the logits of image i of a batch the bias of class i.
+        self.weight, self.bias = head.weight, nn.Parameter(head.bias[:, None] / dim)
+        self.shortcut = None
         if head.shortcut is not None:
             self.shortcut = _linear(head.shortcut.weight, head.bias)
         self.float()
@@ -75,10 +78,7 @@ class FoldedHead(nn.Module):
         products = x * self.weight
         if self.shortcut is not None:
             return HeadOutput(products.sum(dim=-1) + self.shortcut(features.mean(dim=(2, 3))), x)
-        # Summed in four dimensions: in three, OpenVINO's CPU plugin fuses the sum with the bias behind it, and adds to
-        # the logits of image i of a batch the bias of class i.
-        logits = products.unsqueeze(1).sum(dim=-1) + self.bias
-        return HeadOutput(logits.squeeze(1), x)
+        return HeadOutput((products + self.bias).sum(dim=-1), x)
 
     def _scores(self, positions: Tensor) -> Tensor:
         """``[b, heads, q, n]``."""

@@ -1,4 +1,4 @@
-"""The attention head on every target, and all heads in batches, with biases that show where one goes astray."""
+"""Attention and compact heads on every target, and all heads in batches, with biases that show where one strays."""
 
 import numpy as np
 import phone
@@ -18,11 +18,6 @@ TOLERANCES = {"fp32": 1e-4, "fp16": 0.01, "int8": 0.1}
 PAIRS = [(target, precision) for target in target_names() for precision in load_target(target).precisions]
 
 
-@pytest.fixture(scope="module")
-def trained():
-    return phone.make_trained("attention")
-
-
 def installed(target):
     if missing := load_target(target).missing():
         pytest.skip(f"{', '.join(missing)} not installed")
@@ -38,7 +33,8 @@ def test_the_folded_head_answers_like_the_head(residual):
         torch.testing.assert_close(FoldedAttention(head)(features).logits, head(features).logits)
 
 
-def test_a_merge_folds_it_and_says_that_no_query_was_constant(trained):
+def test_a_merge_folds_it_and_says_that_no_query_was_constant():
+    trained = phone.make_trained("attention")
     exported, report = merge(trained, phone.SIZE)
     assert isinstance(exported.head, FoldedAttention)
     assert not report.head
@@ -48,9 +44,11 @@ def test_a_merge_folds_it_and_says_that_no_query_was_constant(trained):
 
 @pytest.mark.converter
 @pytest.mark.timeout(900)
+@pytest.mark.parametrize("kind", ["attention", "compact"])
 @pytest.mark.parametrize(("target", "precision"), PAIRS)
-def test_every_target_answers_like_the_model(target, precision, trained, tmp_path):
+def test_every_target_answers_like_the_model(target, precision, kind, tmp_path):
     installed(target)
+    trained = phone.make_trained(kind)
     how = Quantization(phone.photos(), reduce_range=True) if precision == "int8" else None
     job = phone.make_job(merge(trained, phone.SIZE)[0], target, tmp_path, precision, quantization=how)
     if RUNTIMES.get(job.target.runtime).cannot_run():
