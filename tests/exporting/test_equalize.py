@@ -59,7 +59,8 @@ def test_all_of_a_merged_repvgg_is_a_chain(student, framed_noise):
     model, _ = merge(student("repvgg_a0"), SIZE)
     with torch.no_grad():
         expected = model.logits(framed_noise)
-        assert equalize(model, framed_noise[:1]) == 21  # between its 22 convolutions; the head takes the last one's output twice
+        # Between its 22 convolutions; the head takes the output of the last one twice.
+        assert equalize(model, framed_noise[:1]) == 21
         torch.testing.assert_close(
             model.logits(framed_noise), expected, rtol=0, atol=1e-4 * expected.abs().max().item()
         )
