@@ -26,7 +26,7 @@ HERE = Path(os.path.relpath(Path(__file__).parent))
 MDKD = "bd2: 32, bd3: 32, bd4: 32, id2: 32, id3: 32, id4: 32"
 L2D = "mld: 30, cd: 5, id: 5"
 
-# Settings by the name of a row, where they are not the method's defaults. The reasons are in docs/results.md.
+# Settings by the name of a row, where they are not the method's defaults. The reasons are in docs/methods.md.
 DIGITS = {
     "mld": ["distill.method=mld", "distill.terms={mld: 30}"],
     "mld, BCE / b": ["distill.method=mld", "distill.form=paper"],

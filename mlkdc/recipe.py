@@ -29,9 +29,12 @@ class Augment(Section):
     brightness: float = Field(0.0, ge=0, lt=1, description="largest relative change of brightness and contrast")
     randaugment: bool = Field(False, description="torchvision's RandAugment, image by image: slow on a CPU")
     mixup: float = Field(
-        0.0, ge=0, description="alpha of the Beta distribution by which pairs of views are mixed; 0 = off"
+        0.0,
+        ge=0,
+        allow_inf_nan=False,
+        description="alpha of the Beta distribution that mixes pairs of views; 0 = off",
     )
-    cutmix: float = Field(0.0, ge=0, description="alpha of the Beta distribution of pasted areas; 0 = off")
+    cutmix: float = Field(0.0, ge=0, allow_inf_nan=False, description="alpha of the Beta of pasted areas; 0 = off")
     views: int | None = Field(
         None, ge=1, description="different views of an image, taken in turns; null = a new one every epoch"
     )
@@ -68,7 +71,7 @@ class Head(Section):
     ffn: int | None = Field(None, ge=8, description="feed-forward size; null = 512 compact, 2048 decoder")
     heads: int = Field(8, ge=1, description="attention heads")
     dropout: float = Field(0.1, ge=0, lt=1)
-    residual: float = Field(0.2, ge=0, description="attention: weight of the attended scores next to the mean")
+    residual: float = Field(0.2, ge=0, allow_inf_nan=False, description="attention: weight of the attended scores")
     bias: Literal["zero", "prior"] = Field("prior", description="first bias; prior = the log odds of each label")
 
 
@@ -102,7 +105,7 @@ class Train(Section):
         "last", description="which epoch's weights; of both, averaged ones only if their validation mAP is higher"
     )
     threads: int | None = Field(
-        None, ge=1, description="torch's on a CPU; null = OMP_NUM_THREADS, else by what else is running"
+        None, ge=1, le=1024, description="torch's on a CPU; null = OMP_NUM_THREADS, else by what else is running"
     )
     precision: Literal["fp32", "fp16", "bf16"] = "fp32"
 

@@ -61,12 +61,14 @@ def _unknown_method(recipe: Recipe) -> list[str]:
 
 
 def _unknown_to_training(recipe: Recipe) -> list[str]:
-    from mlkdc.train.plan import check_names
+    from mlkdc.train.plan import check_mixing, check_names
 
     try:
-        check_names(recipe)
+        check_mixing(recipe, check_names(recipe))
     except RecipeError as error:
         return error.faults
+    except UsageError as error:
+        return [str(error)]
     return []
 
 

@@ -143,7 +143,7 @@ def _weights(spec: Distill, method: Method) -> dict[str, float]:
     Raises:
         RecipeError: there is no ``bce`` to replace, or its replacement is a term already.
     """
-    added = dict.fromkeys(spec.balance, 1.0)
+    added = dict.fromkeys(set(spec.balance) - {spec.base}, 1.0)
     weights: dict[str, float] = {}
     for name, weight in {**added, **method.terms, **spec.terms}.items():
         if weight > 0:

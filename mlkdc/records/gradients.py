@@ -27,6 +27,8 @@ class Imbalance:
 
     def sentence(self) -> str:
         """What it is and what to do, without a period at its end."""
+        if self.ratio == 0:
+            return f"{self.term} has no gradient at the last feature map: it does not move the student's backbone"
         effect = "the labels hardly move the student"
         if self.ratio < WEAK:
             effect = "it hardly moves the student"
@@ -42,10 +44,10 @@ def imbalances(history: Sequence[Epoch], base: str, held: Mapping[str, float]) -
     Args:
         history: of a training.
         base: name of the loss of the labels; where it is not among the terms, there is nothing to compare with.
-        held: terms whose shares are held, which are as they were wanted.
+        held: terms whose shares are held, which are as they were wanted where there is any gradient.
     """
     found = []
-    judged = set(held) | {base}
+    judged = {base}
     for epoch in history:
         reference = epoch.gradients.get(base)
         if reference is None or reference.norm == 0:
@@ -56,6 +58,6 @@ def imbalances(history: Sequence[Epoch], base: str, held: Mapping[str, float]) -
                 continue
             judged.add(name)
             ratio = gradient.norm / gradient.risen / reference.norm
-            if ratio < WEAK or ratio > STRONG:
+            if ratio == 0 or (name not in held and not WEAK <= ratio <= STRONG):
                 found.append(Imbalance(name, base, ratio))
     return found

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mlkdc.errors import UsageError
 from mlkdc.models import MultiLabelModel, build_model
 from mlkdc.progress import Progress
 from mlkdc.recipe import Model
@@ -47,14 +48,32 @@ def build_initial(spec: Model, plan: Plan) -> InitialModel:
         plan: gives seed, number of classes and image size.
 
     Raises:
-        UsageError: a width or image size the model does not have, or weights that do not load.
+        UsageError: a width or image size the model does not have, weights that do not load, or a feature map too small
+            for what the plan compares.
     """
     torch.manual_seed(plan.recipe.seed)
     data, bias = plan.recipe.data, None
     if spec.head.bias == "prior":
         bias = _log_odds(plan)
     model = build_model(spec, len(plan.data.classes), data.image_size, data.fit, bias)
-    return InitialModel(model, torch.get_rng_state())
+    random_state = torch.get_rng_state()
+    if spec.head.kind == "attention" and "student.embeddings" in plan.objective.needs:
+        _check_positions(model, plan)
+    return InitialModel(model, random_state)
+
+
+@torch.no_grad()
+def _check_positions(model: MultiLabelModel, plan: Plan) -> None:
+    """Attention over a single position is 1 for every class: all classes of an image would have one embedding."""
+    size = plan.recipe.data.image_size
+    height, width = model.eval().features(torch.zeros(1, 3, size, size)).shape[2:]
+    model.train()
+    if height * width == 1:
+        raise UsageError(
+            f"{plan.recipe.distill.method} compares the embeddings of an image's labels, which are all the same on a "
+            f"feature map of 1 x 1, as images of {size} px have; use a larger data.image_size, or "
+            "`--set student.head.kind=compact`"
+        )
 
 
 def _log_odds(plan: Plan) -> Tensor:

@@ -35,6 +35,9 @@ from mlkdc.train.sources import Source, SourceContext, Step, TeacherSource, make
 from mlkdc.train.steps import Steps
 from mlkdc.types import TaggedImages
 
+#: What a checkpoint holds.
+STATE_KEYS = {"epoch", "model", "layers", "sources", "optimizer", "schedule", "scaler", "keeper", "balance", "seconds"}
+
 
 class Trainer:
     """Trains ``model`` in ``folder`` by a recipe.
@@ -67,11 +70,6 @@ class Trainer:
         self.objective, self.model, layout = objective, model, memory_format(model)
         self.accelerator = make_accelerator(recipe)
         device, processes = self.accelerator.device, self.accelerator.num_processes
-        if recipe.train.head_first and processes > 1:
-            # DistributedDataParallel waits for the gradient of every parameter that it was given.
-            raise UsageError(
-                f"train.head_first trains in one process, and there are {processes}; `--set train.head_first=0`"
-            )
         samples, targets = training_set(data, recipe.data.train_splits)
         self.targets = targets.to(device)
         self.frequency = self.targets.mean(0)
@@ -92,6 +90,8 @@ class Trainer:
             self.learner = learner
             learner.layers = objective.build(self._example()).to(device)
         self.keeper = Keeper(model, recipe.train, validated=self.validation is not None)
+        # Without those that are fixed by design.
+        self.backbone = [parameter for parameter in model.backbone.parameters() if parameter.requires_grad]
         optimizer = make_optimizer(learner, model.backbone, recipe.train)
         self.learner, self.optimizer, self.loader = self.accelerator.prepare(learner, optimizer, loader)
         self.steps = Steps(recipe.train, len(self.loader))
@@ -99,6 +99,7 @@ class Trainer:
         self.balance = Balance(objective, recipe.distill.balance, len(self.loader))
         self.epochs = min(recipe.train.epochs, recipe.train.stop_after or recipe.train.epochs)
         self.seconds = 0.0
+        self.judged = False
 
     def _sizes(self) -> list[int]:
         """Of the views, the student's first."""
@@ -228,7 +229,9 @@ class Trainer:
     def _freeze(self, trains_backbone: bool) -> None:
         """While the head is trained first, the backbone has no gradient, and batches do not move its statistics."""
         if self.recipe.train.head_first:
-            self.model.backbone.train(trains_backbone).requires_grad_(trains_backbone)
+            self.model.backbone.train(trains_backbone)
+            for parameter in self.backbone:
+                parameter.requires_grad_(trains_backbone)
 
     def _share(self, terms: dict[str, Tensor], batches: int) -> Tensor:
         """What a batch adds to the loss of the ``batches`` that make a step together, as if they were one batch."""
@@ -289,7 +292,8 @@ class Trainer:
         if line.val_map_ema_percent is not None:
             message += f" ({line.val_map_ema_percent:.2f} averaged)"
         self.progress.say(message)
-        if line.epoch == 1:
+        if line.gradients and not self.judged:
+            self.judged = True
             for imbalance in imbalances([line], self.recipe.distill.base, self.recipe.distill.balance):
                 self.progress.say(imbalance.sentence())
         # Before the checkpoint: _restore drops the lines that no checkpoint reaches, but cannot make missing ones.
@@ -324,7 +328,14 @@ class Trainer:
 
     def _restore(self) -> int:
         """Take over the checkpoint's state; returns the number of epochs done."""
-        checkpoint = load_checkpoint(self.folder / CHECKPOINT_FILE)
+        path = self.folder / CHECKPOINT_FILE
+        checkpoint = load_checkpoint(path)
+        missing = STATE_KEYS - checkpoint.keys()
+        if missing:
+            raise UsageError(
+                f"{path} has no {', '.join(sorted(missing))}: it was written by an earlier version; train again "
+                "without --resume"
+            )
         self.model.load_state_dict(checkpoint["model"])
         self.accelerator.unwrap_model(self.learner).layers.load_state_dict(checkpoint["layers"])
         for name, source in self.sources.items():
@@ -334,10 +345,10 @@ class Trainer:
         if self.accelerator.scaler and checkpoint["scaler"]:
             self.accelerator.scaler.load_state_dict(checkpoint["scaler"])
         self.keeper.restore(checkpoint["keeper"])
-        if "balance" in checkpoint:  # not in those of earlier versions
-            self.balance.restore(checkpoint["balance"])
+        self.balance.restore(checkpoint["balance"])
         self.seconds = checkpoint["seconds"]
         epochs: int = checkpoint["epoch"]
+        self.judged = epochs > 0
         lines = (self.folder / METRICS_FILE).read_text(encoding="utf-8").splitlines(keepends=True)
         write_text(self.folder / METRICS_FILE, "".join(lines[:epochs]))
         return epochs

@@ -11,6 +11,7 @@ from mlkdc.losses import Objective, make_objective
 from mlkdc.models import check_name
 from mlkdc.progress import Progress
 from mlkdc.recipe import Recipe
+from mlkdc.train.processes import several
 from mlkdc.train.sources import check_sources
 from mlkdc.types import Problem, TaggedImages
 
@@ -51,6 +52,7 @@ def make_plan(recipe: Recipe, progress: Progress) -> Plan:
     objective = check_names(recipe)
     check_heads(recipe, objective)
     check_mixing(recipe, objective)
+    check_processes(recipe)
     data, skipped = checked_data(recipe, progress)
     return Plan(recipe, objective, data, skipped)
 
@@ -65,6 +67,8 @@ def check_names(recipe: Recipe) -> Objective:
     faults = _name_faults("student.model", recipe.student.model)
     try:
         objective = make_objective(recipe.distill)
+    except RecipeError as error:
+        faults += error.faults
     except UsageError as error:
         faults.append(f"distill: {error}")
     if recipe.teacher is not None:
@@ -119,10 +123,30 @@ def check_mixing(recipe: Recipe, objective: Objective) -> None:
         if term.uses_labels and not term.soft_labels:
             hard.append(name)
     if hard:
+        instead = "choose a method without: `--set distill.method=mld`"
+        if hard == [recipe.distill.base]:
+            instead = "`--set distill.base=bce`"
         raise UsageError(
             f"data.augment.mixup and cutmix make labels between 0 and 1, which {', '.join(hard)} cannot take; "
-            "set both to 0, or choose a method without: `--set distill.method=mld`"
+            f"set both to 0, or {instead}"
         )
+
+
+def check_processes(recipe: Recipe) -> None:
+    """Check that several processes, where there are some, can do the training.
+
+    Raises:
+        UsageError: the backbone is not trained from the first step on.
+    """
+    sections = {"train": recipe.train}
+    if recipe.teacher is not None:
+        sections["teacher.train"] = recipe.teacher.train
+    for name, section in sections.items():
+        # DistributedDataParallel waits for the gradient of every parameter that it was given.
+        if section.head_first and several():
+            raise UsageError(
+                f"{name}.head_first trains in one process, and there are several; `--set {name}.head_first=0`"
+            )
 
 
 def with_absolute_paths(recipe: Recipe) -> Recipe:

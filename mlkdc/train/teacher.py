@@ -22,7 +22,7 @@ from mlkdc.train.loading import training_set
 from mlkdc.train.plan import Plan
 from mlkdc.train.processes import several
 from mlkdc.train.score import load_model
-from mlkdc.train.sources import TeacherSource
+from mlkdc.train.sources import TeacherSource, repeats_images
 from mlkdc.train.teacher_cache import TeacherCache, halved
 from mlkdc.types import TaggedImages
 
@@ -206,7 +206,7 @@ def attach_cache(teacher: ReadyTeacher, plan: Plan, progress: Progress) -> None:
         targets=training_set(plan.data, data.train_splits)[1],
         shapes=_shapes(source, plan),
         views=data.augment.views,
-        epochs=plan.recipe.train.stop_after or plan.recipe.train.epochs,
+        epochs=min(plan.recipe.train.epochs, plan.recipe.train.stop_after or plan.recipe.train.epochs),
     )
     progress.say(source.cache.describe())
 
@@ -218,6 +218,8 @@ def _not_cacheable(plan: Plan) -> str | None:
         return f"{plan.recipe.distill.method} compares feature maps, which are too large to keep"
     if augment.mixes:
         return "images are mixed with others of their batch"
+    if repeats_images(plan.objective.sources):
+        return "images come twice, in different batches"
     if several():
         return "each of several processes has a part of a batch"
     return None

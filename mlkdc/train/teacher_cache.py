@@ -114,7 +114,7 @@ class TeacherCache:
         what = f"the teacher's answers: {views} x {images}, {megabytes(self.size_bytes, 1)} MB"
         if not self.on:
             limit = megabytes(LARGEST_BYTES, 0)
-            return f"{what}: more than {limit} MB, not cached; data.augment.views=8 asks for 8 views of each image only"
+            return f"{what}: more than {limit} MB, not cached; fewer views of each image take less: data.augment.views"
         there = sum(self._has(number) for number in self.numbers)
         return f"{what}, cached in {self.folder}; {there} of {views} {_are(there)} there already"
 

@@ -26,33 +26,34 @@ def training_threads(chosen: int | None, say: Callable[[str], None]) -> Iterator
 
     Args:
         chosen: ``train.threads``; None = as OMP_NUM_THREADS says, else by what else is running.
-        say: is told, in one sentence, if other work or a container's limit leaves fewer threads than cores.
+        say: is told, in one sentence, if other work or a container's limit leaves fewer than torch would take.
     """
     before = torch.get_num_threads()
     if chosen is not None:
         torch.set_num_threads(chosen)
     elif "OMP_NUM_THREADS" not in os.environ:
-        cores, quota = before, cpu_quota(CGROUPS, MEMBERSHIP)
-        busy = busy_cores(usable_cpus(), lambda: time.sleep(SECONDS))
-        threads = free_threads(cores, quota, busy)
-        if threads < cores:
+        cpus, quota = usable_cpus(), cpu_quota(CGROUPS, MEMBERSHIP)
+        processors = max(len(cpus), before)
+        busy = busy_cores(cpus, lambda: time.sleep(SECONDS))
+        threads = free_threads(before, processors - busy, quota)
+        if threads < before:
             torch.set_num_threads(threads)
-            say(f"{_reason(cores, quota, busy)}: training on {_counted(threads, 'thread')} {CHOOSE}")
+            say(f"{_reason(processors, quota, busy)}: training on {_counted(threads, 'thread')} {CHOOSE}")
     try:
         yield
     finally:
         torch.set_num_threads(before)
 
 
-def free_threads(cores: int, quota: float | None, busy: float) -> int:
-    """How many threads find a core of their own, at least 1.
+def free_threads(most: int, idle: float, quota: float | None) -> int:
+    """How many threads find a processor of their own, at least 1.
 
     Args:
-        cores: on which torch would compute.
-        quota: of processor time, in cores; None = no limit.
-        busy: how many of the cores compute for others.
+        most: as many as torch would take; often one for each core, which is two processors.
+        idle: how many processors compute for nobody.
+        quota: of processor time, in processors; None = no limit.
     """
-    threads = round(cores - busy)
+    threads = min(most, round(idle))
     if quota is not None:
         # A thread too many uses the quota up, and then all of them are stopped until the next period.
         threads = min(threads, int(quota))
@@ -154,11 +155,11 @@ def _words(path: Path) -> list[str]:
     return path.read_text(encoding="ascii").split()
 
 
-def _reason(cores: int, quota: float | None, busy: float) -> str:
-    text = _counted(cores, "core")
-    if quota is not None and quota < cores:
+def _reason(processors: int, quota: float | None, busy: float) -> str:
+    text = _counted(processors, "processor")
+    if quota is not None and quota < processors:
         text += f", of which this container may use {quota:g}"
-    if round(cores - busy) < cores:
+    if round(processors - busy) < processors:
         text += f", {busy:.1f} busy with other work"
     return text
 

@@ -79,6 +79,12 @@ def test_impossible_bases_and_shares_are_refused(distill, said):
         make_objective(Distill(**distill))
 
 
+@pytest.mark.parametrize("base", ["bce", "asl"])
+def test_the_base_loss_can_be_held_too(base):
+    objective = make_objective(Distill(method="mld", base=base, balance={base: 0.5}))
+    assert objective.weights == {base: 1, "mld": 10}
+
+
 def test_a_term_of_balance_that_the_method_lacks_is_added():
     objective = make_objective(Distill(balance={"mld": 0.3}))
     assert objective.weights == {"bce": 1, "mld": 1}

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from mlkdc.errors import UsageError
 from mlkdc.progress import Progress
 from mlkdc.recipe import Head, Recipe
 from mlkdc.train import distill
@@ -26,11 +27,24 @@ def test_teacher_and_student_may_differ_in_their_heads(
     heads = {"compact": spec.student.head, "attention": Head(kind="attention")}
     student = spec.student.model_dump() | {"head": heads[student_kind].model_dump()}
     teacher = spec.teacher.model_dump() | {"head": heads[teacher_kind].model_dump()}
-    run = distill(tiny(student=student, teacher=teacher), out=tmp_path / "run")
+    # At 32 px MobileNetV2's map has one position.
+    data = spec.data.model_dump() | {"image_size": 64}
+    run = distill(tiny(student=student, teacher=teacher, data=data), out=tmp_path / "run")
     assert run.results.model.head == student_kind
     for epoch in run.epochs:
         assert epoch.terms["cd"] > 0
         assert epoch.terms["id"] > 0
+
+
+def test_attention_over_one_position_is_refused_where_its_embeddings_are_compared(tiny: Tiny, tmp_path: Path) -> None:
+    recipe = tiny()
+    recipe.student.head = Head(kind="attention")
+    with pytest.raises(UsageError, match=r"a feature map of 1 x 1, as images of 32 px have; use a larger"):
+        distill(recipe, out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    recipe = tiny(distill={"method": "mld"})
+    recipe.student.head = Head(kind="attention")
+    assert distill(recipe, out=tmp_path / "run").finished
 
 
 @pytest.mark.parametrize("kind", ["attention", "compact", "linear"])

@@ -177,6 +177,11 @@ def test_what_is_out_of_balance() -> None:
     assert [item.term for item in imbalances([first], "bce", {"weak": 0.3})] == ["strong"]
     # There is nothing to compare with where the base loss is not a term.
     assert imbalances([first], "asl", {}) == []
+    # Nothing can hold a share of a term that has no gradient at all.
+    still = imbalances([epoch(bce=gradient(1.0), id=gradient(0.0))], "bce", {"id": 0.3})
+    assert [item.sentence() for item in still] == [
+        "id has no gradient at the last feature map: it does not move the student's backbone"
+    ]
     # A ramp holds a term back: it is judged by its full weight, once it has some.
     ramped = [epoch(bce=gradient(1.0), id=gradient(0.0, risen=0.0)), epoch(bce=gradient(1.0), id=gradient(0.005, 0.1))]
     assert imbalances(ramped, "bce", {}) == []

@@ -26,7 +26,13 @@ from mlkdc.train.threads import busy_cores, cpu_quota, free_threads, training_th
     ],
 )
 def test_no_thread_without_a_core_and_always_one(cores: int, quota: float | None, busy: float, expected: int) -> None:
-    assert free_threads(cores, quota, busy) == expected
+    assert free_threads(cores, cores - busy, quota) == expected
+
+
+def test_cores_of_two_processors_each() -> None:
+    # Half of 64 processors are idle, and torch would take a thread for each of 32 cores.
+    assert free_threads(32, 64 - 32.0, None) == 32
+    assert free_threads(32, 64 - 40.0, None) == 24
 
 
 def stat(*cpus: tuple[int, int, int]) -> str:
@@ -98,6 +104,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
     """``machine(quota, busy)``: torch has two threads; what is said about them is put into the returned list."""
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setattr(threads, "SECONDS", 0)
+    monkeypatch.setattr(threads, "usable_cpus", lambda: frozenset({0, 1}))
     now = [2]
     monkeypatch.setattr(torch, "get_num_threads", lambda: now[0])
     monkeypatch.setattr(torch, "set_num_threads", lambda number: now.__setitem__(0, number))
@@ -116,13 +123,13 @@ def test_a_busy_machine_gets_one_thread_and_is_told_so(machine: Machine) -> None
         assert torch.get_num_threads() == 1
     assert torch.get_num_threads() == 2
     assert said == [
-        "2 cores, 1.1 busy with other work: training on 1 thread "
+        "2 processors, 1.1 busy with other work: training on 1 thread "
         "(`--set train.threads=N` or OMP_NUM_THREADS=N to choose)"
     ]
     said = machine(1.5, 0.0)
     with training_threads(None, said.append):
         assert torch.get_num_threads() == 1
-    assert said[0].startswith("2 cores, of which this container may use 1.5: training on 1 thread")
+    assert said[0].startswith("2 processors, of which this container may use 1.5: training on 1 thread")
 
 
 def test_a_quiet_machine_is_left_alone_and_a_choice_is_respected(
