@@ -27,11 +27,11 @@ Rows = Mapping[str, Sequence[StudentRow]]
 
 INTRODUCTION = """
 Photos, a practitioner's baseline, and what a teacher adds. `plain` is benchmarks/plain.py: 60 lines of timm and
-torch, none of mlkdc; pooling, one linear layer, the backbone at 0.3 of the head's rate. `vanilla` is mlkdc without a
-teacher, `l2d` L2D with weights for a short training, `hint` the recipe to try first: the teacher's probabilities and
-its pooled features. The others have the weights that were published for them; `mdkd` as printed is nearly MLD next to
-BCE / b, which is therefore a row of its own. Everything was chosen on the validation images that are scored here, so
-expect a little less on others; the last epoch counts, none was picked.
+torch, none of mlkdc; pooling, one linear layer, AdamW, one cycle to a rate of 0.001 for the head and 0.3 of it for
+the backbone. `vanilla` is mlkdc without a teacher, `l2d` L2D with weights for a short training, `hint` the recipe to
+try first: the teacher's probabilities and its pooled features. The others have the weights that were published for
+them; `mdkd` as printed is nearly MLD next to BCE / b, which is therefore a row of its own. Everything was chosen on
+the validation images that are scored here, so expect a little less on others; the last epoch counts, none was picked.
 """
 
 
@@ -188,8 +188,8 @@ def heads(study: HeadsStudy) -> list[str]:
         lines.append([str(row.image_size), str(row.classes), row.head, *figures])
     return [
         "## What a head costs",
-        "MobileNetV2 exported to ONNX, one thread of ONNX Runtime, all heads in turns; the ratio is the median over "
-        "passes.",
+        "MobileNetV2 exported to ONNX, one thread of ONNX Runtime, all heads in turns on a machine that did other work "
+        "too; the ratio is the median over passes, and differences of a few percent say nothing.",
         Table(["px", "labels", "head", "M multiply-adds", "ms", "times linear"], lines, "rrlrrr").markdown_as_is(),
         code_block(["OMP_NUM_THREADS=1 python benchmarks/heads.py"]),
         origin(study.machine, study.versions),
