@@ -58,7 +58,7 @@ def student() -> Callable[[str], MultiLabelModel]:
 
     def make(name: str) -> MultiLabelModel:
         torch.manual_seed(0)
-        spec = Model(model=name, weights="none", head=Head(dim=16, ffn=32, heads=2))
+        spec = Model(model=name, weights="none", head=Head(kind="compact", dim=16, ffn=32, heads=2))
         return as_if_trained(build_model(spec, len(CLASSES), SIZE))
 
     return make
@@ -74,7 +74,9 @@ def wrap() -> Callable[..., MultiLabelModel]:
             for module in layer.modules():
                 if hasattr(module, "reset_parameters"):
                     module.reset_parameters()
-        return liven(MultiLabelModel(nn.Sequential(*layers), LinearHead(channels, len(CLASSES), 0.0), UNEQUAL))
+        head = LinearHead(channels, len(CLASSES), 0.0)
+        head.fc.reset_parameters()  # as torch does it: not near zero, so that answers differ
+        return liven(MultiLabelModel(nn.Sequential(*layers), head, UNEQUAL))
 
     return make
 

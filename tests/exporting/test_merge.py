@@ -19,8 +19,10 @@ def norms(model):
 def assert_equal(exported, model, framed_noise):
     with torch.no_grad():
         logits = model(framed_noise)
-        torch.testing.assert_close(exported.logits(framed_noise), logits, rtol=0, atol=2e-5 * logits.abs().max().item())
-        torch.testing.assert_close(exported(framed_noise), logits.sigmoid(), rtol=0, atol=2e-5)
+        tolerance = 2e-5 * logits.abs().max().item()
+        torch.testing.assert_close(exported.logits(framed_noise), logits, rtol=0, atol=tolerance)
+        # A probability moves by a quarter of its logit at most.
+        torch.testing.assert_close(exported(framed_noise), logits.sigmoid(), rtol=0, atol=max(2e-5, tolerance / 4))
 
 
 @pytest.mark.parametrize("name", STUDENTS)

@@ -29,7 +29,7 @@ NEVER_ZERO = {"reviewkd", "hint"}
 NOT_LEAST = {"mbd"}
 
 # Sums and means over pairs of images or over a varying number of anchors, which a batch twice has not twice.
-NEITHER_SUM_NOR_MEAN = {"cd", "lsd", "mulsupcon", "pkt", *(f"bd{order}" for order in range(2, 7))}
+NEITHER_SUM_NOR_MEAN = {"cd", "lsd", "mulsupcon", "pkt", "two-way", *(f"bd{order}" for order in range(2, 7))}
 
 FORMS = [(name, form) for name, term in TERMS.items() for form in term.forms]
 every_term = pytest.mark.parametrize(("name", "form"), FORMS)

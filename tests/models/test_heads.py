@@ -205,4 +205,4 @@ def test_linear_head_pools():
 
 def test_size_that_the_heads_do_not_divide():
     with pytest.raises(UsageError, match="dim 100 is not a multiple of heads 8"):
-        make_head(Head(dim=100), 8, 3)
+        make_head(Head(kind="compact", dim=100), 8, 3)

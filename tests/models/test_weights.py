@@ -117,7 +117,7 @@ def test_complete_model_of_other_labels_architecture_or_head():
         load_state(model, _build("shufflenetv2_x0_5").state_dict(), "teacher a.pt")
     with pytest.raises(UsageError, match=r"its backbone is different .*was expected"):
         load_state(model, _build(width=0.5).state_dict(), "teacher a.pt")
-    wider = build_model(Model(weights="none", head=Head(dim=32, ffn=16)), 4, 64)
+    wider = build_model(Model(weights="none", head=Head(kind="compact", dim=32, ffn=16)), 4, 64)
     with pytest.raises(UsageError, match="its head is different"):
         load_state(model, wider.state_dict(), "teacher a.pt")
     linear = [build_model(Model(weights="none", head=Head(kind="linear")), q, 64) for q in (4, 5)]
