@@ -151,5 +151,5 @@ def run(**values: Any) -> None:
         f"\nreport: {page}\nnext:   mlkdc predict {image} --model {done.newest_artifact()}\n"
         f"        mlkdc evaluate {done.path}\n"
         "        mlkdc data YOUR_PHOTOS/        what mlkdc finds in your own images\n"
-        "        mlkdc distill --recipe l2d-mobilenet --data YOUR_PHOTOS/"
+        "        mlkdc distill --recipe short/hint-mobilenet --data YOUR_PHOTOS/"
     )
