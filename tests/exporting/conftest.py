@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -115,9 +116,14 @@ def load_stubs() -> Iterator[None]:
     """Loading a run gives what its stub holds."""
     with pytest.MonkeyPatch.context() as patch:
         for module in (builder, reference):
-            patch.setattr(module, "load_model", lambda run: run.model)
-            patch.setattr(module, "run_data", lambda run: run.data)
+            patch.setattr(module, "load_model", _stub_or("model", module.load_model))
+            patch.setattr(module, "run_data", _stub_or("data", module.run_data))
         yield
+
+
+def _stub_or(name: str, load: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """What a stub holds under a name; a real run, of a test that comes after these, is loaded."""
+    return lambda run: getattr(run, name) if isinstance(run, StubRun) else load(run)
 
 
 @pytest.fixture(scope="module")

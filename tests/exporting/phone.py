@@ -16,7 +16,7 @@ from mlkdc.exporting.formats import run_exporter
 from mlkdc.exporting.job import INPUT, OUTPUT, Job
 from mlkdc.exporting.merging.merge import merge
 from mlkdc.exporting.merging.model import ExportModel
-from mlkdc.models import DecoderHead, MultiLabelModel, make_head
+from mlkdc.models import AttentionHead, DecoderHead, MultiLabelModel, make_head
 from mlkdc.recipe import Head
 from mlkdc.records.manifest import InputSpec, Manifest, OutputSpec, Preprocess
 from mlkdc.runtime.base import RUNTIMES, Backend
@@ -55,6 +55,8 @@ def make_trained(kind: str = "decoder") -> MultiLabelModel:
             nn.init.normal_(module.weight, 0, 2 * module.weight[0].numel() ** -0.5)
     if isinstance(head, DecoderHead):
         nn.init.normal_(head.weight)
+    if isinstance(head, AttentionHead):
+        nn.init.normal_(head.score.weight, 0, 1.5)
     nn.init.normal_(head.bias)
     if kind == "compact":  # last, so that the rest is drawn as for a decoder
         head.shortcut = nn.Linear(8, CLASSES, bias=False)

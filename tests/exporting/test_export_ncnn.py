@@ -125,7 +125,7 @@ def test_an_odd_size_and_a_linear_head(precision, tolerance, wrap, convert, fram
     framed_noise = framed_noise[..., :33, :33].contiguous()
     with torch.no_grad():
         expected, contrast = model(framed_noise).numpy(), model(framed_noise * 1.1).numpy()
-        assert np.abs(expected - contrast).max() > 10 * tolerance  # it does depend on the image
+        assert np.abs(expected - contrast).max() > 5 * tolerance  # it does depend on the image
     backend = convert(model, 33, precision)
     actual = np.concatenate([backend.run(image[None].numpy()) for image in framed_noise])
     np.testing.assert_allclose(actual, expected, rtol=0, atol=tolerance)
