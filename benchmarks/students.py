@@ -28,6 +28,7 @@ RESULTS = HERE / "results" / "students.json"
 MOBILENET, LITE0, LITE2 = "mobilenetv2", "tf_efficientnet_lite0", "tf_efficientnet_lite2"
 FILES = {MOBILENET: "mobilenetv2_100", LITE0: LITE0}
 
+SEEDS = (0, 1, 2)
 #: Epochs of the student and settings, by data set: about 1,600 steps each.
 BUDGETS = {
     "corel5k": (20, []),
@@ -116,7 +117,7 @@ def distilled(photos: str, data: str, weights: str, row: str, seed: int, changes
 
 def methods(photos: str, data: str, weights: str) -> Iterator[Planned]:
     """Every method, three seeds, one budget."""
-    for seed in (0, 1, 2):
+    for seed in SEEDS:
         yield plain(photos, data, weights, BUDGETS[photos][0], seed)
         for row in METHODS:
             yield distilled(photos, data, weights, row, seed)
@@ -126,7 +127,7 @@ def budget(photos: str, data: str, weights: str) -> Iterator[Planned]:
     """Fewer epochs; the longest are among the methods."""
     for epochs in (3, 8):
         changes = [f"train.epochs={epochs}"]
-        for seed in (0, 1, 2):
+        for seed in SEEDS:
             yield plain(photos, data, weights, epochs, seed)
             for row in ("vanilla", "hint"):
                 yield distilled(photos, data, weights, row, seed, changes)
@@ -139,7 +140,7 @@ def students(photos: str, data: str, weights: str) -> Iterator[Planned]:
     for model in ("repvgg_a0", "shufflenetv2_x1_0"):
         changes[model] = [f"student.model={model}", "train.backbone_lr=1"]
     for name, settings in changes.items():
-        for seed in (0, 1, 2)[: 3 if name == LITE0 else 1]:
+        for seed in SEEDS[: len(SEEDS) if name == LITE0 else 1]:
             for row in ("vanilla", "l2d", "hint"):
                 yield distilled(photos, data, weights, row, seed, settings)
 

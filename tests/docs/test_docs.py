@@ -46,6 +46,10 @@ def test_the_readme_has_the_size_that_was_measured_and_no_placeholder() -> None:
     assert not re.findall(r"^[A-Z_]{3,}$", text, re.MULTILINE)
 
 
+def test_the_readme_has_the_students_that_were_measured() -> None:
+    assert import_module("render_students").headline("corel5k") in " ".join(read("README.md").split())
+
+
 def test_the_readme_names_every_target() -> None:
     (row,) = [line for line in read("README.md").splitlines() if line.startswith("| Targets")]
     assert set(re.findall(r"`([\w-]+)`", row)) == set(target_names())

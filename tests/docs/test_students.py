@@ -116,6 +116,6 @@ def test_the_page_compares_rows_of_one_seed() -> None:
             rows.append(records.StudentRow.model_validate(row))
     page = "\n".join(render.photos("corel5k", rows))
     assert "| hint |  | 0, 1, 2 | 55.67 ± 3.79 | +2.50 | +3.00 +2.00 |" in page
-    assert "hint over vanilla: +3.00, +2.00; aim: 2 or more and every seed above 0: met." in page
-    assert "vanilla over plain: +1.00; aim: 0 or more and every seed above 0: met." in page
+    assert "hint over vanilla: +3.00, +2.00; aim: 2 or more and every seed above 0: met so far (2 of 3 seeds)." in page
+    assert "vanilla over plain: +1.00; aim: 0 or more and every seed above 0: met so far (1 of 3 seeds)." in page
     assert "Teacher over vanilla: +6.00; aim: 4 or more: met." in page
