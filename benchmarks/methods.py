@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from study import add, set_options, stored, train
-from study_records import StudyData, Training
+from study_records import MethodsStudy, StudyData, Training
 
 from mlkdc.losses import make_objective
 from mlkdc.methods import load_method, method_names
@@ -143,9 +143,9 @@ def main() -> None:
     results = HERE / "results" / f"{options.study}.json"
     for row in STUDIES[options.study]():
         # Read again for every row: another process may have trained it in the meantime.
-        done = {finished.key for finished in stored(results).rows}
+        done = {finished.key for finished in stored(results, MethodsStudy).rows}
         if chosen(row, options) and row.key not in done:
-            add(results, measure(row, Path("runs") / options.study / row.folder))
+            add(results, measure(row, Path("runs") / options.study / row.folder), MethodsStudy)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """students.json: students on two sets of real photos, with and without a teacher."""
 
 from pydantic import Field
-from study_records import StudyData, StudyFile
+from study_records import RowsStudy, StudyData
 from typing_extensions import Self
 
 from mlkdc.losses import make_objective
@@ -104,7 +104,7 @@ def mean_shares(run: Run) -> dict[str, float]:
     return shares
 
 
-class StudentsStudy(StudyFile):
+class StudentsStudy(RowsStudy):
     """students.json."""
 
     rows: tuple[StudentRow, ...] = ()

@@ -9,18 +9,17 @@ train it alone. On two cores a row takes 15 minutes to an hour.
 """
 
 import argparse
-import fcntl
 import json
 import shlex
 import sys
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from student_records import Key, StudentRow, StudentsStudy
-from study import call, set_options, train, with_placeholders
+from study import add, call, set_options, stored, train, with_placeholders
 
+from mlkdc.recipe import load_recipe
 from mlkdc.runtime.machine import machine, versions
 
 HERE = Path(__file__).parent
@@ -93,18 +92,11 @@ def plain(photos: str, data: str, weights: str, epochs: int, seed: int) -> Plann
 
 def distilled(photos: str, data: str, weights: str, row: str, seed: int, changes: list[str] | None = None) -> Planned:
     """A row of METHODS, or with ``changes`` another name for the vanilla recipe with these."""
-    epochs, budget = BUDGETS[photos]
+    _, budget = BUDGETS[photos]
     recipe, settings = METHODS.get(row, METHODS["vanilla"])
-    student, size = MOBILENET, 96
     settings = [*budget, *settings, *(changes or [])]
-    for setting in settings:
-        key, _, value = setting.partition("=")
-        if key == "train.epochs":
-            epochs = int(value)
-        elif key == "student.model":
-            student = value
-        elif key == "data.image_size":
-            size = int(value)
+    resolved = load_recipe(recipe, settings)
+    student = resolved.student.model
     initial = "none"
     if student in FILES:
         initial = f"{weights}/{FILES[student]}.safetensors"
@@ -112,7 +104,7 @@ def distilled(photos: str, data: str, weights: str, row: str, seed: int, changes
     if recipe == METHODS["vanilla"][0]:
         settings = [setting for setting in settings if not setting.startswith("teacher.")]
     command = ["mlkdc", "distill", "--recipe", recipe, "--data", data, *set_options(settings)]
-    return Planned((photos, student, size, row, epochs, seed), command)
+    return Planned((photos, student, resolved.data.image_size, row, resolved.train.epochs, seed), command)
 
 
 def methods(photos: str, data: str, weights: str) -> Iterator[Planned]:
@@ -153,20 +145,6 @@ def ablation(photos: str, data: str, weights: str) -> Iterator[Planned]:
 
 
 GROUPS = {"methods": methods, "budget": budget, "students": students, "ablation": ablation}
-
-
-def stored() -> StudentsStudy:
-    """The study so far."""
-    if not RESULTS.is_file():
-        return StudentsStudy()
-    return StudentsStudy.load_from(RESULTS)
-
-
-def add(row: StudentRow) -> None:
-    """Add a row to what the file holds at that moment: another process may have added others."""
-    with Path(tempfile.gettempdir(), "mlkdc-students.lock").open("w", encoding="utf-8") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        StudentsStudy(rows=(*stored().rows, row)).save_as(RESULTS)
 
 
 def measured(planned: Planned, placeholders: dict[str, str]) -> StudentRow:
@@ -214,8 +192,8 @@ def main() -> None:
         if (options.rows and row not in options.rows) or (options.seeds and seed not in options.seeds):
             continue
         # Read again for every row: another process may have trained it in the meantime.
-        if planned.key not in {finished.key for finished in stored().rows}:
-            add(measured(planned, placeholders))
+        if planned.key not in {finished.key for finished in stored(RESULTS, StudentsStudy).rows}:
+            add(RESULTS, measured(planned, placeholders), StudentsStudy)
 
 
 if __name__ == "__main__":

@@ -7,24 +7,28 @@ import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TypeVar
 
-from study_records import MethodsStudy, Training
+from study_records import RowsStudy
 
+from mlkdc.records.base import Record
 from mlkdc.records.run import Run
 
+Study = TypeVar("Study", bound=RowsStudy)
 
-def stored(path: Path) -> MethodsStudy:
+
+def stored(path: Path, kind: type[Study]) -> Study:
     """The study so far."""
     if not path.is_file():
-        return MethodsStudy()
-    return MethodsStudy.load_from(path)
+        return kind()
+    return kind.load_from(path)
 
 
-def add(path: Path, row: Training) -> None:
+def add(path: Path, row: Record, kind: type[RowsStudy]) -> None:
     """Add a row to what the file holds at that moment: another process may have added others."""
     with Path(tempfile.gettempdir(), f"mlkdc-{path.stem}.lock").open("w", encoding="utf-8") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        MethodsStudy(rows=(*stored(path).rows, row)).save_as(path)
+        kind(rows=(*stored(path, kind).rows, row)).save_as(path)
 
 
 def call(command: list[str]) -> None:

@@ -21,6 +21,12 @@ class StudyFile(FileRecord):
     REMEDY: ClassVar[str] = "measure again with the script in benchmarks/ that writes it"
 
 
+class RowsStudy(StudyFile):
+    """A study's file that grows row by row; a subclass says of which kind the rows are."""
+
+    rows: tuple[Record, ...] = ()
+
+
 class StudyData(Record):
     """What was trained and scored on, without the path, which is another one on every machine.
 
@@ -83,7 +89,7 @@ class Training(Record):
         return self.student, self.method, self.seed
 
 
-class MethodsStudy(StudyFile):
+class MethodsStudy(RowsStudy):
     """quickstart.json and digits.json: the same students trained by several methods."""
 
     rows: tuple[Training, ...] = ()

@@ -109,6 +109,11 @@ class Train(Section):
     )
     precision: Literal["fp32", "fp16", "bf16"] = "fp32"
 
+    @property
+    def epochs_run(self) -> int:
+        """How many there are until the training ends, early or not."""
+        return min(self.epochs, self.stop_after or self.epochs)
+
 
 class Teacher(Model):
     """The model to distill from; fine-tuned once per data set and recipe, then reused."""

@@ -12,8 +12,9 @@ from torch.utils.data import DataLoader
 
 from mlkdc.errors import UsageError
 from mlkdc.recipe import Recipe
+from mlkdc.records.manifest import Preprocess
 from mlkdc.train.input.resample import stored_size
-from mlkdc.train.input.store import EpochOrder, ImageStore, batches
+from mlkdc.train.input.store import EpochOrder, ImageStore, batches, images_for
 from mlkdc.train.processes import state
 from mlkdc.types import Sample, TaggedImages
 
@@ -71,9 +72,9 @@ def training_batches(
     return batches(store, new_images, recipe.data.workers, order)
 
 
-def validation_images(data: TaggedImages, recipe: Recipe) -> ImageStore | None:
+def validation_images(data: TaggedImages, recipe: Recipe, preprocess: Preprocess) -> ImageStore | None:
     """What the student is scored on after every epoch; None without a split that is not trained on."""
     samples = data.split("val")
     if not samples or "val" in recipe.data.train_splits:
         return None
-    return ImageStore(samples, (recipe.data.image_size,), recipe.data.fit)
+    return images_for(preprocess, samples)

@@ -35,9 +35,6 @@ from mlkdc.train.sources import Source, SourceContext, Step, TeacherSource, make
 from mlkdc.train.steps import Steps
 from mlkdc.types import TaggedImages
 
-#: What a checkpoint holds.
-STATE_KEYS = {"epoch", "model", "layers", "sources", "optimizer", "schedule", "scaler", "keeper", "balance", "seconds"}
-
 
 class Trainer:
     """Trains ``model`` in ``folder`` by a recipe.
@@ -52,8 +49,7 @@ class Trainer:
         progress: hears of every step.
 
     Raises:
-        UsageError: processes and repeated images cannot share a batch of this size, a source is unknown, or several
-            processes would train the head first.
+        UsageError: processes and repeated images cannot share a batch of this size, or a source is unknown.
     """
 
     def __init__(
@@ -84,7 +80,7 @@ class Trainer:
         self.order = EpochOrder(images, recipe.seed)
         repeats = repeats_images(objective.sources)
         loader = training_batches(recipe, self.images, self.order, processes, repeats)
-        self.validation = validation_images(data, recipe)
+        self.validation = validation_images(data, recipe, model.preprocess)
         learner = Learner(model, objective)
         if objective.has_layers:
             self.learner = learner
@@ -97,7 +93,7 @@ class Trainer:
         self.steps = Steps(recipe.train, len(self.loader))
         self.schedule = make_schedule(optimizer, recipe.train, self.steps.per_epoch)
         self.balance = Balance(objective, recipe.distill.balance, len(self.loader))
-        self.epochs = min(recipe.train.epochs, recipe.train.stop_after or recipe.train.epochs)
+        self.epochs = recipe.train.epochs_run
         self.seconds = 0.0
         self.judged = False
 
@@ -330,7 +326,7 @@ class Trainer:
         """Take over the checkpoint's state; returns the number of epochs done."""
         path = self.folder / CHECKPOINT_FILE
         checkpoint = load_checkpoint(path)
-        missing = STATE_KEYS - checkpoint.keys()
+        missing = self._state(0).keys() - checkpoint.keys()
         if missing:
             raise UsageError(
                 f"{path} has no {', '.join(sorted(missing))}: it was written by an earlier version; train again "

@@ -49,12 +49,22 @@ def make_plan(recipe: Recipe, progress: Progress) -> Plan:
             terms that need plain labels, or bad data.
     """
     recipe = with_absolute_paths(recipe)
+    objective = check_objective(recipe)
+    data, skipped = checked_data(recipe, progress)
+    return Plan(recipe, objective, data, skipped)
+
+
+def check_objective(recipe: Recipe) -> Objective:
+    """The recipe's objective, where all that a training needs of its recipe is known to be there.
+
+    Raises:
+        RecipeError, UsageError: as the single checks below.
+    """
     objective = check_names(recipe)
     check_heads(recipe, objective)
     check_mixing(recipe, objective)
     check_processes(recipe)
-    data, skipped = checked_data(recipe, progress)
-    return Plan(recipe, objective, data, skipped)
+    return objective
 
 
 def check_names(recipe: Recipe) -> Objective:

@@ -206,7 +206,7 @@ def attach_cache(teacher: ReadyTeacher, plan: Plan, progress: Progress) -> None:
         targets=training_set(plan.data, data.train_splits)[1],
         shapes=_shapes(source, plan),
         views=data.augment.views,
-        epochs=min(plan.recipe.train.epochs, plan.recipe.train.stop_after or plan.recipe.train.epochs),
+        epochs=plan.recipe.train.epochs_run,
     )
     progress.say(source.cache.describe())
 

@@ -56,9 +56,10 @@ def test_a_training_becomes_a_row(finished_run: Path, tmp_path: Path) -> None:
     run, path = Run(finished_run), tmp_path / "results" / "tiny.json"
     planned = methods.Row("mobilenetv2", "l2d", 0, ["mlkdc", "distill"])
     row = methods.training(planned, run, "mlkdc distill")
-    study.add(path, row)
-    study.add(path, row.model_copy(update={"seed": 1}))
-    rows = study.stored(path).rows
+    kind = import_module("study_records").MethodsStudy
+    study.add(path, row, kind)
+    study.add(path, row.model_copy(update={"seed": 1}), kind)
+    rows = study.stored(path, kind).rows
     assert rows == (row, row.model_copy(update={"seed": 1}))
     assert rows[0].map_percent == run.results.map_percent
     assert rows[0].terms == {"bce": 1, "mld": 10, "cd": 1, "id": 1}

@@ -17,7 +17,7 @@ from mlkdc.records.reproduction import Reproduction
 from mlkdc.records.run import RUNS, Run
 from mlkdc.resources import write_text
 from mlkdc.train import distill
-from mlkdc.train.plan import check_heads, check_names, with_absolute_paths
+from mlkdc.train.plan import check_objective, with_absolute_paths
 
 # Where a shipped recipe's data.path begins with this, it is a name and no path.
 NOWHERE = "PATH/TO/"
@@ -137,7 +137,7 @@ def _check(table: PublishedTable, cells: list[Cell]) -> None:
         if cell.recipe.data.path.startswith(NOWHERE):
             raise UsageError(f"{table.name} is on {_published_data(table, cells)}; give its folder: --data PATH")
         try:
-            check_heads(cell.recipe, check_names(cell.recipe))
+            check_objective(cell.recipe)
         except RecipeError as error:
             faults += error.faults
         if cell.run.exists and not cell.same:

@@ -10,7 +10,7 @@ change when either is shifted; centered over the labels, the three sums are mome
 first one positive: nothing cancels, and nothing larger than [b, q] or [q, q] is made.
 
 At the paper's weights the six terms of the method `mdkd` are a mean over images and paths next to MLD's sum over
-labels: 0.06 % of the gradient of BCE and MLD at 73 labels. As printed it is nearly MLD with BCE / b;
+labels: far below 1 % of the gradient of BCE and MLD. As printed it is nearly MLD with BCE / b;
 `distill.balance` gives the terms a share.
 """
 
