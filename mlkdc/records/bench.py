@@ -1,103 +1,245 @@
-"""bench.json: latency, one row for each model and number of threads."""
+"""bench.json: latency, accuracy and verdict, one row for each artifact, device and number of threads."""
 
-from typing import Any, ClassVar
+from typing import ClassVar, Literal
+
+from pydantic import Field
 
 from mlkdc.records.base import FileRecord, Milliseconds, Moment, Record
 from mlkdc.records.machine import Machine
 
-#: The row that speedups refer to: the run's model in torch.
+#: The row that speedups refer to where the user names no other: the run's model in torch, on this machine.
 BASELINE = "torch eager"
+LOCAL = "local"
+
+#: Whether a timing can be relied on, worst last; ``unknown`` where the device says too little to judge.
+Verdict = Literal["stable", "unknown", "spread", "unsettled", "disturbed", "throttled"]
 
 
-class Timing(Record):
+class Conditions(Record):
+    """What surrounded one turn, as far as the device says; None where it does not.
+
+    Args:
+        waited: how long the process's threads were ready and had no core, as a fraction of threads x wall time.
+        cpu_fraction: how long they had one, as a fraction of threads x wall time.
+        celsius: of the hottest sensor, before and after.
+        mhz: of the fastest core, before and after.
+        throttled: what the firmware reported (Raspberry Pi: bits of ``vcgencmd get_throttled``), in words; empty for
+            nothing, None where it reports nothing.
+        governor: of the processor's clock.
+        load: processes that ran or waited, over the last minute, before.
+        free_mib: main memory that was available before.
+        cooled_seconds: waited until the device was as cool as at the start.
+    """
+
+    waited: float | None = None
+    cpu_fraction: float | None = None
+    celsius: tuple[float, float] | None = None
+    mhz: tuple[float, float] | None = None
+    throttled: str | None = None
+    governor: str | None = None
+    load: float | None = None
+    free_mib: float | None = None
+    cooled_seconds: float = 0.0
+
+
+class Turn(Record):
     """What one process measured; milliseconds a call.
 
     Args:
-        runs: timed calls.
-        warmup_runs: calls before them.
-        stable: the warm-up settled, and the calls did not drift or scatter.
+        load_ms: from a verified file to a model that can be called; None where it was not measured.
+        first_ms: the first call; None where it was not measured.
+        runs: timed calls, after the warm-up.
+        warmup_runs: calls before them, the first included.
+        settled: whether the warm-up came to a steady time before its limit.
+        drift: median of the last third of the calls over that of the first third.
+        peak_mib: largest memory of the process; None where the system does not say.
+        samples_us: microseconds of single calls in order; where there were more than 500, evenly chosen ones. Empty
+            where only the summary is known.
+        minute_ms: medians of successive minutes, for a sustained load.
     """
 
     median_ms: Milliseconds
     p90_ms: Milliseconds
-    p99_ms: Milliseconds
-    mean_ms: Milliseconds
     min_ms: Milliseconds
+    load_ms: Milliseconds | None = None
+    first_ms: Milliseconds | None = None
     runs: int
     warmup_runs: int
-    stable: bool
+    settled: bool
+    drift: float | None = None
+    peak_mib: float | None = None
+    conditions: Conditions = Conditions()
+    samples_us: tuple[int, ...] = ()
+    minute_ms: tuple[float, ...] = ()
 
 
 class RowTiming(Record):
-    """The medians over several processes; milliseconds a call (``min_ms``: the least).
+    """The medians over a row's turns (``min_ms``: the least, ``peak_mib``: the largest).
 
     Args:
-        runs: timed calls in each process.
-        passes: processes.
-        stable: each process was, and their medians agree.
+        runs: timed calls in all turns.
+        passes: turns.
+        verdict: whether it can be relied on.
+        why: what the verdict rests on, and what to do; empty for ``stable``.
     """
 
     median_ms: Milliseconds
     p90_ms: Milliseconds
-    p99_ms: Milliseconds
     min_ms: Milliseconds
+    load_ms: Milliseconds | None = None
+    first_ms: Milliseconds | None = None
+    peak_mib: float | None = None
     runs: int
     passes: int
-    stable: bool
+    verdict: Verdict
+    why: str = ""
+
+    @property
+    def stable(self) -> bool:
+        """Whether nothing speaks against it."""
+        return self.verdict == "stable"
+
+
+class Accuracy(Record):
+    """The device's answers to images, next to the torch model's.
+
+    Args:
+        images: that both answered.
+        max_probability_difference: over all images and labels.
+        label_flips: decisions on the other side of their threshold.
+        map_images: images of the split that were scored there; 0 where none were asked for.
+        map_percent: mAP of the answers on the device; None where it was not asked for.
+        split: that they are from.
+    """
+
+    images: int
+    max_probability_difference: float
+    label_flips: int
+    map_images: int = 0
+    map_percent: float | None = None
+    split: str | None = None
+
+
+class Speedup(Record):
+    """How many times as fast as another row of the same pass, with a 95 % interval over the passes.
+
+    Args:
+        to: name of that row.
+        low, high: None where there was one pass.
+    """
+
+    to: str
+    value: float
+    low: float | None = None
+    high: float | None = None
 
 
 class LatencyRow(Record):
-    """One model at one number of threads.
+    """One model on one device with one number of threads.
 
     Args:
+        name: of the artifact's folder (with its run in front where two have one name), or ``torch eager``.
+        device: key of :attr:`BenchFile.devices`.
+        precision: of an artifact.
+        provider: what ran it there (``onnxruntime``, ``LiteRT.js wasm``).
         size_bytes: of the model files; None where that means nothing.
+        artifact_sha256: over the checksums of its files; None for what is not an artifact.
         timing: None where it could not be timed.
-        speedup: the baseline's median over this one, at the same number of threads; None without a baseline.
+        turns: each process, in order.
+        sustained: a turn of minutes, where one was asked for.
+        speedup: None without a baseline.
         skipped: why it could not be timed.
+        imported_from: of a row measured by another tool.
     """
 
     name: str
+    device: str = LOCAL
     threads: int
+    precision: str | None = None
+    provider: str | None = None
     size_bytes: int | None = None
+    artifact_sha256: str | None = None
     timing: RowTiming | None = None
-    speedup: float | None = None
+    turns: tuple[Turn, ...] = ()
+    sustained: Turn | None = None
+    accuracy: Accuracy | None = None
+    accuracy_missing: str | None = None
+    speedup: Speedup | None = None
     skipped: str | None = None
+    imported_from: str | None = None
+
+
+class DeviceInfo(Record):
+    """One device.
+
+    Args:
+        url: as the user named it.
+        libc: name and version of the C library; None where there is none.
+        python: version; None where the device has none that was used.
+        versions: of the runtimes there.
+        agent_sha256: of the program that measured there; None where another did.
+        notes: what limits its figures, in sentences.
+    """
+
+    url: str
+    machine: Machine
+    libc: str | None = None
+    python: str | None = None
+    versions: dict[str, str] = {}
+    agent_sha256: str | None = None
+    notes: tuple[str, ...] = ()
+
+
+class Protocol(Record):
+    """How it was measured.
+
+    Args:
+        passes: processes for each row.
+        least_runs, least_seconds: timed calls of each process, and how long they last at least.
+        cool_to: degrees Celsius to wait for before a turn; None = the device's at its start, and 3 more.
+        order: names of the rows in the order of their turns, by device.
+        seed: of that order.
+    """
+
+    passes: int = Field(ge=1)
+    least_runs: int
+    least_seconds: float
+    cool_to: float | None = None
+    seed: int = 0
+    order: dict[str, tuple[str, ...]] = {}
+
+
+class Lost(Record):
+    """A device that could not be reached, or was lost.
+
+    Args:
+        after: turns that were measured until then, which are kept.
+        why: in a sentence.
+    """
+
+    device: str
+    after: int
+    why: str
 
 
 class BenchFile(FileRecord):
-    """bench.json.
+    """bench.json, written after every turn.
 
     Args:
         command: that made it.
         when: in ISO 8601.
         image_size: of the models' input in pixels; None where they differ.
+        devices: by name, in the order in which they were asked for.
     """
 
     FILE: ClassVar[str] = "bench.json"
-    FORMAT: ClassVar[int] = 2
+    FORMAT: ClassVar[int] = 3
     REMEDY: ClassVar[str] = "measure again with `mlkdc bench`"
 
     command: str
     when: Moment
-    machine: Machine
-    versions: dict[str, str]
     image_size: int | None
+    protocol: Protocol
+    devices: dict[str, DeviceInfo]
     rows: tuple[LatencyRow, ...]
-
-    @classmethod
-    def upgraded(cls, written: object, values: dict[str, Any]) -> dict[str, Any] | None:
-        """Format 1 had the figures of a row next to its name."""
-        if written != 1 or not isinstance(values.get("rows"), list):
-            return None
-        values["rows"] = [_row_of_format_1(row) for row in values["rows"]]
-        return values
-
-
-def _row_of_format_1(row: Any) -> Any:
-    if not isinstance(row, dict):
-        return row  # the record says what is wrong with it
-    names = ("name", "threads", "size_bytes", "speedup", "skipped")
-    kept: dict[str, Any] = {key: row[key] for key in names if key in row}
-    if row.get("skipped"):
-        return kept
-    return {**kept, "timing": {key: row[key] for key in RowTiming.model_fields if key in row}}
+    lost: tuple[Lost, ...] = ()
