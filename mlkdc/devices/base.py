@@ -1,88 +1,83 @@
 """What a device must do for models to be measured on it."""
 
-import signal
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mlkdc.records.machine import Machine
+import numpy as np
+
+from mlkdc.errors import MlkdcError
+from mlkdc.records.bench import DeviceInfo, Turn
+from mlkdc.records.manifest import Manifest
+
+
+class DeviceLost(MlkdcError):
+    """The device could not be reached, or no longer answers; what was measured on it until then is kept."""
 
 
 @dataclass(frozen=True)
-class Completed:
-    """How a command ended.
+class Subject:
+    """An artifact that is to be measured.
 
     Args:
-        returncode: 0 for success; minus the number of the signal that killed it.
-        stdout, stderr: what it printed.
+        folder: on this machine.
+        manifest: of that folder, whose files were checked.
     """
 
-    returncode: int
-    stdout: str
-    stderr: str
-
-    @property
-    def failure(self) -> str | None:
-        """Why it failed: the signal that killed it, or the last line it wrote to stderr; None if it did not."""
-        if self.returncode == 0:
-            return None
-        if self.returncode < 0:
-            return f"the worker was killed by signal {_signal_name(-self.returncode)}"
-        lines = self.stderr.strip().splitlines()
-        if lines:
-            return lines[-1].strip()
-        return f"the worker ended with exit code {self.returncode} and no message"
+    folder: Path
+    manifest: Manifest
 
 
-def _signal_name(number: int) -> str:
-    try:
-        return f"{number} ({signal.Signals(number).name})"
-    except ValueError:  # real-time signals have no names
-        return str(number)
+@dataclass(frozen=True)
+class Load:
+    """What one turn does.
+
+    Args:
+        threads: for one inference.
+        least_runs, least_seconds: timed calls after the warm-up, and how long they last at least.
+        cool_to: degrees Celsius to wait for first; None = do not wait.
+    """
+
+    threads: int
+    least_runs: int = 200
+    least_seconds: float = 3.0
+    cool_to: float | None = None
 
 
 class Device(ABC):
-    """A machine with Python on it: this one, or another that is reached in some way."""
+    """A machine, or a page in a browser, that runs artifacts. Used as a context manager: entering it connects."""
 
     name: str
     """As the user names it: ``local``, ``ssh://pi@kitchen``."""
 
     @abstractmethod
-    def run(
-        self,
-        arguments: Sequence[str],
-        *,
-        environment: Mapping[str, str] | None = None,
-        timeout_seconds: float | None = None,
-    ) -> Completed:
-        """Run the device's Python with these arguments and wait for its end.
-
-        Args:
-            arguments: after the interpreter: ``["-m", "mlkdc.runtime.worker", ...]``.
-            environment: variables added to the device's own.
-            timeout_seconds: after which it is killed; None = never.
+    def open(self) -> DeviceInfo:
+        """Connect, and say what it is.
 
         Raises:
-            MlkdcError: it could not be started, or took too long.
+            UsageError: it is not set up: no Python, an unknown host key; says what to do.
+            DeviceLost: it cannot be reached.
         """
 
     @abstractmethod
-    def push(self, source: Path) -> str:
-        """Make a local file or folder available on the device, and return its path there."""
-
-    @abstractmethod
-    def pull(self, source: str, destination: Path) -> None:
-        """Copy a file of the device to a local path.
+    def turn(self, subject: Subject, load: Load) -> Turn:
+        """Time one artifact in a fresh process. What it needs is put there first, once.
 
         Raises:
-            MlkdcError: there is no such file.
+            MlkdcError: this artifact cannot run there (its runtime is missing); others may.
+            DeviceLost: the device is gone.
         """
 
     @abstractmethod
-    def machine(self) -> Machine:
-        """What the device is."""
+    def answers(self, subject: Subject, pixels: np.ndarray) -> np.ndarray:
+        """Probabilities ``float32[n, q]`` of images ``uint8[n, 3, s, s]`` there. Raises as :meth:`turn`."""
 
     @abstractmethod
-    def versions(self, packages: Iterable[str]) -> dict[str, str]:
-        """The versions of Python and of those packages that are installed there."""
+    def close(self) -> None:
+        """Leave the device as it was found; does nothing where it is closed or gone already."""
+
+    def __enter__(self) -> "Device":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
