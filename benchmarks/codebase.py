@@ -25,7 +25,8 @@ from pathlib import Path
 from statistics import median
 
 from mlkdc.resources import write_json
-from mlkdc.runtime.machine import machine, versions
+from mlkdc.runtime.machine import machine
+from mlkdc.runtime.system import versions
 
 ROOT = Path(__file__).parents[1]
 COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)

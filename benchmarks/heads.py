@@ -21,7 +21,8 @@ from mlkdc.exporting.merging.merge import merge
 from mlkdc.models import build_model
 from mlkdc.recipe import Head, Model
 from mlkdc.records.results import ModelSize
-from mlkdc.runtime.machine import machine, versions
+from mlkdc.runtime.machine import machine
+from mlkdc.runtime.system import versions
 from mlkdc.runtime.targets import load_target
 from mlkdc.runtime.timing import measure
 

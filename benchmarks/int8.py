@@ -27,7 +27,8 @@ from mlkdc.exporting.reference import reference_of
 from mlkdc.exporting.request import make_request
 from mlkdc.records.parity import Parity
 from mlkdc.records.run import Run, load_run
-from mlkdc.runtime.machine import machine, versions, vnni
+from mlkdc.runtime.machine import machine
+from mlkdc.runtime.system import versions, vnni
 
 RESULTS = Path(__file__).parent / "results" / "int8.json"
 TARGETS = ("openvino", "onnx")

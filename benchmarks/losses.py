@@ -19,7 +19,8 @@ from losses_records import LedCost, LossesStudy, MdkdCost, Promise, StepsCost, T
 from losses_render import DOCUMENT, document
 
 from mlkdc.resources import write_text
-from mlkdc.runtime.machine import machine, versions
+from mlkdc.runtime.machine import machine
+from mlkdc.runtime.system import versions
 
 os.environ.setdefault("KINETO_LOG_LEVEL", "6")  # torch's profiler reports every start and stop
 RESULTS = Path(__file__).parent / "results"

@@ -20,7 +20,8 @@ from student_records import Key, StudentRow, StudentsStudy
 from study import add, call, set_options, stored, train, with_placeholders
 
 from mlkdc.recipe import load_recipe
-from mlkdc.runtime.machine import machine, versions
+from mlkdc.runtime.machine import machine
+from mlkdc.runtime.system import versions
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "students.json"

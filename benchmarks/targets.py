@@ -25,7 +25,7 @@ from mlkdc.exporting import ExportOptions, choices, export_several
 from mlkdc.records.bench import BenchFile
 from mlkdc.records.manifest import Manifest
 from mlkdc.records.run import EXPORT_FOLDER, Run, load_run
-from mlkdc.runtime.machine import vnni
+from mlkdc.runtime.system import vnni
 
 HERE = Path(os.path.relpath(Path(__file__).parent))
 RESULTS = HERE / "results" / "targets.json"

@@ -1,33 +1,60 @@
-"""What is timed: a name and the arguments of a worker process."""
+"""What is timed: artifacts, and the torch model that they came from."""
 
+import hashlib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from mlkdc.devices import Subject
+from mlkdc.errors import UsageError
+from mlkdc.records.bench import BASELINE
 from mlkdc.records.manifest import Manifest
+from mlkdc.runtime.session import refuse_failed
 
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the latency table.
+    """One line of the latency table, on each device and at each number of threads.
 
     Args:
-        name: shown; the row called ``torch eager`` is what speedups refer to.
-        arguments: of the device's Python, for a worker that accepts ``--runs N --threads N`` and whose last line on
-            stdout is a :class:`mlkdc.records.bench.Timing` in JSON.
-        folder: the run or artifact, which the device gets, and whose path there follows the arguments.
+        name: shown.
+        subject: the artifact; None for a run's torch model.
+        run: folder of the run, for its torch model.
         size_bytes: of the model files; None where that means nothing.
+        skipped: why it is not measured at all.
     """
 
     name: str
-    arguments: tuple[str, ...]
-    folder: Path | None = None
+    subject: Subject | None = None
+    run: Path | None = None
     size_bytes: int | None = None
+    skipped: str | None = None
+
+    @property
+    def precision(self) -> str | None:
+        """Of an artifact."""
+        return self.subject.manifest.precision if self.subject else None
+
+    @property
+    def provider(self) -> str:
+        """What runs it."""
+        return self.subject.manifest.runtime if self.subject else "torch"
+
+    @property
+    def sha256(self) -> str | None:
+        """Over the names and checksums of an artifact's files."""
+        if self.subject is None:
+            return None
+        files = self.subject.manifest.files
+        lines = [f"{files[name].sha256}  {name}\n" for name in sorted(files)]
+        return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 def artifact_rows(folders: Sequence[Path]) -> list[Row]:
     """The rows of artifacts, named after their folders; equal names get their run's in front.
+
+    One that failed its parity check, or whose files are damaged, is a row that says so.
 
     Raises:
         UsageError: a folder holds no readable manifest.
@@ -40,6 +67,17 @@ def artifact_rows(folders: Sequence[Path]) -> list[Row]:
         if times[name] > 1:
             run = path.parent.parent  # of RUN/export/onnx-fp32
             name = f"{run.name}/{name}"
-        arguments = ("-m", "mlkdc.runtime.worker", "time")
-        rows.append(Row(name, arguments, path, Manifest.load(path).size_bytes))
+        manifest = Manifest.load(path)
+        skipped = None
+        try:
+            refuse_failed(path, manifest)
+            manifest.verify(path)
+        except UsageError as error:
+            skipped = str(error)
+        rows.append(Row(name, Subject(path, manifest), size_bytes=manifest.size_bytes, skipped=skipped))
     return rows
+
+
+def eager_row(run: Path, weights: Path, name: str = BASELINE) -> Row:
+    """The torch model of a run."""
+    return Row(name, run=run, size_bytes=weights.stat().st_size)

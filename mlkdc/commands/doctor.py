@@ -10,7 +10,8 @@ from mlkdc.errors import MlkdcError
 from mlkdc.records.base import Record
 from mlkdc.records.machine import Machine
 from mlkdc.runtime.base import RUNTIMES
-from mlkdc.runtime.machine import machine, usable_cores, versions
+from mlkdc.runtime.machine import machine
+from mlkdc.runtime.system import usable_cores, versions
 from mlkdc.runtime.targets import Target, load_target, target_names
 
 TIMEOUT_SECONDS = 300

@@ -1,6 +1,6 @@
-"""Where models run: a device starts Python and holds files. The local machine is one of them."""
+"""Where models run: this machine, and others that are reached in some way."""
 
-from mlkdc.devices.base import Completed, Device
+from mlkdc.devices.base import Device, DeviceLost, Load, Subject
 from mlkdc.devices.local import LocalDevice
 
-__all__ = ["Completed", "Device", "LocalDevice"]
+__all__ = ["Device", "DeviceLost", "Load", "LocalDevice", "Subject"]

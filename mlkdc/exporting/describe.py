@@ -14,7 +14,7 @@ from mlkdc.records.manifest import (
 )
 from mlkdc.records.parity import Parity
 from mlkdc.records.run import Run
-from mlkdc.runtime.machine import versions
+from mlkdc.runtime.system import versions
 
 
 def describe(run: Run, preprocess: Preprocess, job: Job, merged: MergeReport, built: Built) -> Manifest:

@@ -106,6 +106,7 @@ class Accuracy(Record):
     Args:
         images: that both answered.
         max_probability_difference: over all images and labels.
+        within_tolerance: whether that is as close as the export had to be; None where it had no limit.
         label_flips: decisions on the other side of their threshold.
         map_images: images of the split that were scored there; 0 where none were asked for.
         map_percent: mAP of the answers on the device; None where it was not asked for.
@@ -114,6 +115,7 @@ class Accuracy(Record):
 
     images: int
     max_probability_difference: float
+    within_tolerance: bool | None = None
     label_flips: int
     map_images: int = 0
     map_percent: float | None = None
@@ -185,7 +187,7 @@ class DeviceInfo(Record):
     machine: Machine
     libc: str | None = None
     python: str | None = None
-    versions: dict[str, str] = {}
+    versions: dict[str, str] = Field(default_factory=dict)
     agent_sha256: str | None = None
     notes: tuple[str, ...] = ()
 
@@ -206,7 +208,7 @@ class Protocol(Record):
     least_seconds: float
     cool_to: float | None = None
     seed: int = 0
-    order: dict[str, tuple[str, ...]] = {}
+    order: dict[str, tuple[str, ...]] = Field(default_factory=dict)
 
 
 class Lost(Record):

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from mlkdc.errors import UsageError
-from mlkdc.records.manifest import InputSpec, Manifest, OutputSpec
 from mlkdc.registry import Registry
+from mlkdc.runtime.spec import ModelSpec, TensorSpec
 
 #: Name, dtype and shape of a graph's input or output; "any" stands for a size that is not fixed.
 Signature = tuple[str, str, list[Any]]
@@ -20,7 +20,7 @@ class Backend(ABC):
 
     Args:
         folder: the artifact, already verified.
-        manifest: of that folder.
+        spec: of the model in that folder.
         threads: for one inference; None = the runtime's default.
 
     Raises:
@@ -28,7 +28,7 @@ class Backend(ABC):
     """
 
     @abstractmethod
-    def __init__(self, folder: Path, manifest: Manifest, threads: int | None) -> None: ...
+    def __init__(self, folder: Path, spec: ModelSpec, threads: int | None) -> None: ...
 
     @abstractmethod
     def run(self, batch: np.ndarray) -> np.ndarray:
@@ -43,27 +43,27 @@ class Backend(ABC):
         """Free what the runtime holds."""
 
 
-def signature(spec: InputSpec | OutputSpec, batch: object = 1) -> Signature:
+def signature(tensor: TensorSpec, batch: object = 1) -> Signature:
     """Name, dtype and shape that the manifest records, with ``batch`` as the first size."""
-    return spec.name, spec.dtype, [batch, *spec.shape[1:]]
+    return tensor.name, tensor.dtype, [batch, *tensor.shape[1:]]
 
 
-def check_signature(path: Path, manifest: Manifest, inputs: Sequence[Signature], outputs: Sequence[Signature]) -> None:
+def check_signature(path: Path, spec: ModelSpec, inputs: Sequence[Signature], outputs: Sequence[Signature]) -> None:
     """Refuse a file that takes or gives something else than the manifest says, before it is run.
 
     Args:
         path: of the file, for the message.
-        manifest: what it should take and give.
+        spec: what it should take and give.
         inputs, outputs: as the file describes them.
 
     Raises:
         UsageError: they differ.
     """
     batch: object = 1
-    if manifest.dynamic_batch:
+    if spec.dynamic_batch:
         batch = "any"
-    for role, actual, spec in (("input", inputs, manifest.input), ("output", outputs, manifest.output)):
-        expected = signature(spec, batch)
+    for role, actual, tensor in (("input", inputs, spec.input), ("output", outputs, spec.output)):
+        expected = signature(tensor, batch)
         if list(actual) != [expected]:
             raise UsageError(
                 f"{path}: the manifest says {role} {expected}, the file has {list(actual)}; export the run again"

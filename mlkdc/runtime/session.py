@@ -1,94 +1,25 @@
-"""Opening an artifact and predicting with it."""
+"""Opening an artifact to predict with it."""
 
 from pathlib import Path
 
-import numpy as np
 from typing_extensions import Self
 
-from mlkdc.errors import MlkdcError, UsageError
-from mlkdc.records.manifest import Manifest
-from mlkdc.runtime.base import RUNTIMES, Backend
-from mlkdc.runtime.machine import vnni
-
-#: Images at once, for artifacts that take more than one.
-BATCH = 32
+from mlkdc.errors import UsageError
+from mlkdc.records.manifest import InputSpec, Manifest, OutputSpec
+from mlkdc.runtime.base import Backend
+from mlkdc.runtime.model import Model, load_backend
+from mlkdc.runtime.spec import EngineSpec, ModelSpec, TensorSpec
 
 
-class Session:
+class Session(Model):
     """An artifact ready to predict; made by :func:`open_artifact`, usable as a context manager."""
 
     def __init__(self, manifest: Manifest, backend: Backend) -> None:
+        super().__init__(spec_of(manifest), backend)
         self.manifest = manifest
-        self._backend = backend
-
-    def run(self, batch: np.ndarray) -> np.ndarray:
-        """One call of the runtime, unchecked: what :mod:`mlkdc.runtime.worker` times.
-
-        Args:
-            batch: one image, or any number with a dynamic batch, in the artifact's layout and dtype.
-        """
-        return self._backend.run(batch)
-
-    def predict(self, images: np.ndarray) -> np.ndarray:
-        """Probabilities of any number of images, in batches if the artifact takes them, else one by one.
-
-        Args:
-            images: ``[n, 3, s, s]`` RGB in 0..255, ``uint8`` or floating point. An artifact with ``uint8``
-                input takes floating-point pixels only when they are whole numbers: rounding is not silent.
-
-        Returns:
-            ``float32[n, q]`` in 0..1.
-
-        Raises:
-            UsageError: another shape or dtype, or pixels that are not whole numbers in 0..255 (``uint8``).
-            MlkdcError: the runtime gave another shape than ``[n, q]``.
-        """
-        pixels = self._converted(images)
-        step = 1
-        if self.manifest.dynamic_batch:
-            step = BATCH
-        classes = len(self.manifest.classes)
-        probabilities = np.empty((len(pixels), classes), dtype=np.float32)
-        for start in range(0, len(pixels), step):
-            batch = pixels[start : start + step]
-            output = self.run(batch)
-            expected = (len(batch), classes)
-            if output.shape != expected:
-                raise MlkdcError(f"{self.manifest.runtime} gave an output of shape {output.shape}, not {expected}")
-            probabilities[start : start + step] = output
-        return probabilities
-
-    def _converted(self, images: np.ndarray) -> np.ndarray:
-        """The images in the artifact's layout and dtype."""
-        expected = (3, self.manifest.image_size, self.manifest.image_size)
-        if images.ndim != 4 or images.shape[1:] != expected:
-            raise UsageError(f"expected images of shape [n, {', '.join(map(str, expected))}], got {images.shape}")
-        if images.dtype != np.uint8 and not np.issubdtype(images.dtype, np.floating):
-            raise UsageError(f"expected uint8 or floating-point pixels in 0..255, got {images.dtype}")
-        dtype = np.dtype(self.manifest.input.dtype)
-        if dtype == np.uint8 and images.dtype != np.uint8:
-            whole = (images >= 0) & (images <= 255) & (images == np.floor(images))
-            if not whole.all():
-                raise UsageError("this artifact takes uint8 pixels: expected whole numbers in 0..255; round them")
-        if self.manifest.input.layout == "NHWC":
-            images = images.transpose(0, 2, 3, 1)
-        return np.ascontiguousarray(images, dtype=dtype)
-
-    def random_input(self, seed: int = 0) -> np.ndarray:
-        """One image of uniform noise in 0..255 in the artifact's layout, the same for every artifact of this size."""
-        size = self.manifest.image_size
-        noise = np.random.default_rng(seed).integers(0, 256, (1, 3, size, size), dtype=np.uint8)
-        return self._converted(noise)
-
-    def close(self) -> None:
-        """Free the runtime's model; the session cannot be used afterwards."""
-        self._backend.close()
 
     def __enter__(self) -> Self:
         return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
 
 def open_artifact(folder: Path | str, *, threads: int | None = None, allow_failed: bool = False) -> Session:
@@ -113,16 +44,37 @@ def open_artifact(folder: Path | str, *, threads: int | None = None, allow_faile
     """
     folder = Path(folder)
     manifest = Manifest.load(folder)
-    if manifest.status == "failed" and not allow_failed:
+    if not allow_failed:
+        refuse_failed(folder, manifest)
+    manifest.verify(folder)
+    return Session(manifest, load_backend(folder, spec_of(manifest), threads))
+
+
+def refuse_failed(folder: Path, manifest: Manifest) -> None:
+    """Raise UsageError where the artifact failed its parity check."""
+    if manifest.status == "failed":
         reason = manifest.parity.reason or "no reason was recorded"
         raise UsageError(f"{folder} is a failed export ({reason}) and is not used without --allow-failed")
-    if threads is not None and threads < 1:
-        raise UsageError(f"expected at least 1 thread, got {threads}")
-    if manifest.details.reduce_range is False and vnni() is False:
-        raise UsageError(
-            f"{folder} has int8 weights in the full range, whose sums overflow on this processor (it has no VNNI); "
-            "export again with --reduce-range"
-        )
-    manifest.verify(folder)
-    backend = RUNTIMES.get(manifest.runtime)
-    return Session(manifest, backend(folder, manifest, threads))
+
+
+def spec_of(manifest: Manifest) -> ModelSpec:
+    """The part of a manifest that a runtime needs."""
+    details, engine = manifest.details, None
+    if details.engine is not None:
+        built = details.engine
+        engine = EngineSpec(built.library, built.version, built.compute_capability)
+    return ModelSpec(
+        runtime=manifest.runtime,
+        precision=manifest.precision,
+        files=tuple(manifest.files),
+        input=_tensor(manifest.input, manifest.input.layout),
+        output=_tensor(manifest.output),
+        dynamic_batch=manifest.dynamic_batch,
+        literal=details.proxy,
+        full_range=details.reduce_range is False,
+        engine=engine,
+    )
+
+
+def _tensor(spec: InputSpec | OutputSpec, layout: str = "") -> TensorSpec:
+    return TensorSpec(spec.name, spec.dtype, spec.shape, layout)

@@ -13,7 +13,7 @@ from mlkdc.records.manifest import Dtype, TensorLayout
 from mlkdc.records.parity import Tolerance
 from mlkdc.resources import shipped
 from mlkdc.runtime import cuda
-from mlkdc.runtime.machine import vnni
+from mlkdc.runtime.system import vnni
 
 
 class Target(Record):

@@ -1,56 +1,81 @@
-"""Timing one call: warm up until it settles, report quantiles, say when they cannot be trusted."""
+"""Timing one call: warm up until it settles, then keep every call's time."""
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from statistics import median
 
 import numpy as np
 
 from mlkdc.errors import UsageError
-from mlkdc.records.bench import Timing
 
 WINDOW = 10
 SETTLED = 0.05
-WARMUP_RUNS = 300
-WARMUP_SECONDS = 20.0
-DRIFT = 0.10
-SPREAD = 0.25
+WARMUP_LEAST_SECONDS = 1.0
+WARMUP_MOST_SECONDS = 20.0
+KEPT_SAMPLES = 500
 
 Clock = Callable[[], int]
 
 
-def measure(call: Callable[[], object], *, runs: int = 200, clock: Clock = time.perf_counter_ns) -> Timing:
+@dataclass(frozen=True)
+class Timed:
+    """What was measured; the fields of :class:`mlkdc.records.bench.Turn`, which says what they are."""
+
+    median_ms: float
+    p90_ms: float
+    min_ms: float
+    first_ms: float
+    runs: int
+    warmup_runs: int
+    settled: bool
+    drift: float
+    samples_us: tuple[int, ...]
+    minute_ms: tuple[float, ...]
+
+
+def measure(
+    call: Callable[[], object],
+    *,
+    runs: int = 200,
+    seconds: float = 3.0,
+    clock: Clock = time.perf_counter_ns,
+) -> Timed:
     """Time ``call``.
 
-    Warm-up: windows of 10 calls until two successive windows' medians are within 5 % of each other, at most
-    300 calls or 20 s. ``stable`` is True when the warm-up settled that way, the medians of the first and of
-    the second half of the timed runs differ by at most 10 % of the overall median, and nine of ten runs took at
-    most 1.25 times the median. When it is False, other work disturbed the measurement: do not quote it.
+    Warm-up: at least a second, and windows of 10 calls until two successive windows' medians are within 5 % of each
+    other; after 20 s it ends all the same, and ``settled`` is False.
 
     Args:
         call: what to time; its result is dropped.
-        runs: timed calls, at least 2.
+        runs: timed calls, at least 3.
+        seconds: that they last at least.
         clock: nanoseconds.
 
     Raises:
-        UsageError: fewer than 2 runs.
+        UsageError: fewer than 3 runs.
     """
-    if runs < 2:
-        raise UsageError(f"expected at least 2 runs, got {runs}")
+    if runs < 3:
+        raise UsageError(f"expected at least 3 runs, got {runs}")
+    first_ms = _times_ms(call, 1, clock)[0]
     warmup_runs, settled = _warm_up(call, clock)
-    times = np.array(_times_ms(call, runs, clock))
-    middle, p90, p99 = np.percentile(times, [50, 90, 99])
-    drift = abs(np.median(times[: runs // 2]) - np.median(times[runs // 2 :]))
-    stable = settled and drift <= DRIFT * middle and p90 <= (1 + SPREAD) * middle
-    return Timing(
+    start = clock()
+    times = _times_ms(call, runs, clock)
+    while clock() - start < seconds * 1e9:
+        times += _times_ms(call, WINDOW, clock)
+    middle, p90 = np.percentile(times, [50, 90])
+    third = len(times) // 3
+    return Timed(
         median_ms=float(middle),
         p90_ms=float(p90),
-        p99_ms=float(p99),
-        mean_ms=float(times.mean()),
-        min_ms=float(times.min()),
-        runs=runs,
-        warmup_runs=warmup_runs,
-        stable=bool(stable),
+        min_ms=min(times),
+        first_ms=first_ms,
+        runs=len(times),
+        warmup_runs=warmup_runs + 1,
+        settled=settled,
+        drift=median(times[-third:]) / median(times[:third]),
+        samples_us=_samples_us(times),
+        minute_ms=_minutes_ms(times),
     )
 
 
@@ -64,13 +89,34 @@ def _times_ms(call: Callable[[], object], runs: int, clock: Clock) -> list[float
 
 
 def _warm_up(call: Callable[[], object], clock: Clock) -> tuple[int, bool]:
-    """How many calls were made, and whether they settled before the limits."""
+    """How many calls were made, and whether they settled before the limit."""
     start, done = clock(), WINDOW
     previous = median(_times_ms(call, WINDOW, clock))
-    while done < WARMUP_RUNS and clock() - start < WARMUP_SECONDS * 1e9:
+    while clock() - start < WARMUP_MOST_SECONDS * 1e9:
         current = median(_times_ms(call, WINDOW, clock))
         done += WINDOW
-        if abs(current - previous) <= SETTLED * previous:
+        long_enough = clock() - start >= WARMUP_LEAST_SECONDS * 1e9
+        if long_enough and abs(current - previous) <= SETTLED * previous:
             return done, True
         previous = current
     return done, False
+
+
+def _samples_us(times: list[float]) -> tuple[int, ...]:
+    """All of them, or so many of them in even distances."""
+    chosen = np.linspace(0, len(times) - 1, min(len(times), KEPT_SAMPLES)).round().astype(int)
+    return tuple(round(times[index] * 1000) for index in chosen)
+
+
+def _minutes_ms(times: list[float]) -> tuple[float, ...]:
+    """Medians of whole successive minutes."""
+    minutes: list[float] = []
+    current: list[float] = []
+    passed_ms = 0.0
+    for taken in times:
+        current.append(taken)
+        passed_ms += taken
+        if passed_ms >= 60_000:
+            minutes.append(median(current))
+            current, passed_ms = [], 0.0
+    return tuple(minutes)

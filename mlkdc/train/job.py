@@ -14,7 +14,8 @@ from mlkdc.progress import Progress
 from mlkdc.recipe import Model
 from mlkdc.records.results import Results, TeacherFacts
 from mlkdc.records.run import Run
-from mlkdc.runtime.machine import machine, versions
+from mlkdc.runtime.machine import machine
+from mlkdc.runtime.system import versions
 from mlkdc.train.allocator import keep_memory
 from mlkdc.train.checkpoint import save_weights
 from mlkdc.train.facts import PACKAGES, data_facts, model_facts

@@ -8,7 +8,8 @@ import sys
 import numpy as np
 import pytest
 
-from mlkdc.runtime.machine import machine, versions
+from mlkdc.runtime.machine import machine
+from mlkdc.runtime.system import versions
 from mlkdc.runtime.worker import main
 
 

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from mlkdc.errors import UsageError
-from mlkdc.records.manifest import Manifest
 from mlkdc.runtime.base import RUNTIMES, Backend, Signature, import_error
 from mlkdc.runtime.base import signature as recorded
+from mlkdc.runtime.spec import ModelSpec
 
 SUFFIX = ".mlpackage"
 
@@ -19,13 +19,13 @@ SUFFIX = ".mlpackage"
 class CoreMl(Backend):
     """A package on whatever Core ML finds best: Neural Engine, GPU or CPU. It offers no number of ``threads``."""
 
-    def __init__(self, folder: Path, manifest: Manifest, threads: int | None) -> None:
+    def __init__(self, folder: Path, spec: ModelSpec, threads: int | None) -> None:
         if why := self.cannot_run():
             raise UsageError(f"{folder} {why}, this is {platform.system()}; there, or on iOS, it runs")
-        path = folder / _package(folder, manifest)
+        path = folder / _package(folder, spec)
         self._model = _load(path)
-        self._input, self._output = manifest.input.name, manifest.output.name
-        expected = [recorded(manifest.input), recorded(manifest.output)]
+        self._input, self._output = spec.input.name, spec.output.name
+        expected = [recorded(spec.input), recorded(spec.output)]
         actual = signature(self._model.get_spec())
         if actual != expected:
             raise UsageError(f"{path}: the manifest says {expected}, the model has {actual}; export the run again")
@@ -56,8 +56,8 @@ def signature(spec: Any) -> list[Signature]:
     return signatures
 
 
-def _package(folder: Path, manifest: Manifest) -> str:
-    names = {PurePosixPath(name).parts[0] for name in manifest.files}
+def _package(folder: Path, spec: ModelSpec) -> str:
+    names = {PurePosixPath(name).parts[0] for name in spec.files}
     packages = sorted(name for name in names if name.endswith(SUFFIX))
     if len(packages) != 1:
         raise UsageError(f"{folder}: expected one {SUFFIX} in the manifest, got {', '.join(packages) or 'none'}")

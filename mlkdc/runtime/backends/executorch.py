@@ -7,9 +7,9 @@ from weakref import WeakSet
 import numpy as np
 
 from mlkdc.errors import UsageError
-from mlkdc.records.manifest import Manifest
 from mlkdc.runtime.base import RUNTIMES, Backend, Signature, check_signature, import_error
 from mlkdc.runtime.quiet import quiet
+from mlkdc.runtime.spec import ModelSpec
 
 METHOD = "forward"
 
@@ -27,8 +27,8 @@ class ExecuTorch(Backend):
 
     _open: ClassVar[WeakSet["ExecuTorch"]] = WeakSet()
 
-    def __init__(self, folder: Path, manifest: Manifest, threads: int | None) -> None:
-        path = manifest.only_file(folder, ".pte")
+    def __init__(self, folder: Path, spec: ModelSpec, threads: int | None) -> None:
+        path = spec.only_file(folder, ".pte")
         bindings = _bindings()
         if threads:
             self._set_threads(bindings, threads)
@@ -36,9 +36,9 @@ class ExecuTorch(Backend):
         self._open.add(self)
         meta = self._method.metadata
         # A program names neither inputs nor outputs: the manifest's names are taken.
-        inputs = [_describe(manifest.input.name, meta.input_tensor_meta(i)) for i in range(meta.num_inputs())]
-        outputs = [_describe(manifest.output.name, meta.output_tensor_meta(i)) for i in range(meta.num_outputs())]
-        check_signature(path, manifest, inputs, outputs)
+        inputs = [_describe(spec.input.name, meta.input_tensor_meta(i)) for i in range(meta.num_inputs())]
+        outputs = [_describe(spec.output.name, meta.output_tensor_meta(i)) for i in range(meta.num_outputs())]
+        check_signature(path, spec, inputs, outputs)
 
     def run(self, batch: np.ndarray) -> np.ndarray:
         import torch

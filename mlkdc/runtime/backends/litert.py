@@ -6,23 +6,23 @@ from typing import Any
 import numpy as np
 
 from mlkdc.errors import UsageError
-from mlkdc.records.manifest import Manifest
 from mlkdc.runtime.base import RUNTIMES, Backend, Signature, check_signature, import_error
 from mlkdc.runtime.quiet import quiet
+from mlkdc.runtime.spec import ModelSpec
 
 
 @RUNTIMES.register("litert")
 class LiteRt(Backend):
     """An ``Interpreter`` with its default delegate, XNNPACK, with the requested number of threads, else one."""
 
-    def __init__(self, folder: Path, manifest: Manifest, threads: int | None) -> None:
-        path = manifest.only_file(folder, ".tflite")
+    def __init__(self, folder: Path, spec: ModelSpec, threads: int | None) -> None:
+        path = spec.only_file(folder, ".tflite")
         self._interpreter = _load(path, threads)
         runner = self._interpreter.get_signature_runner()
         inputs, outputs = runner.get_input_details(), runner.get_output_details()
-        check_signature(path, manifest, _described(inputs), _described(outputs))
-        self._input = inputs[manifest.input.name]["index"]
-        self._output = outputs[manifest.output.name]["index"]
+        check_signature(path, spec, _described(inputs), _described(outputs))
+        self._input = inputs[spec.input.name]["index"]
+        self._output = outputs[spec.output.name]["index"]
 
     def run(self, batch: np.ndarray) -> np.ndarray:
         self._interpreter.set_tensor(self._input, batch)

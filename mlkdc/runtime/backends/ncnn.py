@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 from mlkdc.errors import MlkdcError, UsageError
-from mlkdc.records.manifest import Manifest
 from mlkdc.runtime.base import RUNTIMES, Backend, import_error
+from mlkdc.runtime.spec import ModelSpec
 
 # By default ncnn stores weights and activations in half precision, and computes in it, wherever the CPU can. bfloat16
 # has 8 bits: answers are off by several hundredths.
@@ -26,16 +26,16 @@ class Ncnn(Backend):
     All other options are ncnn's defaults: without the packed layout, Winograd or SGEMM it was slower.
     """
 
-    def __init__(self, folder: Path, manifest: Manifest, threads: int | None) -> None:
-        param, weights = manifest.only_file(folder, ".param"), manifest.only_file(folder, ".bin")
-        self._ncnn, self._net = _load(param, weights, manifest.precision, threads)
-        self._input, self._output = manifest.input.name, manifest.output.name
-        _check_signature(param, self._net, manifest)
+    def __init__(self, folder: Path, spec: ModelSpec, threads: int | None) -> None:
+        param, weights = spec.only_file(folder, ".param"), spec.only_file(folder, ".bin")
+        self._ncnn, self._net = _load(param, weights, spec.precision, threads)
+        self._input, self._output = spec.input.name, spec.output.name
+        _check_signature(param, self._net, spec)
         # A net does not say what it gives; one run does.
-        shape = self.run(np.zeros(manifest.input.shape, np.float32)).shape
-        if shape != manifest.output.shape:
+        shape = self.run(np.zeros(spec.input.shape, np.float32)).shape
+        if shape != spec.output.shape:
             raise UsageError(
-                f"{param}: the manifest says output of shape {list(manifest.output.shape)}, the net gives "
+                f"{param}: the manifest says output of shape {list(spec.output.shape)}, the net gives "
                 f"{list(shape)}; export the run again"
             )
 
@@ -72,15 +72,15 @@ def _load(param: Path, weights: Path, precision: str, threads: int | None) -> tu
     return ncnn, net
 
 
-def _check_signature(path: Path, net: Any, manifest: Manifest) -> None:
+def _check_signature(path: Path, net: Any, spec: ModelSpec) -> None:
     """A net that takes or gives something else than the manifest says is refused before it is run."""
-    expected = [manifest.input.name], [manifest.output.name], list(manifest.input.shape), "float32", False
+    expected = [spec.input.name], [spec.output.name], list(spec.input.shape), "float32", False
     actual = (
         list(net.input_names()),
         list(net.output_names()),
         _input_shape(path),
-        manifest.input.dtype,
-        manifest.dynamic_batch,
+        spec.input.dtype,
+        spec.dynamic_batch,
     )
     if actual != expected:
         raise UsageError(f"{path}: expected {expected}, got {actual}; export the run again")

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 from mlkdc.errors import MlkdcError, UsageError
-from mlkdc.records.manifest import Manifest
 from mlkdc.runtime.base import RUNTIMES, Backend, Signature, check_signature, import_error
+from mlkdc.runtime.spec import ModelSpec
 
 PROVIDER = "CPUExecutionProvider"
 DTYPES = {"tensor(float)": "float32", "tensor(uint8)": "uint8"}
@@ -17,16 +17,16 @@ DTYPES = {"tensor(float)": "float32", "tensor(uint8)": "uint8"}
 class OnnxRuntime(Backend):
     """An ``InferenceSession`` with one thread pool of the requested size (operators run one after another)."""
 
-    def __init__(self, folder: Path, manifest: Manifest, threads: int | None) -> None:
-        path = manifest.only_file(folder, ".onnx")
-        self._session = _load(path, threads, literal=manifest.details.proxy)
-        self._input, self._output = manifest.input.name, manifest.output.name
+    def __init__(self, folder: Path, spec: ModelSpec, threads: int | None) -> None:
+        path = spec.only_file(folder, ".onnx")
+        self._session = _load(path, threads, literal=spec.literal)
+        self._input, self._output = spec.input.name, spec.output.name
         used = self._session.get_providers()
         if used[:1] != [PROVIDER]:
             raise MlkdcError(f"asked ONNX Runtime for {PROVIDER}, got {used}; reinstall onnxruntime")
         inputs = [_describe(node) for node in self._session.get_inputs()]
         outputs = [_describe(node) for node in self._session.get_outputs()]
-        check_signature(path, manifest, inputs, outputs)
+        check_signature(path, spec, inputs, outputs)
 
     def run(self, batch: np.ndarray) -> np.ndarray:
         outputs: list[np.ndarray] = self._session.run([self._output], {self._input: batch})

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from mlkdc.errors import UsageError
-from mlkdc.records.manifest import Manifest
 from mlkdc.runtime.base import RUNTIMES, Backend, Signature, check_signature, import_error
+from mlkdc.runtime.spec import ModelSpec
 
 DEVICE = "CPU"
 
@@ -21,14 +21,14 @@ class OpenVino(Backend):
     would use those, and the answers were not compared there.
     """
 
-    def __init__(self, folder: Path, manifest: Manifest, threads: int | None) -> None:
-        path = manifest.only_file(folder, ".xml")
+    def __init__(self, folder: Path, spec: ModelSpec, threads: int | None) -> None:
+        path = spec.only_file(folder, ".xml")
         self._openvino = load_openvino()
         core = self._openvino.Core()
         model = _read(core, path)
-        inputs = [_describe(port, manifest.input.name) for port in model.inputs]
-        outputs = [_describe(port, manifest.output.name) for port in model.outputs]
-        check_signature(path, manifest, inputs, outputs)
+        inputs = [_describe(port, spec.input.name) for port in model.inputs]
+        outputs = [_describe(port, spec.output.name) for port in model.outputs]
+        check_signature(path, spec, inputs, outputs)
         options: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
         if threads:
             options["INFERENCE_NUM_THREADS"] = threads

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from mlkdc.errors import MlkdcError, UsageError
-from mlkdc.records.manifest import Engine, InputSpec, Manifest, OutputSpec
 from mlkdc.runtime import cuda
 from mlkdc.runtime.base import RUNTIMES, Backend, signature
+from mlkdc.runtime.spec import EngineSpec, ModelSpec, TensorSpec
 
 ENGINE = "model.engine"
 # By package; both have the same interface.
@@ -26,19 +26,19 @@ class TensorRt(Backend):
     built for, as the manifest records them.
     """
 
-    def __init__(self, folder: Path, manifest: Manifest, threads: int | None) -> None:
+    def __init__(self, folder: Path, spec: ModelSpec, threads: int | None) -> None:
         if why := self.cannot_run():
             raise UsageError(f"{folder / ENGINE} {why} with its driver, and this machine has none")
-        trt = _matching_library(folder / ENGINE, manifest.details.engine)
-        self._manifest, self._gpu = manifest, cuda.Gpu()
+        trt = _matching_library(folder / ENGINE, spec.engine)
+        self._spec, self._gpu = spec, cuda.Gpu()
         try:
             self._engine = _read(trt, folder / ENGINE)
-            _check_signature(trt, folder / ENGINE, self._engine, manifest)
+            _check_signature(trt, folder / ENGINE, self._engine, spec)
             self._context = self._engine.create_execution_context()
             if self._context is None:
                 raise MlkdcError(f"{title(trt)} cannot run {folder / ENGINE}: {log(trt).errors()}")
-            self._most = _largest_batch(self._engine, manifest)
-            self._addresses = {spec.name: self._allocate(spec) for spec in (manifest.input, manifest.output)}
+            self._most = _largest_batch(self._engine, spec)
+            self._addresses = {tensor.name: self._allocate(tensor) for tensor in (spec.input, spec.output)}
         except MlkdcError:
             self._gpu.close()
             raise
@@ -49,16 +49,16 @@ class TensorRt(Backend):
             return None
         return "needs an NVIDIA GPU"
 
-    def _allocate(self, spec: InputSpec | OutputSpec) -> int:
-        size = self._most * int(np.prod(spec.shape[1:])) * np.dtype(spec.dtype).itemsize
+    def _allocate(self, tensor: TensorSpec) -> int:
+        size = self._most * int(np.prod(tensor.shape[1:])) * np.dtype(tensor.dtype).itemsize
         address = self._gpu.allocate(size)
-        self._context.set_tensor_address(spec.name, address)
+        self._context.set_tensor_address(tensor.name, address)
         return address
 
     def run(self, batch: np.ndarray) -> np.ndarray:
         if len(batch) > self._most:
             raise UsageError(f"this engine takes up to {self._most} images at once, got {len(batch)}")
-        name, output = self._manifest.input.name, self._manifest.output
+        name, output = self._spec.input.name, self._spec.output
         batch = np.ascontiguousarray(batch)
         result = np.empty((len(batch), *output.shape[1:]), dtype=output.dtype)
         self._gpu.use()
@@ -116,7 +116,7 @@ def title(trt: Any) -> str:
     return f"{LIBRARIES[trt.__name__]} {trt.__version__}"
 
 
-def _matching_library(path: Path, built: Engine | None) -> Any:
+def _matching_library(path: Path, built: EngineSpec | None) -> Any:
     """The library that built the engine, in the same version, on a GPU that it was built for."""
     if built is None or built.library not in LIBRARIES:
         raise UsageError(f"the manifest of {path} does not say what its engine was built with; export the run again")
@@ -152,14 +152,14 @@ def _read(trt: Any, path: Path) -> Any:
     return engine
 
 
-def _largest_batch(engine: Any, manifest: Manifest) -> int:
-    if not manifest.dynamic_batch:
+def _largest_batch(engine: Any, spec: ModelSpec) -> int:
+    if not spec.dynamic_batch:
         return 1
-    *_, largest = engine.get_tensor_profile_shape(manifest.input.name, 0)
+    *_, largest = engine.get_tensor_profile_shape(spec.input.name, 0)
     return int(largest[0])
 
 
-def _check_signature(trt: Any, path: Path, engine: Any, manifest: Manifest) -> None:
+def _check_signature(trt: Any, path: Path, engine: Any, spec: ModelSpec) -> None:
     """An engine that takes or gives something else than the manifest says is refused before it is run."""
     actual = []
     for index in range(engine.num_io_tensors):
@@ -170,8 +170,8 @@ def _check_signature(trt: Any, path: Path, engine: Any, manifest: Manifest) -> N
         dtype = np.dtype(trt.nptype(engine.get_tensor_dtype(name))).name
         actual.append((role, name, dtype, list(engine.get_tensor_shape(name))))
     batch = 1
-    if manifest.dynamic_batch:
+    if spec.dynamic_batch:
         batch = -1  # TensorRT's word for a size that is not fixed
-    expected = [("input", *signature(manifest.input, batch)), ("output", *signature(manifest.output, batch))]
+    expected = [("input", *signature(spec.input, batch)), ("output", *signature(spec.output, batch))]
     if sorted(actual) != sorted(expected):
         raise UsageError(f"{path}: the manifest says {expected}, the engine has {actual}; export the run again")

@@ -1,0 +1,84 @@
+"""Whether a row's timings can be relied on, and if not, why and what to do. docs/latency.md shows the experiments."""
+
+from collections.abc import Sequence
+from statistics import median
+
+from mlkdc.records.bench import Turn, Verdict
+
+#: Of threads x wall time without a core. Alone: 0.00 to 0.02; next to busy neighbors: 0.34.
+WAITED = 0.03
+#: Of wall time with a core, at one thread, where waiting is not recorded. Alone: 0.96 and more; contended: 0.76.
+CPU_FRACTION = 0.90
+#: The last third of a turn's calls may take so much longer than the first.
+DRIFT = 1.05
+#: The clock after a turn may be so much lower than after another turn of the row.
+CLOCK = 0.95
+#: The turns' medians may lie so far apart, as a fraction of their median.
+SPREAD = 0.10
+
+
+def judge(turns: Sequence[Turn], threads: int) -> tuple[Verdict, str]:
+    """The worst that can be said of a row's turns, and why.
+
+    A row is called disturbed or throttled when that holds for half of its turns or more: the median over the turns
+    is not moved by fewer, and where one was moved far, the spread shows it.
+
+    Args:
+        turns: one or more.
+        threads: that they used.
+
+    Returns:
+        The verdict, and a sentence; the sentence is empty for ``stable``.
+    """
+    disturbed = _disturbed(turns, threads)
+    if why := _throttled(turns, disturbed is not None):
+        return "throttled", why
+    if disturbed:
+        return "disturbed", disturbed
+    unsettled = sum(not turn.settled for turn in turns)
+    if unsettled:
+        return "unsettled", f"{unsettled} of {len(turns)} turns had not come to a steady time when their warm-up ended"
+    medians = [turn.median_ms for turn in turns]
+    spread = (max(medians) - min(medians)) / median(medians)
+    if spread > SPREAD:
+        return "spread", f"its turns lie {spread:.0%} apart; close other programs and measure again, with more --passes"
+    if not _contention_known(turns, threads):
+        return "unknown", "the device does not say whether other work disturbed it"
+    return "stable", ""
+
+
+def _throttled(turns: Sequence[Turn], disturbed: bool) -> str:
+    for turn in turns:
+        if turn.conditions.throttled:
+            return f"the firmware reports {turn.conditions.throttled}; cool it, or give it a stronger power supply"
+    clocks = [turn.conditions.mhz[1] for turn in turns if turn.conditions.mhz is not None]
+    if clocks and min(clocks) < CLOCK * max(clocks):
+        return f"its clock fell from {max(clocks):.0f} to {min(clocks):.0f} MHz; cool it, and fix its clock if you can"
+    slower = sum(turn.drift is not None and turn.drift > DRIFT for turn in turns)
+    # A neighbor that comes in the middle of a turn makes it slower at its end as well.
+    if slower * 2 >= len(turns) and not disturbed:
+        return (
+            f"{slower} of {len(turns)} turns grew more than {DRIFT - 1:.0%} slower to their end; cool it, see --cool-to"
+        )
+    return ""
+
+
+def _disturbed(turns: Sequence[Turn], threads: int) -> str | None:
+    fractions = [turn.conditions.waited for turn in turns if turn.conditions.waited is not None]
+    if fractions:
+        if median(fractions) > WAITED:
+            waited = f"its threads waited {median(fractions):.0%} of the time for a core"
+            return f"{waited}; close other programs, or use fewer --threads, and measure again"
+        return None
+    busy = [turn.conditions.cpu_fraction for turn in turns if turn.conditions.cpu_fraction is not None]
+    if busy and threads == 1 and median(busy) < CPU_FRACTION:
+        return f"it had a core for {median(busy):.0%} of the time only; close other programs and measure again"
+    return None
+
+
+def _contention_known(turns: Sequence[Turn], threads: int) -> bool:
+    for turn in turns:
+        conditions = turn.conditions
+        if conditions.waited is None and (threads > 1 or conditions.cpu_fraction is None):
+            return False
+    return True

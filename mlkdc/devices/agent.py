@@ -1,0 +1,171 @@
+"""A device with Python: anything that gives a pipe to it."""
+
+import hashlib
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from pydantic import ValidationError
+
+from mlkdc.agent.frames import SILENCE_SECONDS, Frame
+from mlkdc.agent.process import Completed
+from mlkdc.agent.worker import SPEC_FILE
+from mlkdc.devices.base import Device, DeviceLost, Load, Subject
+from mlkdc.devices.channel import Channel, Explain
+from mlkdc.errors import MlkdcError
+from mlkdc.records.bench import DeviceInfo, Turn
+from mlkdc.records.machine import Machine
+from mlkdc.resources import digest
+from mlkdc.runtime.session import spec_of
+
+TIMEOUT_SECONDS = 900
+#: Whose versions are asked for.
+PACKAGES = (
+    "numpy",
+    "torch",
+    "onnxruntime",
+    "openvino",
+    "ai-edge-litert",
+    "executorch",
+    "ncnn",
+    "tensorrt",
+    "tensorrt-rtx",
+    "coremltools",
+)
+
+
+def lost(name: str) -> Explain:
+    """The error for a pipe that ended, in the words of the program that carried it."""
+
+    def explain(code: int, stderr: str) -> MlkdcError:
+        words = stderr.splitlines()[-1:] or [f"exit code {code}"]
+        return DeviceLost(f"{name} was lost: {words[0]}")
+
+    return explain
+
+
+class AgentDevice(Device):
+    """Python at the end of a pipe.
+
+    Args:
+        name: as the user names it.
+        command: the argv of a program that gives a byte-clean pipe to the device's ``python3 -c`` with
+            :func:`mlkdc.devices.bootstrap.start_code`.
+        explain: the error for an end that was not asked for; None = the program's last line.
+        keep: whether the agent's folder stays on the device.
+    """
+
+    def __init__(
+        self, name: str, command: Sequence[str], *, explain: Explain | None = None, keep: bool = False
+    ) -> None:
+        self.name = name
+        self.keep = keep
+        self._command = command
+        self._explain = explain or lost(name)
+        self._channel: Channel | None = None
+        self._pushed: dict[Path, str] = {}
+        self.folder = self.archive = self.python = ""
+        self.start_celsius: float | None = None
+
+    def open(self) -> DeviceInfo:
+        self._channel = Channel(self.name, self._command, self._explain)
+        facts = self._channel.ask("hello", packages=list(PACKAGES)).values
+        self.folder, self.archive, self.python = facts["folder"], facts["archive"], facts["executable"]
+        self.start_celsius = facts["celsius"]
+        notes = []
+        if self.start_celsius is None:
+            notes.append("It has no temperature sensor that can be read: throttling shows only as drift.")
+        if not facts["schedstat"]:
+            notes.append("Its kernel does not say how long a thread waits for a core: CPU time stands in for that.")
+        if self.keep:
+            notes.append(f"Its files were kept in {self.folder}.")
+        versions = facts["versions"]
+        versions.pop("python")
+        return DeviceInfo(
+            url=self.name,
+            machine=Machine(**facts["system"]),
+            libc=facts["libc"],
+            python=facts["python"],
+            versions=versions,
+            agent_sha256=facts["agent_sha256"],
+            notes=tuple(notes),
+        )
+
+    def turn(self, subject: Subject, load: Load) -> Turn:
+        return self.timed([self.archive, "time", self.push(subject)], load)
+
+    def timed(self, arguments: Sequence[str], load: Load) -> Turn:
+        """Run a program that ends by printing a :class:`Turn`. Raises as :meth:`turn`."""
+        options = ["--threads", str(load.threads), "--runs", str(load.least_runs), "--seconds", str(load.least_seconds)]
+        if load.cool_to is not None:
+            options += ["--cool-to", str(load.cool_to)]
+        done = self.run(
+            [*arguments, *options],
+            environment={"OMP_NUM_THREADS": str(load.threads)},
+            timeout_seconds=TIMEOUT_SECONDS + load.least_seconds,
+        )
+        if done.failure is not None:
+            raise MlkdcError(done.failure)
+        printed = done.stdout.strip().rpartition("\n")[2]
+        try:
+            return Turn.model_validate_json(printed)
+        except ValidationError:
+            raise MlkdcError(f"the worker printed no result: {printed[-200:]!r}") from None
+
+    def answers(self, subject: Subject, pixels: np.ndarray) -> np.ndarray:
+        folder = self.push(subject)
+        content = io.BytesIO()
+        np.save(content, pixels)
+        images, out = f"{folder}/images.npy", f"{folder}/answers.npy"
+        self._put(self._relative(images), content.getvalue())
+        done = self.run([self.archive, "predict", folder, images, out], timeout_seconds=TIMEOUT_SECONDS)
+        if done.failure is not None:
+            raise MlkdcError(done.failure)
+        answered = self._ask("get", path=self._relative(out)).blob
+        probabilities: np.ndarray = np.load(io.BytesIO(answered), allow_pickle=False)
+        return probabilities
+
+    def run(
+        self,
+        arguments: Sequence[str],
+        *,
+        environment: Mapping[str, str] | None = None,
+        timeout_seconds: float | None = None,
+    ) -> Completed:
+        """Run the device's Python with these arguments and wait for its end.
+
+        Raises:
+            MlkdcError: it could not be started, or took too long.
+            DeviceLost: the device is gone.
+        """
+        answer = self._ask(
+            "run", arguments=list(arguments), environment=dict(environment or {}), limit_seconds=timeout_seconds
+        )
+        return Completed(**answer.values)
+
+    def push(self, subject: Subject) -> str:
+        """Put an artifact on the device, once, each file checked there; the path of its folder there."""
+        path = subject.folder.resolve()
+        if path not in self._pushed:
+            place = f"{path.name}-{digest(str(path), 6)}"
+            for name, file in subject.manifest.files.items():
+                self._ask("put", (path / name).read_bytes(), path=f"{place}/{name}", sha256=file.sha256)
+            self._put(f"{place}/{SPEC_FILE}", spec_of(subject.manifest).to_json().encode())
+            self._pushed[path] = f"{self.folder}/{place}"
+        return self._pushed[path]
+
+    def close(self) -> None:
+        if self._channel is not None:
+            self._channel.close(keep=self.keep)
+            self._channel = None
+
+    def _put(self, path: str, content: bytes) -> None:
+        self._ask("put", content, path=path, sha256=hashlib.sha256(content).hexdigest())
+
+    def _relative(self, path: str) -> str:
+        return path.removeprefix(f"{self.folder}/")
+
+    def _ask(self, do: str, blob: bytes = b"", **values: object) -> Frame:
+        assert self._channel is not None, "open() comes first"
+        return self._channel.ask(do, blob, SILENCE_SECONDS, **values)

@@ -1,0 +1,101 @@
+"""The agent as one file, and the line of Python that starts it at the other end of a pipe."""
+
+import base64
+import io
+import zipfile
+from functools import cache
+from pathlib import Path
+
+import mlkdc
+from mlkdc.agent.frames import MAGIC
+
+#: Packages and modules that travel; the rest of mlkdc needs more than a device has.
+MODULES = ("errors.py", "registry.py", "agent", "runtime/backends")
+RUNTIME = ("base", "conditions", "cuda", "model", "quiet", "spec", "system", "timing")
+
+MAIN = """\
+import sys
+
+try:
+    from mlkdc.agent.worker import main
+except ImportError as error:
+    install = sys.executable + " -m pip install numpy"
+    sys.exit("the device's Python cannot import NumPy (%s); run there: %s" % (error, install))
+sys.exit(main())
+"""
+
+# Python 2 and every Python 3 can read this much, so that an old one can say that it is too old.
+START = f"""\
+import os, sys
+def more(count):
+    data = b""
+    while len(data) < count:
+        part = os.read(0, count - len(data))
+        if not part:
+            sys.exit(0)
+        data += part
+    return data
+def say(data):
+    while data:
+        data = data[os.write(1, data):]
+def refuse(why):
+    import json
+    text = json.dumps({{"error": why}}).encode()
+    say(b"%010d %010d\\n" % (len(text), 0) + text)
+    sys.exit(1)
+program = more(int(more(10)))
+say({MAGIC!r})
+if sys.version_info < (3, 10):
+    found = "%s is %d.%d" % ((sys.executable,) + tuple(sys.version_info[:2]))
+    refuse("expected Python 3.10 or later there, " + found + "; name another with ?python=PATH")
+import tempfile, shutil
+folder = None
+try:
+    folder = tempfile.mkdtemp(prefix="mlkdc-")
+    path = os.path.join(folder, "agent.pyz")
+    with open(path, "wb") as stream:
+        stream.write(program)
+except (IOError, OSError) as error:
+    if folder:
+        shutil.rmtree(folder, True)
+    refuse("no room for the agent in %s (%s)" % (tempfile.gettempdir(), error))
+sys.path.insert(0, path)
+from pathlib import Path
+from mlkdc.agent.serve import Agent
+Agent(Path(folder), Path(path)).serve()
+"""
+
+
+@cache
+def archive() -> bytes:
+    """The agent as a zip file that Python runs."""
+    package = Path(mlkdc.__file__).parent
+    names = [f"runtime/{name}.py" for name in RUNTIME]
+    for entry in MODULES:
+        if entry.endswith(".py"):
+            names.append(entry)
+        else:
+            names += sorted(f"{entry}/{path.name}" for path in (package / entry).glob("*.py"))
+    written = io.BytesIO()
+    with zipfile.ZipFile(written, "w", zipfile.ZIP_DEFLATED) as target:
+        _add(target, "__main__.py", MAIN)
+        for name in ("__init__.py", "runtime/__init__.py"):
+            _add(target, f"mlkdc/{name}", "")
+        for name in names:
+            _add(target, f"mlkdc/{name}", (package / name).read_text(encoding="utf-8"))
+    return written.getvalue()
+
+
+def _add(target: zipfile.ZipFile, name: str, text: str) -> None:
+    # A fixed date: the same sources give the same bytes.
+    target.writestr(zipfile.ZipInfo(name), text, zipfile.ZIP_DEFLATED)
+
+
+def start_code() -> str:
+    """What follows ``python3 -c``: one line without quotes but ``'``, which every shell passes on between ``"``."""
+    return f"import base64;exec(base64.b64decode('{base64.b64encode(START.encode()).decode()}'))"
+
+
+def greeting() -> bytes:
+    """What :func:`start_code` reads first."""
+    return b"%010d" % len(archive()) + archive()

@@ -1,0 +1,141 @@
+"""This side of the pipe to an agent: start it, ask, and say why it no longer answers."""
+
+import contextlib
+import queue
+import subprocess
+import tempfile
+import threading
+from collections.abc import Callable, Sequence
+from typing import IO
+
+from mlkdc.agent.frames import BEAT_SECONDS, MAGIC, Closed, Frame, Values, packed, receive
+from mlkdc.devices.base import DeviceLost
+from mlkdc.devices.bootstrap import greeting
+from mlkdc.errors import MlkdcError, UsageError
+
+CONNECT_SECONDS = 45.0
+CHATTER = 1 << 16
+
+#: The error for how the program that carries the pipe ended: exit code, and what it wrote to stderr.
+Explain = Callable[[int, str], MlkdcError]
+
+
+class Channel:
+    """A running agent.
+
+    Args:
+        name: of the device, for messages.
+        command: gives a byte-clean pipe to Python's ``-c`` with :func:`mlkdc.devices.bootstrap.start_code`.
+        explain: the error for an end that was not asked for.
+
+    Raises:
+        DeviceLost, UsageError: it did not start.
+    """
+
+    def __init__(self, name: str, command: Sequence[str], explain: Explain) -> None:
+        self._name, self._explain = name, explain
+        self._frames: queue.Queue[Frame | None] = queue.Queue()
+        self._writing = threading.Lock()
+        self._closing = threading.Event()
+        # A pipe that nobody reads would fill up and stop the program.
+        self._stderr: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the channel
+        try:
+            self._process = subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._stderr, bufsize=0
+            )
+        except OSError as error:
+            self._stderr.close()
+            raise UsageError(f"{name}: could not start {command[0]}: {error.strerror or error}") from error
+        for job in (self._listen, self._beat):
+            threading.Thread(target=job, daemon=True).start()
+        self._write(greeting())
+
+    def ask(self, do: str, blob: bytes = b"", timeout_seconds: float = CONNECT_SECONDS, **values: object) -> Frame:
+        """Send a request and wait for its answer.
+
+        Args:
+            do: what the agent is to do.
+            blob: bytes that go with it.
+            timeout_seconds: without any sign of life; while the agent works it gives one every few seconds.
+            values: of the request.
+
+        Raises:
+            DeviceLost: no answer came.
+            MlkdcError: the agent says that it could not.
+        """
+        request: Values = {"do": do, **values}
+        self._write(packed(Frame(request, blob)))
+        while True:
+            try:
+                frame = self._frames.get(timeout=timeout_seconds)
+            except queue.Empty:
+                silent = f"{self._name} has been silent for {timeout_seconds:g} s: the connection stalled"
+                raise DeviceLost(silent) from None
+            if frame is None:
+                raise self._ended()
+            if "beat" in frame.values:
+                continue
+            if "error" in frame.values:
+                raise MlkdcError(f"{self._name}: {frame.values['error']}")
+            return frame
+
+    def close(self, keep: bool = False) -> None:
+        """Say goodbye; the agent removes its files, unless they are to be kept."""
+        if self._closing.is_set():
+            return
+        # Where it is gone already, its watchdog cleans up there.
+        with contextlib.suppress(MlkdcError):
+            if self._process.poll() is None:
+                self.ask("bye", keep=keep)
+        self._end()
+
+    def _end(self) -> None:
+        self._closing.set()
+        if self._process.stdin is not None:
+            self._process.stdin.close()
+        try:
+            self._process.wait(timeout=BEAT_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._stderr.close()
+
+    def _write(self, data: bytes) -> None:
+        assert self._process.stdin is not None
+        try:
+            with self._writing:
+                view = memoryview(data)
+                while view:
+                    view = view[self._process.stdin.write(view) :]
+        except (OSError, ValueError):
+            # The reader sees the same end, and says why.
+            return
+
+    def _listen(self) -> None:
+        assert self._process.stdout is not None
+        read = self._process.stdout.read
+        try:
+            _skip_chatter(read)
+            while True:
+                self._frames.put(receive(read))
+        except (Closed, ValueError):
+            self._frames.put(None)
+
+    def _beat(self) -> None:
+        while not self._closing.wait(BEAT_SECONDS):
+            self._write(packed(Frame({"do": "beat"})))
+
+    def _ended(self) -> MlkdcError:
+        code = self._process.wait()
+        self._stderr.seek(0)
+        return self._explain(code, self._stderr.read().decode(errors="replace").strip())
+
+
+def _skip_chatter(read: Callable[[int], bytes]) -> None:
+    """What a login script prints comes before the agent's first word."""
+    seen = b""
+    while not seen.endswith(MAGIC):
+        byte = read(1)
+        if not byte or len(seen) > CHATTER:
+            raise Closed
+        seen += byte

@@ -1,0 +1,101 @@
+"""A machine that the user's OpenSSH client reaches: agents, keys, jump hosts and aliases of ssh_config work."""
+
+import re
+import shutil
+from collections.abc import Mapping
+from urllib.parse import parse_qsl, urlsplit
+
+from mlkdc.devices.agent import AgentDevice
+from mlkdc.devices.base import DeviceLost
+from mlkdc.devices.bootstrap import start_code
+from mlkdc.errors import MlkdcError, UsageError
+
+OPTIONS = (
+    "BatchMode=yes",
+    "StrictHostKeyChecking=yes",
+    "ConnectTimeout=15",
+    # A stalled network is noticed after about 15 s.
+    "ServerAliveInterval=5",
+    "ServerAliveCountMax=2",
+)
+#: The only part of a URL that a shell on the device reads.
+SAFE_PATH = re.compile(r"[A-Za-z0-9_./+~-]+")
+SAFE_HOST = re.compile(r"[A-Za-z0-9_.:%\[\]-]+")
+SAFE_USER = re.compile(r"[A-Za-z0-9_.@\\+-]+")
+EXAMPLE = "expected ssh://[user@]host[:port][?python=PATH], such as ssh://pi@kitchen"
+
+
+class SshDevice(AgentDevice):
+    """The agent over one ``ssh``.
+
+    Args:
+        url: ``ssh://[user@]host[:port][?python=PATH]``.
+        keep: whether the agent's folder stays there.
+        options: of ssh, before those of ours; for tests.
+
+    Raises:
+        UsageError: the URL cannot be read, or there is no ssh here.
+    """
+
+    def __init__(self, url: str, *, keep: bool = False, options: tuple[str, ...] = ()) -> None:
+        address, python = _parsed(url)
+        program = shutil.which("ssh")
+        if program is None:
+            raise UsageError(f"{url} needs the OpenSSH client, and there is no `ssh` here; install it")
+        command = [program, "-T", *options]
+        for option in OPTIONS:
+            command += ["-o", option]
+        command += ["--", address, f'{python} -c "{start_code()}"']
+        super().__init__(url, command, explain=lambda code, stderr: explained(url, python, code, stderr), keep=keep)
+
+
+def _parsed(url: str) -> tuple[str, str]:
+    """The address for ssh, and the path of Python there."""
+    parts = urlsplit(url)
+    query = dict(parse_qsl(parts.query, keep_blank_values=True))
+    python = query.pop("python", "python3")
+    host, user = parts.hostname or "", parts.username
+    try:
+        port = parts.port
+    except ValueError:
+        raise UsageError(f"{url}: the port is no number up to 65535; {EXAMPLE}") from None
+    if parts.scheme != "ssh" or not SAFE_HOST.fullmatch(host) or host.startswith("-") or parts.path.strip("/") or query:
+        raise UsageError(f"{url}: {EXAMPLE}")
+    if parts.password is not None:
+        raise UsageError(f"{url}: a password does not belong in a URL; ssh uses your keys and agent")
+    if user is not None and (not SAFE_USER.fullmatch(user) or user.startswith("-")):
+        raise UsageError(f"{url}: {EXAMPLE}")
+    if not SAFE_PATH.fullmatch(python):
+        raise UsageError(f"{url}: python={python!r} has other characters than letters, digits and _ . / + ~ -")
+    # As it was typed: names of ssh_config may differ by case.
+    address = f"ssh://{parts.netloc}"
+    if port is None:
+        address = address.rstrip(":")
+    return address, python
+
+
+def explained(url: str, python: str, code: int, stderr: str) -> MlkdcError:
+    """Why ssh ended, and what to do, in one sentence."""
+    name = url.partition("?")[0]
+    for words, sentence in _REASONS.items():
+        if words in stderr:
+            return UsageError(f"{name}: {sentence}")
+    if code == 127 or "not found" in stderr or "No such file" in stderr:
+        return UsageError(f"{name} has no {python}; name its Python with ?python=PATH, or install one (3.10 or later)")
+    last = (stderr.splitlines() or [f"ssh ended with exit code {code}"])[-1].strip()
+    return DeviceLost(f"{name} was lost: {last}")
+
+
+#: What OpenSSH says, and what a user does about it. The first that fits.
+_REASONS: Mapping[str, str] = {
+    "REMOTE HOST IDENTIFICATION HAS CHANGED": "its host key is another than the one you know: someone may be in "
+    "between, or it was set up again; if you are sure, remove the old key with `ssh-keygen -R HOST` and connect once "
+    "with ssh",
+    "Host key verification failed": "its host key is not known yet; connect once with `ssh` by hand, compare the "
+    "fingerprint, and accept it",
+    "Permission denied": "it accepts none of your keys; `ssh-copy-id` puts one there, and `ssh-add` unlocks it",
+    "Could not resolve hostname": "there is no host of that name; check the spelling, or give its address",
+    "Connection refused": "nothing listens there; check that it is on, runs an SSH server, and the port",
+    "No route to host": "there is no way to it; check that it is on and on this network",
+    "timed out": "it does not answer; check that it is on and on this network",
+}

