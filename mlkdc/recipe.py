@@ -151,8 +151,9 @@ class Distill(Section):
 class Bench(Section):
     """How to time."""
 
-    runs: int = Field(200, ge=200, description="timed calls per process")
-    passes: int = Field(3, ge=1, description="processes per row; rows are interleaved")
+    runs: int = Field(200, ge=200, description="timed calls per process, at least")
+    seconds: float = Field(3.0, gt=0, description="that they last at least")
+    passes: int = Field(5, ge=1, description="processes per row; rows are interleaved")
     threads: list[int] = Field([1, 2], min_length=1)
 
 

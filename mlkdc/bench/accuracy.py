@@ -11,18 +11,11 @@ from mlkdc.errors import MlkdcError
 from mlkdc.fit import Fit
 from mlkdc.images import load_square
 from mlkdc.metrics import average_precision
+from mlkdc.records.answers import KnownAnswers
 from mlkdc.records.bench import Accuracy
 
 #: Images that go to a device at once.
 CHUNK = 64
-
-
-@dataclass(frozen=True)
-class KnownAnswers:
-    """The torch model's answers: ``pixels`` uint8[n, 3, s, s], ``probabilities`` float32[n, q]."""
-
-    pixels: np.ndarray
-    probabilities: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -99,9 +92,10 @@ def _mean_average_precision(device: Device, subject: Subject, scored: ScoredImag
     for start in range(0, len(scored.paths), CHUNK):
         pixels = _loaded(scored.paths[start : start + CHUNK], size, fit)
         answers.append(_answered(device, subject, pixels))
-    return float(np.nanmean(average_precision(np.concatenate(answers), scored.targets)))
+    return float(np.nanmean(average_precision(scored.targets, np.concatenate(answers))))
 
 
 def _loaded(paths: Sequence[Path], size: int, fit: Fit) -> np.ndarray:
     squares = [load_square(path, size, fit) for path in paths]
-    return np.stack(squares).transpose(0, 3, 1, 2)
+    pixels: np.ndarray = np.stack(squares).transpose(0, 3, 1, 2)
+    return pixels

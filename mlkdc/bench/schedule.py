@@ -1,161 +1,240 @@
-"""Run the workers, rows interleaved, and condense what they print into bench.json."""
+"""Measure rows on devices, one turn after another, and keep what was measured after each."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timezone
-from statistics import median
 
-from pydantic import ValidationError
-
+from mlkdc.bench.accuracy import Questions, accuracy_on
+from mlkdc.bench.lines import Line
+from mlkdc.bench.ratios import speedup
 from mlkdc.bench.rows import Row
-from mlkdc.devices import Device, LocalDevice
-from mlkdc.errors import MlkdcError, UsageError
+from mlkdc.devices import Device, DeviceLost, Load, LocalDevice
+from mlkdc.errors import MlkdcError, UsageError, nearest
 from mlkdc.figures import threads as threads_in_words
-from mlkdc.records.bench import BASELINE, BenchFile, LatencyRow, RowTiming, Timing
+from mlkdc.records.bench import BASELINE, BenchFile, DeviceInfo, Lost, Protocol, Speedup, Turn
 
 LEAST_RUNS = 200
-TIMEOUT_SECONDS = 900
-AGREEMENT = 0.10
-PACKAGES = (
-    "mlkdc",
-    "numpy",
-    "torch",
-    "onnxruntime",
-    "openvino",
-    "ai-edge-litert",
-    "executorch",
-    "ncnn",
-    "tensorrt",
-    "tensorrt-rtx",
-    "coremltools",
-)
+#: A device may be so much warmer than at its start when a turn begins.
+WARMER = 3.0
 
 Say = Callable[[str], None]
+Write = Callable[[BenchFile], object]
 
 
-@dataclass
-class _Turns:
-    """One row at one number of threads: what each of its processes measured, and why it was skipped, if it was."""
+@dataclass(frozen=True)
+class Plan:
+    """What is asked of every device.
 
-    row: Row
-    threads: int
-    timings: list[Timing] = field(default_factory=list)
-    skipped: str | None = None
+    Args:
+        runs, seconds: timed calls of each process, and how long they last at least.
+        passes: processes per row and number of threads.
+        threads: numbers of threads.
+        baseline: name of the row that speedups refer to; None = the torch model, where it is a row.
+        sustained_minutes: of one more turn for each row; 0 = none.
+        cool_to: degrees Celsius to wait for before each turn; None = as at the start, and 3 more.
+        image_size: of the models' input in pixels, recorded.
+        command: what the user typed, recorded.
+        seed: of the order of the rows.
+    """
+
+    runs: int = LEAST_RUNS
+    seconds: float = 3.0
+    passes: int = 5
+    threads: Sequence[int] = (1,)
+    baseline: str | None = None
+    sustained_minutes: float = 0.0
+    cool_to: float | None = None
+    image_size: int | None = None
+    command: str = ""
+    seed: int = 0
 
 
 def bench(
     rows: Sequence[Row],
+    plan: Plan,
     *,
-    runs: int = LEAST_RUNS,
-    passes: int = 3,
-    threads: Sequence[int] = (1,),
-    image_size: int | None = None,
-    command: str = "",
-    progress: Say = lambda text: None,
-    device: Device | None = None,
+    devices: Sequence[Device] = (),
+    questions: Mapping[str, Questions] | None = None,
+    say: Say = lambda text: None,
+    write: Write = lambda figures: None,
 ) -> BenchFile:
-    """Time every row at every number of threads.
+    """Time every row on every device at every number of threads.
 
-    Rows take turns within each pass, so that a slow minute of the machine falls on all of them. Each turn is
-    a separate process with ``--runs`` and ``--threads`` appended. A figure is the median over the passes
-    (min_ms: the least). ``stable``: every pass was stable (:func:`mlkdc.runtime.timing.measure`) and the
-    passes' medians lie within 10 % of their median. ``speedup``: the median of the row named ``torch eager``
-    over this row's, at the same number of threads. A row that cannot run has ``skipped``: why, and no timing.
+    On each device: the answers to known images first, then passes, in each of which every row has a turn in a process
+    of its own, in a new random order, so that a slow minute falls on all of them alike. A row that cannot run has
+    ``skipped``: why. A device that is lost keeps what was measured, and the others go on.
 
     Args:
-        rows: what to time.
-        runs: timed calls per process, at least 200.
-        passes: processes per row and number of threads.
-        threads: numbers of threads.
-        image_size: of the model input in pixels, recorded.
-        command: what the user typed, recorded.
-        progress: called with a short text before each process starts.
-        device: where; None = this machine.
+        rows: what to time; those without an artifact run on this machine only.
+        plan: how.
+        devices: where; none = this machine.
+        questions: by name of the row, what its answers are compared with.
+        say: called with a short text before each turn.
+        write: called with the figures so far after each turn.
 
     Raises:
-        UsageError: too few runs, no rows, passes or threads.
+        UsageError: too few runs, no rows, passes or threads, an unknown baseline, or no device could be used at all.
     """
-    if runs < LEAST_RUNS or passes < 1 or not rows or not threads or min(threads) < 1:
+    _check(rows, plan)
+    measurement = _Measurement(rows, plan, questions or {}, say, write)
+    refusals = []
+    for device in devices or [LocalDevice()]:
+        refusal = measurement.on(device)
+        if refusal is not None:
+            refusals.append(refusal)
+    if refusals and len(refusals) == len(devices or [None]):
+        raise refusals[0]
+    return measurement.figures()
+
+
+def _check(rows: Sequence[Row], plan: Plan) -> None:
+    if plan.runs < LEAST_RUNS or plan.passes < 1 or not rows or not plan.threads or min(plan.threads) < 1:
         raise UsageError(
             f"expected at least {LEAST_RUNS} runs, 1 pass, 1 row and 1 thread; "
-            f"got {runs} runs, {passes} passes, {len(rows)} rows, threads {list(threads)}"
+            f"got {plan.runs} runs, {plan.passes} passes, {len(rows)} rows, threads {list(plan.threads)}"
         )
-    device = device or LocalDevice()
-    schedule = [_Turns(row, count) for row in rows for count in threads]
-    for number in range(1, passes + 1):
-        for count in threads:
-            for turns in schedule:
-                if turns.threads == count and turns.skipped is None:
-                    progress(f"pass {number}/{passes}, {threads_in_words(count)}: {turns.row.name}")
-                    _take_turn(turns, runs, device)
-    return BenchFile(
-        command=command,
-        when=datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        machine=device.machine(),
-        versions=device.versions(PACKAGES),
-        image_size=image_size,
-        rows=tuple(_latency_rows(schedule)),
-    )
+    names = [row.name for row in rows]
+    if plan.baseline is not None and plan.baseline not in names:
+        raise UsageError(f"the baseline {plan.baseline!r} is not among what is timed; {nearest(plan.baseline, names)}")
 
 
-def _take_turn(turns: _Turns, runs: int, device: Device) -> None:
-    """One process; a row that fails is not tried again."""
-    arguments = list(turns.row.arguments)
-    environment = {"OMP_NUM_THREADS": str(turns.threads)}
-    try:
-        if turns.row.folder is not None:
-            arguments.append(device.push(turns.row.folder))
-        arguments += ["--runs", str(runs), "--threads", str(turns.threads)]
-        done = device.run(arguments, environment=environment, timeout_seconds=TIMEOUT_SECONDS)
-    except MlkdcError as error:
-        turns.skipped = str(error)
-        return
-    if done.failure is not None:
-        turns.skipped = done.failure
-        return
-    printed = done.stdout.strip()
-    try:
-        turns.timings.append(Timing.model_validate_json(printed.rpartition("\n")[2]))
-    except ValidationError:
-        turns.skipped = f"the worker printed no result: {printed[-200:]!r}"
+class _Measurement:
+    """All lines of all devices."""
 
+    def __init__(
+        self, rows: Sequence[Row], plan: Plan, questions: Mapping[str, Questions], say: Say, write: Write
+    ) -> None:
+        self._rows, self._plan, self._questions = rows, plan, questions
+        self._say, self._write = say, write
+        self._random = random.Random(plan.seed)
+        self._lines: list[Line] = []
+        self._devices: dict[str, DeviceInfo] = {}
+        self._order: dict[str, tuple[str, ...]] = {}
+        self._lost: list[Lost] = []
+        self._when = datetime.now(timezone.utc).isoformat(timespec="seconds")
 
-def _latency_rows(schedule: Sequence[_Turns]) -> list[LatencyRow]:
-    baseline_ms = {}
-    timings = [_row_timing(turns) for turns in schedule]
-    for turns, timing in zip(schedule, timings, strict=True):
-        if turns.row.name == BASELINE and timing is not None:
-            baseline_ms[turns.threads] = timing.median_ms
-    rows = []
-    for turns, timing in zip(schedule, timings, strict=True):
-        speedup = None
-        if timing is not None and turns.threads in baseline_ms:
-            speedup = baseline_ms[turns.threads] / timing.median_ms
-        rows.append(
-            LatencyRow(
-                name=turns.row.name,
-                threads=turns.threads,
-                size_bytes=turns.row.size_bytes,
-                timing=timing,
-                speedup=speedup,
-                skipped=turns.skipped,
-            )
-        )
-    return rows
-
-
-def _row_timing(turns: _Turns) -> RowTiming | None:
-    """The medians over the passes; None for a row that was skipped, even in its last pass."""
-    if turns.skipped is not None:
+    def on(self, device: Device) -> UsageError | None:
+        """Measure on one device; why it was refused, if its user has to set it up first."""
+        lines: list[Line] = []
+        try:
+            with device:
+                self._devices[device.name] = device.open()
+                lines = self._lines_of(device)
+                self._lines += lines
+                self._ask(device, lines)
+                self._passes(device, lines)
+                self._sustain(device, lines)
+        except (DeviceLost, UsageError) as error:
+            after = sum(len(line.turns) for line in lines)
+            self._lost.append(Lost(device=device.name, after=after, why=str(error)))
+            self._say(str(error))
+            self._write(self.figures())
+            if isinstance(error, UsageError):
+                return error
         return None
-    medians = [timing.median_ms for timing in turns.timings]
-    agree = max(medians) - min(medians) <= AGREEMENT * median(medians)
-    return RowTiming(
-        median_ms=median(medians),
-        p90_ms=median([timing.p90_ms for timing in turns.timings]),
-        p99_ms=median([timing.p99_ms for timing in turns.timings]),
-        min_ms=min([timing.min_ms for timing in turns.timings]),
-        runs=turns.timings[0].runs,
-        passes=len(turns.timings),
-        stable=agree and all(timing.stable for timing in turns.timings),
-    )
+
+    def _lines_of(self, device: Device) -> list[Line]:
+        lines = []
+        for row in self._rows:
+            if row.subject is None and not isinstance(device, LocalDevice):
+                continue
+            for threads in self._plan.threads:
+                lines.append(Line(row, device.name, threads, skipped=row.skipped))
+        return lines
+
+    def _ask(self, device: Device, lines: Sequence[Line]) -> None:
+        """Once for each artifact: the number of threads changes no answer."""
+        for line in lines:
+            if line.threads != self._plan.threads[0] or line.skipped is not None or line.row.subject is None:
+                continue
+            questions = self._questions.get(line.row.name, Questions())
+            self._say(f"{device.name}: answers of {line.row.name}")
+            same_row = [other for other in lines if other.row is line.row]
+            try:
+                accuracy = accuracy_on(device, line.row.subject, questions)
+            except DeviceLost:
+                raise
+            except MlkdcError as error:
+                for other in same_row:
+                    other.skipped = str(error)
+                continue
+            for other in same_row:
+                other.accuracy, other.accuracy_missing = accuracy, questions.missing or None
+
+    def _passes(self, device: Device, lines: Sequence[Line]) -> None:
+        order: list[str] = []
+        for number in range(1, self._plan.passes + 1):
+            shuffled = list(lines)
+            self._random.shuffle(shuffled)
+            for line in shuffled:
+                if line.skipped is not None:
+                    continue
+                words = threads_in_words(line.threads)
+                self._say(f"{device.name}, pass {number}/{self._plan.passes}: {line.row.name}, {words}")
+                turn = self._turn(device, line, self._plan.runs, self._plan.seconds)
+                if turn is not None:
+                    line.turns.append(turn)
+                    order.append(f"{line.row.name}, {words}")
+                self._order[device.name] = tuple(order)
+                self._write(self.figures())
+
+    def _sustain(self, device: Device, lines: Sequence[Line]) -> None:
+        if not self._plan.sustained_minutes:
+            return
+        for line in lines:
+            if line.skipped is None:
+                self._say(f"{device.name}, {self._plan.sustained_minutes:g} min without a pause: {line.row.name}")
+                line.sustained = self._turn(device, line, self._plan.runs, 60 * self._plan.sustained_minutes)
+                self._write(self.figures())
+
+    def _turn(self, device: Device, line: Line, runs: int, seconds: float) -> Turn | None:
+        """One process; a row that fails is not tried again."""
+        load = Load(line.threads, runs, seconds, self._cool_to(device))
+        try:
+            if line.row.subject is not None:
+                return device.turn(line.row.subject, load)
+            assert isinstance(device, LocalDevice)
+            assert line.row.run is not None
+            return device.eager(line.row.run, load)
+        except DeviceLost:
+            raise
+        except MlkdcError as error:
+            line.skipped = str(error)
+            return None
+
+    def _cool_to(self, device: Device) -> float | None:
+        start = device.start_celsius
+        if self._plan.cool_to is not None or start is None:
+            return self._plan.cool_to
+        return start + WARMER
+
+    def figures(self) -> BenchFile:
+        """What is known by now."""
+        plan = self._plan
+        protocol = Protocol(
+            passes=plan.passes,
+            least_runs=plan.runs,
+            least_seconds=plan.seconds,
+            cool_to=plan.cool_to,
+            seed=plan.seed,
+            order=self._order,
+        )
+        return BenchFile(
+            command=plan.command,
+            when=self._when,
+            image_size=plan.image_size,
+            protocol=protocol,
+            devices=self._devices,
+            rows=tuple(line.record(self._speedup(line)) for line in self._lines),
+            lost=tuple(self._lost),
+        )
+
+    def _speedup(self, line: Line) -> Speedup | None:
+        """Over the baseline's line on the same device with as many threads."""
+        baseline = self._plan.baseline or BASELINE
+        for other in self._lines:
+            same = other.device == line.device and other.threads == line.threads
+            if same and other.row.name == baseline and other.skipped is None and line.skipped is None:
+                return speedup(baseline, other.turns, line.turns)
+        return None

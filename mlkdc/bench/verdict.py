@@ -57,9 +57,8 @@ def _throttled(turns: Sequence[Turn], disturbed: bool) -> str:
     slower = sum(turn.drift is not None and turn.drift > DRIFT for turn in turns)
     # A neighbor that comes in the middle of a turn makes it slower at its end as well.
     if slower * 2 >= len(turns) and not disturbed:
-        return (
-            f"{slower} of {len(turns)} turns grew more than {DRIFT - 1:.0%} slower to their end; cool it, see --cool-to"
-        )
+        grew = f"{slower} of {len(turns)} turns grew more than {DRIFT - 1:.0%} slower to their end"
+        return f"{grew}; cool it, see --cool-to"
     return ""
 
 

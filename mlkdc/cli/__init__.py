@@ -5,7 +5,8 @@ import sys
 import click
 
 from mlkdc import __version__
-from mlkdc.cli.artifacts import bench, evaluate, export, predict, report
+from mlkdc.cli.artifacts import evaluate, export, predict, report
+from mlkdc.cli.bench import bench
 from mlkdc.cli.listing import ls
 from mlkdc.cli.look import cp, data, doctor, validate
 from mlkdc.cli.reproduce import reproduce

@@ -1,4 +1,4 @@
-"""`mlkdc evaluate`, `export`, `bench`, `report` and `predict`."""
+"""`mlkdc evaluate`, `export`, `report` and `predict`."""
 
 import json
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from mlkdc.cli.shared import command_line, data_option, examples, json_option, pick_run, run_argument, say, show
+from mlkdc.cli.shared import data_option, examples, json_option, pick_run, run_argument, say, show
 from mlkdc.errors import MlkdcError, UsageError
 from mlkdc.figures import number
 from mlkdc.tables import Table
@@ -145,38 +145,6 @@ def _raise_if_failed(faults: list[MlkdcError], count: int) -> None:
         raise MlkdcError(message)
     if len(faults) == count:
         raise UsageError(message)
-
-
-@click.command(
-    short_help="Measure latency of runs and artifacts.",
-    epilog=examples(
-        "mlkdc bench runs/photos --threads 1 --threads 4",
-        "mlkdc bench runs/a/export/onnx-fp32 runs/b/export/onnx-int8 --out ab.json",
-    ),
-)
-@click.argument("paths", nargs=-1, type=click.Path(path_type=Path), metavar="[RUN|ARTIFACT]...")
-@click.option("--runs", type=click.IntRange(min=200), help="Timed calls in each process.")
-@click.option("--passes", type=click.IntRange(min=1), help="Processes per row, rows interleaved.")
-@click.option("--threads", "threads", type=click.IntRange(min=1), multiple=True, help="May be repeated.")
-@click.option("--out", type=click.Path(path_type=Path), help="JSON file for the figures.")
-def bench(
-    paths: tuple[Path, ...], runs: int | None, passes: int | None, threads: tuple[int, ...], out: Path | None
-) -> None:
-    """Measure latency, each row in separate processes; for a run, its torch model is timed too."""
-    from mlkdc.cli.progress import Shown
-    from mlkdc.commands.bench import bench_paths, bench_table
-
-    figures, saved = bench_paths(
-        list(paths) or [pick_run(None).path],
-        runs=runs,
-        passes=passes,
-        threads=threads,
-        out=out,
-        command=command_line(),
-        progress=Shown(),
-    )
-    show(bench_table(figures))
-    click.echo(f"\n{saved}")
 
 
 @click.command(

@@ -1,18 +1,50 @@
-"""Latency of runs and artifacts, side by side."""
+"""Latency and accuracy of runs and artifacts on devices, side by side."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from mlkdc.bench import BASELINE, Row, artifact_rows, bench
+from mlkdc.bench import BASELINE, Plan, Questions, Row, ScoredImages, artifact_rows, bench, eager_row
 from mlkdc.commands.evaluate import is_artifact_folder
-from mlkdc.figures import DASH, megabytes, number, ratio
+from mlkdc.data.runs import run_data, scored_split
+from mlkdc.devices.urls import device_at
+from mlkdc.errors import UsageError
 from mlkdc.progress import Progress
 from mlkdc.recipe import Bench
-from mlkdc.records.bench import BenchFile, LatencyRow
+from mlkdc.records.answers import KnownAnswers
+from mlkdc.records.bench import LOCAL, BenchFile
 from mlkdc.records.manifest import Manifest
 from mlkdc.records.run import Run, load_run
-from mlkdc.tables import Table
+
+#: How many images of a split are scored on a device: all of them.
+ALL = "all"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a user can ask of a measurement; None = as the run's recipe says.
+
+    Args:
+        devices: names, as :func:`mlkdc.devices.urls.device_at` takes them.
+        threads: numbers of threads; empty = as the recipe says.
+        score: so many images of the test split are scored on each device, or ``all``; None = none.
+        keep: leave what was put on the devices.
+        out: the JSON file; None = the run's bench.json if one run is all there is, else ``bench.json`` here.
+        command: recorded.
+    """
+
+    devices: Sequence[str] = (LOCAL,)
+    runs: int | None = None
+    seconds: float | None = None
+    passes: int | None = None
+    threads: Sequence[int] = ()
+    baseline: str | None = None
+    score: int | str | None = None
+    sustained_minutes: float = 0.0
+    cool_to: float | None = None
+    keep: bool = False
+    out: Path | None = None
+    command: str = ""
 
 
 @dataclass
@@ -24,46 +56,49 @@ class _Contents:
 
 
 def bench_paths(
-    paths: Sequence[Path],
-    *,
-    runs: int | None = None,
-    passes: int | None = None,
-    threads: Sequence[int] | None = None,
-    out: Path | None = None,
-    command: str = "",
-    progress: Progress | None = None,
+    paths: Sequence[Path], asked: Asked | None = None, *, progress: Progress | None = None
 ) -> tuple[BenchFile, Path]:
-    """Time run folders (torch eager and all their artifacts) and artifact folders, side by side.
+    """Measure run folders (torch eager and all their artifacts) and artifact folders, side by side.
 
     Args:
         paths: of runs and artifacts.
-        runs: timed calls per process; None = as the run's recipe says.
-        passes: processes per row; None = as the run's recipe says.
-        threads: numbers of threads; None = as the run's recipe says.
-        out: the JSON file; None = the run's bench.json if one run is all there is, else ``bench.json`` here.
-        command: recorded.
-        progress: hears of every process.
+        asked: what is wanted; None = what the run's recipe says, on this machine.
+        progress: hears of every turn.
 
     Returns:
-        The figures, and the file they were written to.
+        The figures, and the file they were written to after every turn.
 
     Raises:
-        UsageError: a path is neither a finished run nor an artifact.
+        UsageError: a path is neither a finished run nor an artifact, or no device could be used.
     """
-    progress = progress or Progress()
+    asked, progress = asked or Asked(), progress or Progress()
+    if len(set(asked.devices)) < len(asked.devices):
+        raise UsageError("a device was named twice")
+    devices = [device_at(url, keep=asked.keep) for url in asked.devices]
     contents = _read(paths)
-    spec, target = Bench(), out or Path(BenchFile.FILE)
+    rows = _rows(contents, several=len(paths) > 1)
+    spec, target = Bench(), asked.out or Path(BenchFile.FILE)
     if len(contents.runs) == len(paths) == 1:
         only = contents.runs[0]
-        spec, target = only.recipe.bench, out or only.path / BenchFile.FILE
-    figures = bench(
-        _rows(contents, several=len(paths) > 1),
-        runs=runs or spec.runs,
-        passes=passes or spec.passes,
-        threads=threads or spec.threads,
+        spec, target = only.recipe.bench, asked.out or only.path / BenchFile.FILE
+    plan = Plan(
+        runs=asked.runs or spec.runs,
+        seconds=asked.seconds or spec.seconds,
+        passes=asked.passes or spec.passes,
+        threads=asked.threads or spec.threads,
+        baseline=asked.baseline,
+        sustained_minutes=asked.sustained_minutes,
+        cool_to=asked.cool_to,
         image_size=_common_image_size(contents),
-        command=command,
-        progress=progress.say,
+        command=asked.command,
+    )
+    figures = bench(
+        rows,
+        plan,
+        devices=devices,
+        questions=_questions(rows, asked.score),
+        say=progress.say,
+        write=lambda so_far: so_far.save_as(target),
     )
     figures.save_as(target)
     return figures, target
@@ -87,9 +122,18 @@ def _rows(contents: _Contents, several: bool) -> list[Row]:
         name = BASELINE
         if several:
             name = f"{run.path.name}/{BASELINE}"
-        arguments = ("-m", "mlkdc.train.eager")
-        rows.append(Row(name, arguments, run.path, run.weights.stat().st_size))
+        rows.append(eager_row(run.path, run.weights, name))
     return rows + artifact_rows(contents.artifacts)
+
+
+def known_map(paths: Sequence[Path]) -> dict[str, float | None]:
+    """mAP in percent of each artifact among the paths, in its parity check."""
+    percents = {}
+    for row in artifact_rows(_read(paths).artifacts):
+        if row.subject is not None:
+            figures = row.subject.manifest.parity.figures
+            percents[row.name] = figures.map_artifact_percent if figures else None
+    return percents
 
 
 def _common_image_size(contents: _Contents) -> int | None:
@@ -100,18 +144,44 @@ def _common_image_size(contents: _Contents) -> int | None:
     return None
 
 
-def bench_table(figures: BenchFile) -> Table:
-    """The rows of bench.json for people."""
-    head = ["model", "threads", "median ms", "p90", "p99", "MB", "speedup", ""]
-    return Table(head, [_cells(row) for row in figures.rows], "lrrrrrrl")
+def _questions(rows: Sequence[Row], score: int | str | None) -> Mapping[str, Questions]:
+    """What each artifact is asked, from the run whose ``export`` folder it lies in."""
+    questions = {}
+    scored: dict[Path, ScoredImages] = {}
+    for row in rows:
+        if row.subject is None:
+            continue
+        home = row.subject.folder.parent.parent  # of RUN/export/onnx-fp32
+        if score is not None and home not in scored:
+            scored[home] = _scored(home, score)
+        known, missing = _known(home, row.subject.manifest)
+        questions[row.name] = Questions(known=known, scored=scored.get(home), missing=missing)
+    return questions
 
 
-def _cells(row: LatencyRow) -> list[str]:
-    timing = row.timing
-    if timing is None:
-        return [row.name, str(row.threads), *([DASH] * 5), f"skipped: {row.skipped}"]
-    state = ""
-    if not timing.stable:
-        state = "unstable"
-    figures = [number(timing.median_ms), number(timing.p90_ms), number(timing.p99_ms)]
-    return [row.name, str(row.threads), *figures, megabytes(row.size_bytes, 1), ratio(row.speedup), state]
+def _known(home: Path, manifest: Manifest) -> tuple[KnownAnswers | None, str]:
+    """The torch model's answers that the run keeps, or why there are none for this artifact."""
+    try:
+        known = KnownAnswers.load(home)
+    except UsageError as error:
+        return None, str(error)
+    expected = ((3, manifest.image_size, manifest.image_size), len(manifest.classes))
+    found = (known.pixels.shape[1:], known.probabilities.shape[1])
+    if found != expected:
+        return None, f"the kept images of {home} are of another model; export it again"
+    return known, ""
+
+
+def _scored(home: Path, score: int | str) -> ScoredImages:
+    """Images of the run's test split (else its validation split), evenly chosen."""
+    if not Run(home).exists:
+        raise UsageError(f"--score needs the run's images, and {home} is no run folder; omit it, or bench the run")
+    run = load_run(home)
+    data = run_data(run)
+    split = scored_split(data, run.recipe.data.train_splits)
+    samples, targets = data.split(split), data.targets(split)
+    count = len(samples)
+    if score != ALL:
+        count = min(count, int(score))
+    rows = [index * len(samples) // count for index in range(count)]
+    return ScoredImages(split, [samples[row].image for row in rows], targets[rows])

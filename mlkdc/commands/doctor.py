@@ -4,8 +4,8 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Literal
 
+from mlkdc.agent.process import run_python
 from mlkdc.commands.halves import INSTALL, TRAINING, missing_training
-from mlkdc.devices import LocalDevice
 from mlkdc.errors import MlkdcError
 from mlkdc.records.base import Record
 from mlkdc.records.machine import Machine
@@ -108,7 +108,7 @@ def import_failure(modules: list[str]) -> str | None:
     # OpenVINO reports its import over the network unless this package is missing.
     code = f"import sys; sys.modules['openvino_telemetry'] = None; import {', '.join(modules)}"
     try:
-        done = LocalDevice().run(["-c", code], timeout_seconds=TIMEOUT_SECONDS)
+        done = run_python(["-c", code], timeout_seconds=TIMEOUT_SECONDS)
     except MlkdcError as error:
         return f"broken: {error}"
     if done.failure is None:

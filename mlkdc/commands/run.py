@@ -4,10 +4,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlkdc.bench import BASELINE
-from mlkdc.commands.bench import bench_paths
+from mlkdc.bench.table import speedup_text
+from mlkdc.commands.bench import Asked, bench_paths
 from mlkdc.commands.check import check_exports, check_recipe
 from mlkdc.commands.describe import artifact_lines
-from mlkdc.figures import DASH, megabytes, number, ratio
+from mlkdc.figures import DASH, megabytes, number
 from mlkdc.figures import threads as threads_in_words
 from mlkdc.progress import Progress
 from mlkdc.records.bench import LatencyRow
@@ -51,7 +52,7 @@ def run_all(
         for line in artifact_lines(Manifest.load(folder)):
             progress.say(f"  {line}")
     progress.say("measuring latency")
-    bench_paths([run.path], command=command, progress=progress)
+    bench_paths([run.path], Asked(command=command), progress=progress)
     return run, write_report(run.path)
 
 
@@ -89,4 +90,4 @@ def _millions(count: int | None) -> str:
 def _latency(row: LatencyRow | None) -> list[str]:
     if row is None or row.timing is None:
         return [DASH, DASH, DASH]
-    return [megabytes(row.size_bytes, 1), number(row.timing.median_ms), ratio(row.speedup)]
+    return [megabytes(row.size_bytes, 1), number(row.timing.median_ms), speedup_text(row.speedup)]

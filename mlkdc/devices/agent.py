@@ -13,7 +13,7 @@ from mlkdc.agent.process import Completed
 from mlkdc.agent.worker import SPEC_FILE
 from mlkdc.devices.base import Device, DeviceLost, Load, Subject
 from mlkdc.devices.channel import Channel, Explain
-from mlkdc.errors import MlkdcError
+from mlkdc.errors import MlkdcError, UsageError
 from mlkdc.records.bench import DeviceInfo, Turn
 from mlkdc.records.machine import Machine
 from mlkdc.resources import digest
@@ -66,11 +66,15 @@ class AgentDevice(Device):
         self._channel: Channel | None = None
         self._pushed: dict[Path, str] = {}
         self.folder = self.archive = self.python = ""
-        self.start_celsius: float | None = None
 
     def open(self) -> DeviceInfo:
         self._channel = Channel(self.name, self._command, self._explain)
-        facts = self._channel.ask("hello", packages=list(PACKAGES)).values
+        try:
+            facts = self._channel.ask("hello", packages=list(PACKAGES)).values
+        except DeviceLost:
+            raise
+        except MlkdcError as error:
+            raise UsageError(str(error)) from None
         self.folder, self.archive, self.python = facts["folder"], facts["archive"], facts["executable"]
         self.start_celsius = facts["celsius"]
         notes = []

@@ -50,6 +50,9 @@ class Device(ABC):
     name: str
     """As the user names it: ``local``, ``ssh://pi@kitchen``."""
 
+    start_celsius: float | None = None
+    """How warm it was when it was opened; None where it does not say."""
+
     @abstractmethod
     def open(self) -> DeviceInfo:
         """Connect, and say what it is.

@@ -118,7 +118,7 @@ class Builder:
         return manifest.compared(parity.model_copy(update={"reason": note}), "unverified")
 
     def _parity(self, manifest: Manifest, folder: Path) -> Parity:
-        answers = answers_of(folder, self.reference.pixels, self.scratch)
+        answers = answers_of(folder, self.reference.pixels)
         thresholds = np.array(manifest.thresholds)
         return compare(self.reference, answers, thresholds, self.request.tolerance, manifest.runtime)
 

@@ -5,11 +5,12 @@ from pathlib import Path
 
 import numpy as np
 
-from mlkdc.devices import LocalDevice
+from mlkdc.devices import LocalDevice, Subject
 from mlkdc.errors import MlkdcError
 from mlkdc.exporting.reference import LEAST_POSITIVES, Reference
 from mlkdc.figures import number
 from mlkdc.metrics import average_precision
+from mlkdc.records.manifest import Manifest
 from mlkdc.records.parity import Comparison, Parity, ParityFigures, Tolerance
 
 # Two float32 programs add up the same products in another order and so round differently. Where both answers are this
@@ -129,26 +130,20 @@ def _breach(comparison: Comparison, decisions: int) -> str | None:
     return f"largest probability difference {figures.max_probability_difference:.2g}, {'; '.join(reasons)}"
 
 
-def answers_of(artifact: Path, pixels: np.ndarray, scratch: Path) -> np.ndarray:
+def answers_of(artifact: Path, pixels: np.ndarray) -> np.ndarray:
     """An artifact's probabilities ``float32[n, q]``, from a separate process.
 
     Args:
         artifact: a folder with manifest and model files.
         pixels: ``uint8[n, 3, s, s]``.
-        scratch: a folder for arrays.
 
     Raises:
         MlkdcError: the artifact does not run; the message is the runtime's.
     """
-    images, answers = scratch / "images.npy", scratch / "probabilities.npy"
-    np.save(images, pixels)
     # The way that every device is reached, so that no export goes by without trying it.
-    device = LocalDevice()
-    pushed = device.push(images)
-    result = pushed.removesuffix(images.name) + answers.name
-    done = device.run(["-m", "mlkdc.runtime.worker", "predict", device.push(artifact), pushed, result])
-    if done.failure is not None:
-        raise MlkdcError(f"the exported model does not run: {done.failure}")
-    device.pull(result, answers)
-    probabilities: np.ndarray = np.load(answers)
-    return probabilities
+    with LocalDevice() as device:
+        device.open()
+        try:
+            return device.answers(Subject(artifact, Manifest.load(artifact)), pixels)
+        except MlkdcError as error:
+            raise MlkdcError(f"the exported model does not run: {error}") from None

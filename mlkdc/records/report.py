@@ -13,8 +13,8 @@ class LatencyEntry(LatencyRow):
     """A row of bench.json with the accuracy of what it timed.
 
     Args:
-        map_percent: mAP in the parity check; None where it is not known.
-        map_images: how many images that check used.
+        map_percent: mAP on the device, else in the parity check; None where it is not known.
+        map_images: how many images that is of.
         parity: status of the artifact; None for a row that is not an artifact of the run.
     """
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from mlkdc.figures import megabytes, number, ratio, scaled, threads
-from mlkdc.records.bench import BASELINE
+from mlkdc.records.bench import LOCAL, RowTiming
 from mlkdc.records.report import LatencyEntry, Report
 from mlkdc.records.results import Results
 
@@ -59,16 +59,18 @@ def _latency_card(report: Report) -> Card:
     best = report.best
     if best is None or best.timing is None:
         return Card("latency", report.missing.bench or "no artifact that passed its parity check was timed")
-    return Card("latency", _latency_detail(best, best.timing.stable), number(best.timing.median_ms, 1), "ms")
+    return Card("latency", _latency_detail(best, best.timing), number(best.timing.median_ms, 1), "ms")
 
 
-def _latency_detail(best: LatencyEntry, stable: bool) -> str:
+def _latency_detail(best: LatencyEntry, timing: RowTiming) -> str:
     detail = f"{best.name}, {threads(best.threads)}"
     # The baseline is as fast as itself.
-    if best.speedup and best.name != BASELINE:
-        detail += f", {ratio(best.speedup, 1)} as fast as the baseline, {BASELINE}"
-    if not stable:
-        detail += "; unstable"
+    if best.speedup and best.name != best.speedup.to:
+        detail += f", {ratio(best.speedup.value, 1)} as fast as {best.speedup.to}"
+    if best.device != LOCAL:
+        detail += f", on {best.device}"
+    if not timing.stable:
+        detail += f"; {timing.verdict}"
     return detail
 
 

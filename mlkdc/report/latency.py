@@ -25,9 +25,11 @@ def latency_entries(bench: BenchFile | None, artifacts: Mapping[str, Manifest]) 
 
 
 def best_entry(entries: Sequence[LatencyEntry]) -> LatencyEntry | None:
-    """The fastest artifact that can be shipped, else the baseline; None where neither was timed."""
+    """The fastest artifact on the first device that can be shipped, else the baseline; None where neither was timed."""
     shippable, baseline = [], []
     for entry in entries:
+        if entry.device != entries[0].device:
+            continue
         if entry.parity == "ok":
             shippable.append(entry)
         elif entry.name == BASELINE:
@@ -62,6 +64,9 @@ def _artifact_entry(row: LatencyRow, manifest: Manifest) -> LatencyEntry:
 
 
 def _joined(row: LatencyRow, **accuracy: object) -> LatencyEntry:
+    # What was measured on the device itself goes before the parity check on another machine.
+    if row.accuracy is not None and row.accuracy.map_percent is not None:
+        accuracy = {**accuracy, "map_percent": row.accuracy.map_percent, "map_images": row.accuracy.map_images}
     return LatencyEntry.model_validate({**dict(row), **accuracy})
 
 

@@ -2,8 +2,9 @@
 
 from collections.abc import Sequence
 
-from mlkdc.figures import DASH, megabytes, number, ratio
-from mlkdc.records.bench import BASELINE, BenchFile
+from mlkdc.bench.table import speedup_text
+from mlkdc.figures import DASH, counted, megabytes, number
+from mlkdc.records.bench import BenchFile
 from mlkdc.records.report import LatencyEntry
 from mlkdc.report.artifact_tables import FAILED
 from mlkdc.tables import Table
@@ -11,23 +12,29 @@ from mlkdc.tables import Table
 
 def latency_table(entries: Sequence[LatencyEntry]) -> Table:
     """One line for each row of bench.json. Skipped rows say why."""
-    head = ["what", "threads", "median, ms", "p90", "p99", "mAP, %", "size, MB", "speedup", "state"]
-    return Table(head, [_latency_row(entry) for entry in entries], "lrrrrrrrl")
+    head = ["what", "device", "threads", "median, ms", "p90", "first call", "load", "memory, MiB", "size, MB"]
+    head += ["mAP, %", "label flips", "speedup", "verdict"]
+    return Table(head, [_latency_row(entry) for entry in entries], "llrrrrrrrrrrl")
 
 
 def _latency_row(entry: LatencyEntry) -> list[str]:
-    timing = entry.timing
-    if timing is None:
-        times = [DASH, DASH, DASH]
-    else:
-        times = [number(timing.median_ms), number(timing.p90_ms), number(timing.p99_ms)]
+    timing, accuracy = entry.timing, entry.accuracy
+    times = [DASH] * 5
+    if timing is not None:
+        figures = (timing.median_ms, timing.p90_ms, timing.first_ms, timing.load_ms)
+        times = [*map(number, figures), number(timing.peak_mib, 0)]
+    flips = DASH
+    if accuracy is not None and accuracy.images:
+        flips = f"{accuracy.label_flips} on {counted(accuracy.images, 'image')}"
     return [
         entry.name,
+        entry.device,
         str(entry.threads),
         *times,
-        number(entry.map_percent),
         megabytes(entry.size_bytes),
-        ratio(entry.speedup),
+        number(entry.map_percent),
+        flips,
+        speedup_text(entry.speedup),
         _state(entry),
     ]
 
@@ -35,22 +42,22 @@ def _latency_row(entry: LatencyEntry) -> list[str]:
 def _state(entry: LatencyEntry) -> str:
     if entry.timing is None:
         return f"skipped: {entry.skipped}"
-    state = "unstable"
-    if entry.timing.stable:
-        state = "stable"
-    if entry.parity == "ok":
-        return f"{state}, parity ok"
     if entry.parity == "failed":
-        return f"{state}, parity {FAILED}"
-    return state
+        return f"{entry.timing.verdict}, parity {FAILED}"
+    return entry.timing.verdict
 
 
 def latency_conditions(bench: BenchFile | None) -> str:
     """How the rows were timed, in sentences."""
+    if bench is None:
+        return ""
     batch = "Batch of 1"
-    if bench is not None and bench.image_size is not None:
+    if bench.image_size is not None:
         batch += f" at {bench.image_size} px"
+    protocol = bench.protocol
     return (
-        f"{batch}. Each row ran in separate processes, after a warm-up. Speedup: how many times as fast as the "
-        f"baseline, {BASELINE}, with as many threads."
+        f"{batch}. Medians of {protocol.passes} passes; in each, every row had a turn in a process of its own, in "
+        f"random order: at least a second of warm-up, then at least {protocol.least_runs} calls and "
+        f"{protocol.least_seconds:g} s. Speedup: how many times as fast, paired by pass, with the 95 % bootstrap "
+        "interval over the passes. Label flips: decisions on the device that differ from the torch model's."
     )

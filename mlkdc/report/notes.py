@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-from mlkdc.figures import threads
+from mlkdc.figures import counted, threads
 from mlkdc.recipe import Distill
 from mlkdc.records.bench import BenchFile
 from mlkdc.records.gradients import imbalances
@@ -89,20 +89,42 @@ def _on_artifact(name: str, manifest: Manifest, trained_hash: str) -> list[str]:
 
 def _on_latency(bench: BenchFile, artifacts: Mapping[str, Manifest], quoted_run: str) -> list[str]:
     sentences = []
-    unstable = []
     skipped_by_name: dict[str, bool] = {}
     for row in bench.rows:
         skipped_by_name[row.name] = row.timing is None
-        if row.timing is not None and not row.timing.stable:
-            unstable.append(f"{row.name} ({threads(row.threads)})")
-    if unstable:
-        sentences.append(f"Unstable timings, not to be relied on: {_listed(unstable)}. Time again on a quiet machine.")
+    sentences += _on_verdicts(bench)
+    for lost in bench.lost:
+        sentences.append(f"{lost.device} was lost after {counted(lost.after, 'turn')}: {lost.why.rstrip('.')}.")
+    for name, device in bench.devices.items():
+        sentences += [f"{name}: {note}" for note in device.notes]
     for name, manifest in artifacts.items():
         # A new export under an old name has the timings of a file that no longer exists.
         if name not in skipped_by_name:
             sentences.append(f"{name} has not been timed yet: run `mlkdc bench {quoted_run}`.")
         elif not skipped_by_name[name] and _moment(manifest.created) > _moment(bench.when):
             sentences.append(f"{name} was exported after it was timed: its latency is of an earlier file.")
+    return sentences
+
+
+def _on_verdicts(bench: BenchFile) -> list[str]:
+    """Which timings must not be relied on, by verdict, and what the first of each rests on; answers that differ."""
+    names: dict[str, list[str]] = {}
+    reasons: dict[str, str] = {}
+    different = []
+    for row in bench.rows:
+        where = f"{row.name} ({threads(row.threads)}, {row.device})"
+        if row.timing is not None and not row.timing.stable:
+            names.setdefault(row.timing.verdict, []).append(where)
+            reasons.setdefault(row.timing.verdict, row.timing.why)
+        if row.accuracy is not None and row.accuracy.within_tolerance is False:
+            different.append(where)
+    sentences = []
+    for verdict, listed in names.items():
+        sentences.append(f"Timings that are {verdict}: {_listed(listed)}. Of the first: {reasons[verdict]}.")
+    if different:
+        sentences.append(
+            f"Answers differ from the torch model's by more than the export allowed: {_listed(different)}."
+        )
     return sentences
 
 

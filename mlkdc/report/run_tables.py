@@ -59,8 +59,9 @@ def machine_table(report: Report) -> Table:
     """Where it was trained and where it was timed."""
     titles, machines = ["trained on"], [report.results.machine]
     if report.bench is not None:
-        titles.append("timed on")
-        machines.append(report.bench.machine)
+        for name, device in report.bench.devices.items():
+            titles.append(f"timed on {name}")
+            machines.append(device.machine)
     rows = [
         ["processor", *[machine.cpu for machine in machines]],
         ["cores", *[str(machine.cores) for machine in machines]],
@@ -86,7 +87,8 @@ def version_table(report: Report) -> Table:
         exported.update(manifest.versions)
     stages = {"training": report.results.versions, "export": exported}
     if report.bench is not None:
-        stages["timing"] = report.bench.versions
+        for name, device in report.bench.devices.items():
+            stages[f"timing, {name}"] = device.versions
     stages = {name: versions for name, versions in stages.items() if versions}
     packages: set[str] = set()
     for versions in stages.values():

@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from mlkdc.images import load_square
-from mlkdc.runtime.session import BATCH, Session
+from mlkdc.runtime.model import BATCH
+from mlkdc.runtime.session import Session
 
 
 def predict_files(session: Session, paths: Sequence[Path]) -> np.ndarray:

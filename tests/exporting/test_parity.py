@@ -157,10 +157,10 @@ def test_answers_come_from_a_worker_on_the_device(artifact, tmp_path, monkeypatc
         return Completed(0, "", "")
 
     monkeypatch.setattr(LocalDevice, "run", work)
-    np.testing.assert_array_equal(answers_of(artifact, pixels, tmp_path), np.float32([[0.1, 0.2, 0.3]]))
+    np.testing.assert_array_equal(answers_of(artifact, pixels), np.float32([[0.1, 0.2, 0.3]]))
     assert commands == [["-m", "mlkdc.runtime.worker", "predict", str(artifact)]]
 
 
 def test_an_artifact_that_does_not_run_is_reported_in_the_runtimes_words(artifact, tmp_path):
     with pytest.raises(MlkdcError, match=r"the exported model does not run: ONNX Runtime cannot load .*model\.onnx"):
-        answers_of(artifact, np.zeros((1, 3, 8, 8), dtype=np.uint8), tmp_path)
+        answers_of(artifact, np.zeros((1, 3, 8, 8), dtype=np.uint8))

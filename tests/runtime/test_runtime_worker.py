@@ -7,10 +7,10 @@ import sys
 
 import numpy as np
 import pytest
+from mlkdc.runtime.worker import main
 
 from mlkdc.runtime.machine import machine
 from mlkdc.runtime.system import versions
-from mlkdc.runtime.worker import main
 
 
 def worker(*arguments) -> subprocess.CompletedProcess:

@@ -1,0 +1,110 @@
+"""Which artifact to ship on which device, for a budget of time and accuracy."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from mlkdc.figures import number
+from mlkdc.figures import threads as threads_in_words
+from mlkdc.records.bench import BenchFile, LatencyRow, RowTiming
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What is wanted.
+
+    Args:
+        milliseconds: a call may take, in the slowest of the turns' medians.
+        map_percent: that it has at least; None = any.
+    """
+
+    milliseconds: float
+    map_percent: float | None = None
+
+
+@dataclass(frozen=True)
+class Recommendation:
+    """For one device.
+
+    Args:
+        row: to ship; None where none fits.
+        why: in a sentence; where none fits, what comes nearest.
+    """
+
+    device: str
+    row: LatencyRow | None
+    why: str
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    row: LatencyRow
+    timing: RowTiming
+    slowest_ms: float
+    map_percent: float | None
+
+
+def recommend(figures: BenchFile, known_map: Mapping[str, float | None], budget: Budget) -> list[Recommendation]:
+    """One recommendation for each device: of what fits, the most accurate; of equals, the fastest.
+
+    What answered otherwise than the torch model is no candidate. A timing that is not stable is one, after the stable
+    ones of the device: contention makes a model look slower than it is, not faster.
+
+    Args:
+        figures: measured.
+        known_map: mAP in percent by name of the artifact, from its parity check; used where the device was not scored.
+        budget: what is wanted.
+    """
+    listed = []
+    for device in figures.devices:
+        candidates = []
+        for row in figures.rows:
+            if row.device == device and row.precision is not None and row.timing is not None and _is_the_model(row):
+                measured = row.accuracy.map_percent if row.accuracy else None
+                percent = measured if measured is not None else known_map.get(row.name)
+                medians = [turn.median_ms for turn in row.turns] or [row.timing.median_ms]
+                candidates.append(_Candidate(row, row.timing, max(medians), percent))
+        listed.append(_of_device(device, candidates, budget))
+    return listed
+
+
+def _is_the_model(row: LatencyRow) -> bool:
+    return row.accuracy is None or row.accuracy.within_tolerance is not False
+
+
+def _of_device(device: str, candidates: Sequence[_Candidate], budget: Budget) -> Recommendation:
+    if not candidates:
+        return Recommendation(device, None, "no artifact was measured there")
+    fitting = [candidate for candidate in candidates if _excess(candidate, budget) == 0]
+    if fitting:
+        best = max(fitting, key=_rank)
+        why = f"{_described(best)}: the highest mAP within {budget.milliseconds:g} ms"
+        if not best.timing.stable:
+            why += f"; its timing is {best.timing.verdict}, measure again before you rely on it"
+        return Recommendation(device, best.row, why)
+    nearest = min(candidates, key=lambda candidate: _excess(candidate, budget))
+    wanted = f"{budget.milliseconds:g} ms"
+    if budget.map_percent is not None:
+        wanted += f" and mAP {budget.map_percent:g}"
+    return Recommendation(device, None, f"none fits {wanted}; {_described(nearest)} comes nearest")
+
+
+def _rank(candidate: _Candidate) -> tuple[bool, float, float]:
+    percent = candidate.map_percent if candidate.map_percent is not None else -1.0
+    # Two decimals: what differs by less is the same mAP.
+    return candidate.timing.stable, round(percent, 2), -candidate.slowest_ms
+
+
+def _excess(candidate: _Candidate, budget: Budget) -> float:
+    """By how much it misses the budget, as a fraction, time and accuracy together; 0 where it fits."""
+    excess = max(0.0, candidate.slowest_ms / budget.milliseconds - 1)
+    if budget.map_percent is not None:
+        if candidate.map_percent is None:
+            return excess + 1
+        excess += max(0.0, 1 - candidate.map_percent / budget.map_percent)
+    return excess
+
+
+def _described(candidate: _Candidate) -> str:
+    accuracy = f"mAP {number(candidate.map_percent)}"
+    threads = threads_in_words(candidate.row.threads)
+    return f"{candidate.row.name} ({number(candidate.slowest_ms)} ms with {threads}, {accuracy})"

@@ -1,0 +1,145 @@
+"""`mlkdc bench`."""
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from mlkdc.cli.shared import command_line, examples, pick_run, show
+from mlkdc.errors import MlkdcError, UsageError
+
+if TYPE_CHECKING:
+    from mlkdc.records.bench import BenchFile
+
+
+class Milliseconds(click.ParamType[float]):
+    """``8ms``, ``8`` or ``0.5s``."""
+
+    name = "MS"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        if isinstance(value, float):
+            return value
+        match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(ms|s)?", str(value).strip())
+        if match is None or float(match[1]) == 0:
+            self.fail(f"expected milliseconds such as 8ms, got {value!r}", param, ctx)
+        if match[2] == "s":
+            return 1000 * float(match[1])
+        return float(match[1])
+
+
+class Count(click.ParamType[int | str]):
+    """A number of images, or ``all``."""
+
+    name = "N|all"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int | str:
+        text = str(value)
+        if text == "all":
+            return text
+        if not text.isdigit() or int(text) < 1:
+            self.fail(f"expected a number of images or all, got {value!r}", param, ctx)
+        return int(text)
+
+
+@click.command(
+    short_help="Measure latency and accuracy on devices.",
+    epilog=examples(
+        "mlkdc bench runs/photos --threads 1 --threads 4",
+        "mlkdc bench runs/photos --device local --device ssh://pi@kitchen --score all",
+        "mlkdc bench runs/a/export/onnx-fp32 runs/b/export/onnx-int8 --baseline onnx-fp32 --out ab.json",
+        "mlkdc bench runs/photos/export/onnx-int8 --fail-over 8ms",
+    ),
+)
+@click.argument("paths", nargs=-1, type=click.Path(path_type=Path), metavar="[RUN|ARTIFACT]...")
+@click.option("--device", "devices", multiple=True, default=["local"], show_default=True, help="May be repeated.")
+@click.option("--threads", "threads", type=click.IntRange(min=1), multiple=True, help="May be repeated.")
+@click.option("--passes", type=click.IntRange(min=1), help="Processes per row, rows in random order.")
+@click.option("--runs", type=click.IntRange(min=200), help="Timed calls in each process, at least.")
+@click.option("--seconds", type=click.FloatRange(min=0, min_open=True), help="That they last, at least.")
+@click.option("--baseline", metavar="NAME", help="The row that speedups refer to; default: torch eager.")
+@click.option("--score", type=Count(), help="Measure mAP there too, on so many test images.")
+@click.option("--sustained", type=click.FloatRange(min=0), default=0.0, metavar="MIN", help="Then minutes of load.")
+@click.option("--cool-to", type=float, metavar="C", help="Wait for this temperature before each turn.")
+@click.option("--keep", is_flag=True, help="Leave what was put on the device.")
+@click.option("--budget", type=Milliseconds(), help="Say which artifact to ship within this time, such as 8ms.")
+@click.option("--min-map", type=click.FloatRange(0, 100), help="With --budget: and with at least this mAP.")
+@click.option("--fail-over", type=Milliseconds(), help="Exit with 1 if an artifact takes longer, for CI.")
+@click.option("--out", type=click.Path(path_type=Path), help="JSON file for the figures.")
+def bench(
+    paths: tuple[Path, ...],
+    devices: tuple[str, ...],
+    threads: tuple[int, ...],
+    passes: int | None,
+    runs: int | None,
+    seconds: float | None,
+    baseline: str | None,
+    score: int | str | None,
+    sustained: float,
+    cool_to: float | None,
+    keep: bool,
+    budget: float | None,
+    min_map: float | None,
+    fail_over: float | None,
+    out: Path | None,
+) -> None:
+    """Measure latency, and whether the device answers as the model does, each turn in a separate process.
+
+    A device is `local`, or `ssh://[user@]host[:port][?python=PATH]`: a machine with Python, NumPy and the artifact's
+    runtime. On this machine, a run's torch model is timed too.
+    """
+    from mlkdc.bench.table import bench_table, remarks
+    from mlkdc.cli.progress import Shown
+    from mlkdc.commands.bench import Asked, bench_paths
+
+    if min_map is not None and budget is None:
+        raise UsageError("--min-map goes with --budget; for example: --budget 8ms --min-map 60")
+    asked = Asked(
+        devices=devices,
+        runs=runs,
+        seconds=seconds,
+        passes=passes,
+        threads=threads,
+        baseline=baseline,
+        score=score,
+        sustained_minutes=sustained,
+        cool_to=cool_to,
+        keep=keep,
+        out=out,
+        command=command_line(),
+    )
+    folders = list(paths) or [pick_run(None).path]
+    figures, saved = bench_paths(folders, asked, progress=Shown())
+    show(bench_table(figures))
+    click.echo()
+    for sentence in remarks(figures):
+        click.echo(f"- {sentence}")
+    if budget is not None:
+        _show_recommendations(figures, folders, budget, min_map)
+    click.echo(f"\n{saved}")
+    _raise_if_bad(figures, fail_over)
+
+
+def _show_recommendations(figures: "BenchFile", folders: list[Path], budget: float, min_map: float | None) -> None:
+    from mlkdc.bench.recommend import Budget, recommend
+    from mlkdc.commands.bench import known_map
+
+    click.echo()
+    for item in recommend(figures, known_map(folders), Budget(budget, min_map)):
+        click.echo(f"{item.device}: ship {item.why}" if item.row else f"{item.device}: {item.why}")
+
+
+def _raise_if_bad(figures: "BenchFile", fail_over: float | None) -> None:
+    """What makes the command fail, after all of it was shown and saved."""
+    reasons = [f"{lost.device} was lost" for lost in figures.lost]
+    for row in figures.rows:
+        if row.accuracy is not None and row.accuracy.within_tolerance is False:
+            reasons.append(f"{row.name} answers otherwise on {row.device}")
+        too_slow = fail_over is not None and row.timing is not None and row.timing.median_ms > fail_over
+        if too_slow and row.precision is not None and row.timing is not None:
+            reasons.append(f"{row.name} takes {row.timing.median_ms:.2f} ms on {row.device}, more than {fail_over:g}")
+        if fail_over is not None and row.precision is not None and row.skipped is not None:
+            reasons.append(f"{row.name} could not be timed on {row.device}")
+    if reasons:
+        raise MlkdcError("; ".join(dict.fromkeys(reasons)))
