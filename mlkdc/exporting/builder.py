@@ -18,6 +18,7 @@ from mlkdc.exporting.int8.equalize import equalize
 from mlkdc.exporting.int8.guard import Ladder, climb
 from mlkdc.exporting.int8.sensitivity import sensitivity, weighted_modules
 from mlkdc.exporting.job import Job, Quantization
+from mlkdc.exporting.kept import keep_images
 from mlkdc.exporting.merging.merge import merge
 from mlkdc.exporting.parity import answers_of, compare
 from mlkdc.exporting.reference import Reference, make_reference, pixels_of
@@ -63,7 +64,9 @@ class Builder:
         """The torch model's answers, once for all steps."""
         if self._reference is not None:
             return self._reference
-        return make_reference(self.model, self.data, self.request.run.recipe.data.train_splits)
+        reference = make_reference(self.model, self.data, self.request.run.recipe.data.train_splits)
+        keep_images(self.request.run, reference, self.say)
+        return reference
 
     def build(self, quantization: Quantization | None) -> Manifest:
         """Export, compare, and write the manifest; what was in the folder before is deleted."""
