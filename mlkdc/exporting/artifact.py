@@ -71,12 +71,12 @@ def export_artifact(run: Run, options: ExportOptions, *, reference: Reference | 
     Args:
         run: finished.
         options: what to export.
-        reference: of :func:`~mlkdc.exporting.reference.reference_of`, where several artifacts are made of one run;
+        reference: of :func:`~mlkdc.exporting.known.reference_of`, where several artifacts are made of one run;
             None = it is made for this one.
         say: called with a line of news.
     """
     request = make_request(run, options)
-    manifest = _write(request, reference, say)
+    manifest, reference = _write(request, reference, say)
     if manifest.status != "failed":
         return request.folder
     failure = _failure(request, manifest)
@@ -98,8 +98,8 @@ def _failure(request: Request, manifest: Manifest) -> str:
     return text
 
 
-def _write(request: Request, reference: Reference | None, say: Say) -> Manifest:
-    """Build, compare and put in place, whatever the comparison says."""
+def _write(request: Request, reference: Reference | None, say: Say) -> tuple[Manifest, Reference | None]:
+    """Build, compare and put in place, whatever the comparison says; the answers it was compared with, too."""
     folder = request.folder
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -112,4 +112,4 @@ def _write(request: Request, reference: Reference | None, say: Say) -> Manifest:
             put_in_place(builder.folder, folder, scratch / "replaced")
     except OSError as error:
         raise MlkdcError(f"could not write {folder}: {error.strerror or error}; nothing there was changed") from error
-    return manifest
+    return manifest, builder.used_reference
