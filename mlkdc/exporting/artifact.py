@@ -8,6 +8,7 @@ from pathlib import Path
 from mlkdc.errors import MlkdcError
 from mlkdc.exporting.builder import Builder
 from mlkdc.exporting.place import put_in_place
+from mlkdc.exporting.readme import write_readme
 from mlkdc.exporting.reference import Reference
 from mlkdc.exporting.request import ExportOptions, Request, make_request
 from mlkdc.records.manifest import Dtype, Manifest
@@ -49,7 +50,7 @@ def export(
         >>> from mlkdc import export, load_run
         >>> artifact = export(load_run("runs/photos"), "onnx", dynamic=True, out=Path("exported/any-batch"))
         >>> sorted(path.name for path in artifact.iterdir())
-        ['manifest.json', 'model.onnx']
+        ['README.md', 'manifest.json', 'model.onnx']
     """
     options = ExportOptions(
         target=target,
@@ -109,6 +110,7 @@ def _write(request: Request, reference: Reference | None, say: Say) -> tuple[Man
             scratch = Path(name)
             builder = Builder(request, scratch, reference=reference, say=say)
             manifest = builder.quantized() if request.precision == "int8" else builder.build(None)
+            write_readme(builder.folder, manifest)
             put_in_place(builder.folder, folder, scratch / "replaced")
     except OSError as error:
         raise MlkdcError(f"could not write {folder}: {error.strerror or error}; nothing there was changed") from error

@@ -20,11 +20,13 @@ from mlkdc.exporting.int8.sensitivity import sensitivity, weighted_modules
 from mlkdc.exporting.job import Job, Quantization
 from mlkdc.exporting.known import checked_reference
 from mlkdc.exporting.merging.merge import merge
+from mlkdc.exporting.metadata import metadata
 from mlkdc.exporting.reference import Reference, pixels_of
 from mlkdc.exporting.request import Request
 from mlkdc.exporting.stranger import judge
 from mlkdc.records.manifest import Manifest
 from mlkdc.records.parity import Calibration, Parity, QuantizationReport
+from mlkdc.records.preparation import Preparation
 from mlkdc.runtime.base import RUNTIMES
 from mlkdc.train import load_model
 from mlkdc.train.input.store import images_for
@@ -95,6 +97,7 @@ class Builder:
             input_dtype=request.input_dtype,
             dynamic=request.dynamic,
             classes=len(request.run.classes),
+            metadata=metadata(request.run, Preparation.of(self.model.preprocess, request.target.layout)),
             quantization=quantization,
         )
 

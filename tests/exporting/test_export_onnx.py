@@ -70,7 +70,7 @@ def answers(path: Path, images: np.ndarray) -> np.ndarray:
 
 def test_the_artifact_is_one_file_that_answers_like_the_model(exported, run, framed_noise):
     assert exported == run.path / "export" / "onnx-fp32"
-    assert sorted(path.name for path in exported.iterdir()) == ["manifest.json", "model.onnx"]
+    assert sorted(path.name for path in exported.iterdir()) == ["README.md", "manifest.json", "model.onnx"]
     assert not leftovers(exported.parent)
     for image in framed_noise:
         with torch.no_grad():

@@ -142,7 +142,7 @@ def test_other_weights_than_those_scored_are_refused(run, tmp_path, monkeypatch)
     assert Manifest.load(folder).weights_sha256 == run.weights_sha256
     run.weights.write_bytes(before + b"!")
     try:
-        with pytest.raises(UsageError, match="is not the model that results.json scored"):
+        with pytest.raises(UsageError, match=r"is not the model that results\.json scored"):
             export(run, "onnx", out=tmp_path / "b")
     finally:
         run.weights.write_bytes(before)
