@@ -115,9 +115,9 @@ def snippets(manifest: Manifest) -> list[Snippet]:
 
 def _words(manifest: Manifest) -> dict[str, str]:
     """What the templates of other languages put in, by the names they use."""
-    is_bytes, fit = manifest.input.dtype == "uint8", manifest.preprocess.fit
+    fit = manifest.preprocess.fit
     words = {"tables": _tables(manifest), "sharp": _SHARP[fit], "kotlin_note": _FIRST[fit], "swift_note": _FIRST[fit]}
-    if is_bytes:
+    if manifest.input.dtype == "uint8":
         return {
             **words,
             "ctype": "uint8_t",
