@@ -172,4 +172,4 @@ def _render(template: str, manifest: Manifest, **values: object) -> str:
     environment = Environment(
         loader=PackageLoader("mlkdc.exporting"), undefined=StrictUndefined, keep_trailing_newline=False
     )
-    return environment.get_template(template).render(manifest=manifest, prepared=manifest.preprocess, **values)
+    return environment.get_template(f"{template}.j2").render(manifest=manifest, prepared=manifest.preprocess, **values)
