@@ -140,6 +140,7 @@ class Results(Scores, FileRecord):
         kept_epoch: after which the weights were taken, from 1; None where an older version did not record it.
         kept_average: whether they are a moving average over the steps.
         chosen_on: the split on which they scored best of several; None where they were not chosen.
+        weights_sha256: of the weights file that was scored; None where an older version did not record it.
     """
 
     FILE: ClassVar[str] = "results.json"
@@ -161,6 +162,7 @@ class Results(Scores, FileRecord):
     kept_epoch: int | None = None
     kept_average: bool = False
     chosen_on: str | None = None
+    weights_sha256: str | None = None
 
     @property
     def kept(self) -> str | None:

@@ -8,17 +8,17 @@ from pathlib import Path
 from mlkdc.errors import UsageError
 from mlkdc.recipe import Recipe, make_recipe, read_yaml
 from mlkdc.records.bench import BenchFile
+from mlkdc.records.manifest import CLASSES_FILE as CLASSES_FILE
+from mlkdc.records.manifest import EXPORT_FOLDER as EXPORT_FOLDER
 from mlkdc.records.manifest import Manifest
 from mlkdc.records.results import Epoch, Results, read_epochs
 from mlkdc.resources import write_text
 
 RECIPE_FILE = "recipe.yaml"
-CLASSES_FILE = "classes.txt"
 COMMAND_FILE = "command.txt"
 LOG_FILE = "log.txt"
 WEIGHTS_FILE = "model.safetensors"
 CHECKPOINT_FILE = "checkpoint.pt"
-EXPORT_FOLDER = "export"
 #: Where new run folders are made, and looked for.
 RUNS = Path("runs")
 

@@ -14,6 +14,7 @@ from mlkdc.progress import Progress
 from mlkdc.recipe import Model
 from mlkdc.records.results import Results, TeacherFacts
 from mlkdc.records.run import Run
+from mlkdc.resources import file_sha256
 from mlkdc.runtime.machine import machine
 from mlkdc.runtime.system import versions
 from mlkdc.train.allocator import keep_memory
@@ -180,6 +181,7 @@ def _finish(job: Job, teacher: TeacherFacts | None, started: str, trainer: Train
         kept_epoch=kept.epoch,
         kept_average=kept.average,
         chosen_on="val" if trainer.keeper.chooses else None,
+        weights_sha256=file_sha256(job.run.weights),
     )
     results.save(job.run.path)
     job.run.log(f"done: mAP {results.map_percent:.2f} on {results.scored_on}")
