@@ -11,6 +11,7 @@ from mlkdc.records.manifest import Manifest, describe_files
 from mlkdc.records.parity import BatchCheck, Parity
 from mlkdc.runtime.backends.openvino import load_openvino
 from mlkdc.runtime.quiet import quiet
+from mlkdc.runtime.session import spec_of
 
 SIZES = (3, 8)
 # Divisible by no size, so that the last batch is a smaller one.
@@ -80,7 +81,7 @@ def _converted(folder: Path, manifest: Manifest, destination: Path) -> Manifest:
     destination.mkdir()
     openvino = load_openvino()
     with quiet():
-        model = openvino.convert_model(manifest.only_file(folder, ".onnx"))
+        model = openvino.convert_model(spec_of(manifest).only_file(folder, ".onnx"))
         openvino.save_model(model, destination / "model.xml", compress_to_fp16=False)
     files = describe_files(destination, ["model.xml", "model.bin"])
     converted = manifest.model_copy(update={"runtime": "openvino", "files": files})
