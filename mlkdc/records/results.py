@@ -38,6 +38,7 @@ class Scores(Record):
         metrics: in percent by name: mAP, OF1, CF1, ... (:func:`mlkdc.metrics.evaluate`).
         classes_without_positive: how many classes every mean over classes leaves out.
         per_class: in the order of the outputs.
+        images: how many were scored; None where an older version did not record it.
     """
 
     scored_on: str
@@ -46,6 +47,7 @@ class Scores(Record):
     metrics: dict[str, float]
     classes_without_positive: int
     per_class: tuple[ClassScore, ...]
+    images: int | None = None
 
     @property
     def map_percent(self) -> float:
