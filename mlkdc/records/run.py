@@ -9,6 +9,7 @@ from mlkdc.errors import MlkdcError, UsageError
 from mlkdc.recipe import Recipe, make_recipe, read_yaml
 from mlkdc.records.bench import BenchFile
 from mlkdc.records.manifest import Manifest
+from mlkdc.records.owner import Owner
 from mlkdc.records.results import Epoch, Results, read_epochs
 from mlkdc.resources import write_text
 
@@ -203,4 +204,4 @@ def _fresh_folder(root: Path, stem: str) -> Path:
 
 def is_unused(folder: Path) -> bool:
     """Whether a folder holds nothing but the lock of a run that wrote nothing else."""
-    return {item.name for item in folder.iterdir()} <= {LOCK_FILE}
+    return {item.name for item in folder.iterdir()} <= {LOCK_FILE, Owner.FILE}
