@@ -91,9 +91,11 @@ def _train_student(folder: Path, recipe: Recipe, command: str, progress: Progres
         run = train(job, _ready_teacher(job))
     except KeyboardInterrupt:
         raise Interrupted(_after_interrupt(folder)) from None
-    if is_main() and (sentence := weak_teacher(run.results)):
-        progress.say(sentence)
-        run.log(sentence)
+    if is_main():
+        for sentence in (weak_teacher(run.results), run.results.shared_threshold):
+            if sentence is not None:
+                progress.say(sentence)
+                run.log(sentence)
     return run
 
 

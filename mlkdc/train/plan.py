@@ -169,8 +169,11 @@ def with_absolute_paths(recipe: Recipe) -> Recipe:
     for model in (recipe.student, recipe.teacher):
         if model is not None and model.weights not in ("pretrained", "none"):
             model.weights = _absolute(model.weights)
-    if recipe.teacher is not None and recipe.teacher.source:
-        recipe.teacher.source = _absolute(recipe.teacher.source)
+    teacher = recipe.teacher
+    if teacher is not None and teacher.source:
+        teacher.source = _absolute(teacher.source)
+    if teacher is not None and teacher.classes not in (None, "data"):
+        teacher.classes = _absolute(teacher.classes)
     return recipe
 
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from mlkdc.data.runs import Say, scored_split, tuning_split, warn
 from mlkdc.data.scoring import images_of_run
-from mlkdc.metrics import summarize, tune_thresholds
+from mlkdc.metrics import summarize, tune
 from mlkdc.models import MultiLabelModel, build_model, load_state
 from mlkdc.records.results import Scores
 from mlkdc.records.run import Run
@@ -55,7 +55,7 @@ def evaluate_run(run: Run, data_path: str | None = None, say: Say = warn) -> Sco
 
 
 def score(model: MultiLabelModel, data: TaggedImages, trained: Sequence[str]) -> Scores:
-    """Score a model at per-class thresholds that are tuned here, on validation images.
+    """Score a model at thresholds that are tuned here, on validation images, per class where there are enough.
 
     Args:
         model: on any device, in any mode.
@@ -67,5 +67,6 @@ def score(model: MultiLabelModel, data: TaggedImages, trained: Sequence[str]) ->
     tuning = probabilities
     if tuned != scored:
         tuning = predict(model, images_for(model.preprocess, data.split(tuned)))
-    thresholds = tune_thresholds(data.targets(tuned), tuning)
-    return summarize(data, scored, probabilities, thresholds, tuned)
+    found = tune(data.targets(tuned), tuning)
+    scores = summarize(data, scored, probabilities, found.thresholds, tuned)
+    return scores.model_copy(update={"sharing_threshold": found.sharing})
