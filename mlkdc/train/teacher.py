@@ -9,7 +9,7 @@ from safetensors import safe_open
 from mlkdc.data import fingerprint
 from mlkdc.errors import MlkdcError, UsageError
 from mlkdc.losses import make_objective
-from mlkdc.models import build_model, check_name, load_state, read_state
+from mlkdc.models import build_model, check_name, is_complete_model, load_state, read_state
 from mlkdc.progress import Progress
 from mlkdc.recipe import Distill, Model, Recipe, Teacher
 from mlkdc.records.results import TeacherFacts
@@ -81,8 +81,7 @@ def _settings_from_run(folder: Path) -> dict[str, object]:
 
 def _settings_from_file(path: Path) -> dict[str, object]:
     """A file of a complete model is a trained teacher; one of a backbone, the initial weights of one."""
-    is_complete = any(name.startswith("backbone.") for name in read_state(path))
-    if is_complete:
+    if is_complete_model(read_state(path)):
         return {"source": str(path)}
     return {"weights": str(path)}
 

@@ -1,4 +1,4 @@
-"""A weights file as a teacher: its labels must be known, and all that decides its answers is in the key of its cache."""
+"""A weights file as a teacher: its labels must be known, and all that decides its answers is in its cache's key."""
 
 import shutil
 from collections.abc import Callable
