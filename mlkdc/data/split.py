@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from mlkdc.data.names import image_names
+from mlkdc.data.names import base_folder, first_of_equals, image_name
 from mlkdc.errors import UsageError
 from mlkdc.types import TaggedImages
 
@@ -29,9 +29,9 @@ PLACE_BYTES = 8
 def split_by_name(data: TaggedImages, seed: int) -> TaggedImages:
     """The same images in train, val and test, in about the proportions of ``FRACTIONS``.
 
-    Two exceptions to what a name alone decides: of each label, the image with the lowest place is trained on, since a
-    label that training never sees cannot be learned; and val and test are never empty while train has an image to
-    spare.
+    Exceptions to what a name alone decides: files with the same content share the name of the first; of each label,
+    the images with the lowest place are trained on, since a label that training never sees cannot be learned; and val
+    and test are never empty while train has an image to spare.
 
     Raises:
         UsageError: there are fewer than ``FEWEST`` images.
@@ -41,7 +41,7 @@ def split_by_name(data: TaggedImages, seed: int) -> TaggedImages:
             f"{data.root}: {len(data.samples)} images are too few to split into train, val and test; "
             f"give at least {FEWEST}, or a column 'split' that says which is which"
         )
-    places = np.array([_place(name, seed) for name in image_names(data)])
+    places = np.array([_place(name, seed) for name in _names(data)])
     train_end, val_end = FRACTIONS[0], FRACTIONS[0] + FRACTIONS[1]
     splits = np.select([places < train_end, places < val_end], ["train", "val"], "test")
     needed = _lowest_of_each_label(data, places)
@@ -59,6 +59,15 @@ def split_by_name(data: TaggedImages, seed: int) -> TaggedImages:
     )
 
 
+def _names(data: TaggedImages) -> list[str]:
+    """Of each image; copies of one image have one name, so that no split is tested on what another one learned."""
+    base, firsts = base_folder(data), first_of_equals(sample.image for sample in data.samples)
+    names = []
+    for sample in data.samples:
+        names.append(image_name(base, firsts.get(sample.image, sample.image)))
+    return names
+
+
 def _place(name: str, seed: int) -> float:
     """Between 0 and 1."""
     # File names need not be valid text.
@@ -69,19 +78,19 @@ def _place(name: str, seed: int) -> float:
 
 def _lowest_of_each_label(data: TaggedImages, places: np.ndarray) -> np.ndarray:
     """``bool[n]``: whether no other image with one of its labels has a lower place."""
-    lowest: dict[int, int] = {}
-    for row in np.argsort(places, kind="stable").tolist():
-        for label in data.samples[row].labels:
-            lowest.setdefault(label, row)
-    is_lowest = np.zeros(len(places), dtype=bool)
-    is_lowest[list(lowest.values())] = True
-    return is_lowest
+    lowest = np.ones(len(data.classes))
+    for sample, place in zip(data.samples, places, strict=True):
+        labels = list(sample.labels)
+        lowest[labels] = np.minimum(lowest[labels], place)
+    is_lowest = [bool(place in lowest[list(sample.labels)]) for sample, place in zip(data.samples, places, strict=True)]
+    # Copies have one place, and stay together.
+    return np.isin(places, places[is_lowest])
 
 
 def _fill(splits: np.ndarray, name: str, places: np.ndarray, needed: np.ndarray) -> None:
     """Give an empty split the image of train with the highest place, unless train needs all of its images."""
     if (splits == name).any():
         return
-    spare = np.flatnonzero((splits == "train") & ~needed)
+    spare = places[(splits == "train") & ~needed]
     if spare.size:
-        splits[spare[np.argmax(places[spare])]] = name
+        splits[places == spare.max()] = name
