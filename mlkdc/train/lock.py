@@ -7,7 +7,7 @@ killed is free at once, and the number of a process that is used again is not ta
 import os
 import socket
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from filelock import FileLock, Timeout
 
 from mlkdc.errors import MlkdcError, UsageError
 from mlkdc.records.owner import Owner
-from mlkdc.records.run import LOCK_FILE, is_unused
+from mlkdc.records.run import LOCK_FILE, RUNS, is_unused
 from mlkdc.train.processes import is_main
 
 #: Between two looks at a folder that another process holds.
@@ -84,7 +84,16 @@ def claimed(folder: Path) -> Iterator[None]:
         try:
             yield
         finally:
-            (folder / Owner.FILE).unlink(missing_ok=True)
             if is_main() and is_unused(folder):
-                (folder / LOCK_FILE).unlink()
-                folder.rmdir()
+                _remove(folder)
+
+
+def _remove(folder: Path) -> None:
+    (folder / Owner.FILE).unlink()
+    (folder / LOCK_FILE).unlink()
+    # A folder is not empty where another command has just begun in it.
+    with suppress(OSError):
+        folder.rmdir()
+        # Made by the first command here; a parent that the user named is left.
+        if folder.parent == RUNS:
+            RUNS.rmdir()

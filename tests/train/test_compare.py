@@ -11,8 +11,8 @@ from click.testing import CliRunner
 from mlkdc.cli import cli
 from mlkdc.progress import Progress
 from mlkdc.recipe import Recipe
-from mlkdc.records.machine import Machine
 from mlkdc.records.images import ImageList, ListedImage
+from mlkdc.records.machine import Machine
 from mlkdc.records.results import DataFacts, ModelFacts, Results, TeacherFacts
 from mlkdc.records.run import Run
 from mlkdc.report.collect import collect
