@@ -1,11 +1,8 @@
 """What an image is called in its data set: the same name wherever the data lies."""
 
 import os
-from collections import defaultdict
-from collections.abc import Iterable
 from pathlib import Path
 
-from mlkdc.resources import file_sha256
 from mlkdc.types import TaggedImages
 
 
@@ -32,20 +29,3 @@ def size_bytes(image: Path) -> int | None:
     if not image.is_file():
         return None
     return image.stat().st_size
-
-
-def first_of_equals(images: Iterable[Path]) -> dict[Path, Path]:
-    """For each file that has the same content as others, the first of them by path; only files of one size are read."""
-    by_size: dict[int, set[Path]] = defaultdict(set)
-    for image in images:
-        size = size_bytes(image)
-        if size is not None:
-            by_size[size].add(image)
-    firsts: dict[Path, Path] = {}
-    for group in by_size.values():
-        if len(group) == 1:
-            continue
-        by_content: dict[str, Path] = {}
-        for image in sorted(group):
-            firsts[image] = by_content.setdefault(file_sha256(image), image)
-    return firsts

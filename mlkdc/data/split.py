@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from mlkdc.data.names import base_folder, first_of_equals, image_name
+from mlkdc.data.names import image_names
 from mlkdc.errors import UsageError
 from mlkdc.types import TaggedImages
 
@@ -29,9 +29,9 @@ PLACE_BYTES = 8
 def split_by_name(data: TaggedImages, seed: int) -> TaggedImages:
     """The same images in train, val and test, in about the proportions of ``FRACTIONS``.
 
-    Exceptions to what a name alone decides: files with the same content share the name of the first; of each label,
-    the images with the lowest place are trained on, since a label that training never sees cannot be learned; and val
-    and test are never empty while train has an image to spare.
+    Two exceptions to what a name alone decides: of each label, the image with the lowest place is trained on, since a
+    label that training never sees cannot be learned; and val and test are never empty while train has an image to
+    spare.
 
     Raises:
         UsageError: there are fewer than ``FEWEST`` images.
@@ -41,7 +41,7 @@ def split_by_name(data: TaggedImages, seed: int) -> TaggedImages:
             f"{data.root}: {len(data.samples)} images are too few to split into train, val and test; "
             f"give at least {FEWEST}, or a column 'split' that says which is which"
         )
-    places = np.array([_place(name, seed) for name in _names(data)])
+    places = np.array([_place(name, seed) for name in image_names(data)])
     train_end, val_end = FRACTIONS[0], FRACTIONS[0] + FRACTIONS[1]
     splits = np.select([places < train_end, places < val_end], ["train", "val"], "test")
     needed = _lowest_of_each_label(data, places)
@@ -59,15 +59,6 @@ def split_by_name(data: TaggedImages, seed: int) -> TaggedImages:
     )
 
 
-def _names(data: TaggedImages) -> list[str]:
-    """Of each image; copies of one image have one name, so that no split is tested on what another one learned."""
-    base, firsts = base_folder(data), first_of_equals(sample.image for sample in data.samples)
-    names = []
-    for sample in data.samples:
-        names.append(image_name(base, firsts.get(sample.image, sample.image)))
-    return names
-
-
 def _place(name: str, seed: int) -> float:
     """Between 0 and 1."""
     # File names need not be valid text.
@@ -83,7 +74,7 @@ def _lowest_of_each_label(data: TaggedImages, places: np.ndarray) -> np.ndarray:
         labels = list(sample.labels)
         lowest[labels] = np.minimum(lowest[labels], place)
     is_lowest = [bool(place in lowest[list(sample.labels)]) for sample, place in zip(data.samples, places, strict=True)]
-    # Copies have one place, and stay together.
+    # An image that is listed twice has one place, and stays together.
     return np.isin(places, places[is_lowest])
 
 

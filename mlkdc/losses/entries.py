@@ -31,8 +31,7 @@ def _words(entry: EntryPoint, group: str) -> str:
 def _checked(entry: EntryPoint, base: type[T], words: str) -> type[T]:
     try:
         loaded = entry.load()
-    # A module that ends the program when it is imported must not end this one without a word.
-    except (Exception, SystemExit) as error:
+    except Exception as error:
         raise UsageError(
             f"{words} cannot be imported ({type(error).__name__}: {error}); fix or uninstall the package"
         ) from error

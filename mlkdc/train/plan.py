@@ -7,7 +7,6 @@ from mlkdc.data import EMBEDDED
 from mlkdc.data.check import check_readable, unseen_labels
 from mlkdc.data.runs import TrainingData, read_data, resumed_data
 from mlkdc.errors import RecipeError, UsageError
-from mlkdc.figures import counted
 from mlkdc.losses import Objective, make_objective
 from mlkdc.models import check_name
 from mlkdc.progress import Progress
@@ -19,7 +18,6 @@ from mlkdc.types import Problem, TaggedImages
 
 SHOWN_IMAGES = 20
 SHOWN_LABELS = 8
-FEWEST_IMAGES = 2
 
 
 @dataclass(frozen=True)
@@ -212,7 +210,6 @@ def checked_data(recipe: Recipe, progress: Progress, run: Run | None = None) -> 
     paths = set(skipped)
     readable = tuple(sample for sample in data.samples if str(sample.image) not in paths)
     data = replace(data, samples=readable)
-    _check_enough(data, recipe)
     _check_seen(data, recipe)
     return data, tuple(skipped)
 
@@ -229,16 +226,6 @@ def _bad_images(bad: list[Problem], images: int) -> str:
         lines.append(f"... and {len(bad) - SHOWN_IMAGES} more")
     listed = "\n  ".join(lines)
     return f"{len(bad)} of {images} images cannot be used; fix them, or skip them with `--skip-bad`:\n  {listed}"
-
-
-def _check_enough(data: TaggedImages, recipe: Recipe) -> None:
-    """A batch of one image has no variance for BatchNorm to divide by."""
-    count = sum(len(data.split(name)) for name in recipe.data.train_splits)
-    if count < FEWEST_IMAGES:
-        raise UsageError(
-            f"{data.root} has {counted(count, 'usable image')} in {'+'.join(recipe.data.train_splits)}; training needs "
-            f"at least {FEWEST_IMAGES}"
-        )
 
 
 def _check_seen(data: TaggedImages, recipe: Recipe) -> None:

@@ -79,19 +79,6 @@ def test_an_image_listed_twice_is_in_one_split() -> None:
     assert [sample.split for sample in twice[:60]] == [sample.split for sample in twice[60:]]
 
 
-def test_copies_of_a_file_are_in_one_split(tmp_path: Path) -> None:
-    samples = []
-    for number in range(60):
-        image = tmp_path / f"{number}.png"
-        # Three copies of each of twenty images.
-        image.write_bytes(bytes([number % 20]) * 8)
-        samples.append(Sample(image, (number // 20,), ""))
-    data = split_by_name(TaggedImages("x", tmp_path, "csv", ("a", "b", "c"), tuple(samples)), 0)
-    splits = [sample.split for sample in data.samples]
-    assert splits[:20] == splits[20:40] == splits[40:]
-    assert set(splits) == set(SPLITS)
-
-
 def test_too_few_images() -> None:
     with pytest.raises(UsageError, match=f"19 images are too few .* at least {FEWEST}, or a column 'split'"):
         split_by_name(unsplit(FEWEST - 1, 3), 0)

@@ -245,17 +245,6 @@ def test_a_label_that_training_never_sees(tiny: Tiny, photos: Path, tmp_path: Pa
         distill(tiny(), out=tmp_path / "x")
 
 
-def test_a_single_training_image_is_too_few(tiny: Tiny, photos: Path, tmp_path: Path) -> None:
-    labels = photos / "labels.csv"
-    header, first, *others = labels.read_text().splitlines()
-    labels.write_text("\n".join([header, first, *(line.replace(",train", ",test") for line in others)]))
-    recipe = tiny(distill={"method": "vanilla"}, teacher=None)
-    recipe.data.allow_unseen = True
-    with pytest.raises(UsageError, match="has 1 usable image in train; training needs at least 2"):
-        distill(recipe, out=tmp_path / "x")
-    assert not (tmp_path / "x").exists()
-
-
 def test_nan_loss_stops_with_the_terms_name(tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plain = Objective.__call__
 
