@@ -38,6 +38,8 @@ class Scores(Record):
         metrics: in percent by name: mAP, OF1, CF1, ... (:func:`mlkdc.metrics.evaluate`).
         classes_without_positive: how many classes every mean over classes leaves out.
         per_class: in the order of the outputs.
+        images: how many were scored; None where an older version did not record it.
+        sharing_threshold: how many classes had too few images to tune a threshold on, and share one.
     """
 
     scored_on: str
@@ -46,6 +48,19 @@ class Scores(Record):
     metrics: dict[str, float]
     classes_without_positive: int
     per_class: tuple[ClassScore, ...]
+    images: int | None = None
+    sharing_threshold: int = 0
+
+    @property
+    def shared_threshold(self) -> str | None:
+        """That classes share a threshold, in a sentence; None where each has a separate one."""
+        if not self.sharing_threshold:
+            return None
+        return (
+            f"{self.sharing_threshold} of {len(self.per_class)} labels have too few {self.thresholds_from} images to "
+            "tune a threshold on: they share one that is tuned on all labels together (0.5 where that is too little "
+            "as well)"
+        )
 
     @property
     def map_percent(self) -> float:

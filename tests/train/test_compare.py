@@ -11,6 +11,7 @@ from click.testing import CliRunner
 from mlkdc.cli import cli
 from mlkdc.progress import Progress
 from mlkdc.recipe import Recipe
+from mlkdc.records.images import ImageList, ListedImage
 from mlkdc.records.machine import Machine
 from mlkdc.records.results import DataFacts, ModelFacts, Results, TeacherFacts
 from mlkdc.records.run import Run
@@ -101,6 +102,20 @@ def test_another_student_data_or_budget_is_no_baseline(tiny: Tiny, tmp_path: Pat
         finished(tmp_path / str(number), tiny(**{**vanilla, **change}), 10.0)
     unfinished = finished(tmp_path / "unfinished", tiny(**vanilla), 10.0)
     (unfinished.path / "model.safetensors").unlink()
+    assert compare(taught) is None
+
+
+def test_a_baseline_on_other_images_of_the_same_path_is_none(tiny: Tiny, tmp_path: Path) -> None:
+    taught = finished(tmp_path / "taught", tiny(), 61.5)
+    vanilla = finished(tmp_path / "vanilla", tiny(distill={"method": "vanilla"}, teacher=None), 10.0)
+    images = [ListedImage(name=f"{at}.png", split="train", labels=(0,), size_bytes=1) for at in range(3)]
+    ImageList(folder="photos", split_from="official", images=tuple(images)).save(taught.path)
+    # A run of an earlier version has no list.
+    assert compare(taught)
+    ImageList(folder="moved", split_from="official", images=tuple(reversed(images))).save(vanilla.path)
+    assert compare(taught)
+    images[0] = images[0].model_copy(update={"split": "test"})
+    ImageList(folder="photos", split_from="official", images=tuple(images)).save(vanilla.path)
     assert compare(taught) is None
 
 

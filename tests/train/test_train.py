@@ -193,14 +193,6 @@ def test_thresholds_and_scores_are_not_taken_from_trained_images(tiny: Tiny, pho
     assert "mAP" not in (tmp_path / "run" / "metrics.jsonl").read_text()
 
 
-def test_evaluation_of_photos_without_a_split_uses_them_all(vanilla: Path, photos: Path, tmp_path: Path) -> None:
-    lines = [line.rpartition(",")[0] for line in (photos / "labels.csv").read_text().splitlines()]
-    (photos / "labels.csv").write_text("\n".join(lines) + "\n")
-    scores = evaluate_run(load_run(vanilla), str(photos))
-    assert scores.scored_on == "test"
-    assert sum(item.positives for item in scores.per_class) == sum(line.count("|") + 1 for line in lines[1:])
-
-
 def test_resume_drops_what_was_logged_after_the_checkpoint(tiny: Tiny, tmp_path: Path) -> None:
     run = distill(tiny(distill={"method": "vanilla"}), out=tmp_path / "run")
     (run.path / "results.json").unlink()
