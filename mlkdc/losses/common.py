@@ -15,10 +15,11 @@ class LikeBCE(Term):
 
     ``L = c * M, with M a value that belongs next to a mean over images``
 
-    c is b in form ``reference``, as the ``bce`` of that form is a sum over the b images, and 1 in form ``paper``.
+    c is b in form ``reference`` (or ``printed``), as the ``bce`` of that form is a sum over the b images, and 1 in
+    form ``paper``.
 
     Args:
-        form: ``reference`` or ``paper``.
+        form: ``reference`` or ``paper``, or as the term's ``forms`` say.
     """
 
     forms = ("reference", "paper")
