@@ -1,6 +1,7 @@
 """What loss terms of several papers share."""
 
 from abc import abstractmethod
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -8,6 +9,7 @@ from torch.nn import functional as F
 
 from mlkdc.losses.batch import Batch
 from mlkdc.losses.term import Term
+from mlkdc.recipe import Form
 
 
 class LikeBCE(Term):
@@ -22,7 +24,7 @@ class LikeBCE(Term):
         form: ``reference`` or ``paper``, or as the term's ``forms`` say.
     """
 
-    forms = ("reference", "paper")
+    forms: ClassVar[tuple[Form, ...]] = ("reference", "paper")
 
     @abstractmethod
     def mean(self, batch: Batch) -> Tensor:
