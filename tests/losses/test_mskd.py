@@ -22,6 +22,25 @@ def _taught(student, teacher, targets):
     return Batch(torch.tensor(targets), Outputs(student.requires_grad_()), Outputs(teacher))
 
 
+@pytest.mark.parametrize(
+    ("method", "weights", "needs"),
+    [
+        # Figure 4.
+        (
+            "mskd",
+            {"bce": 1, "lsd": 1.5, "rsd": 2, "ssd": 2},
+            {"student.regions", "patches.logits", "previous.logits"},
+        ),
+        # L2D's weight of its logit term.
+        ("ps", {"bce": 1, "ps": 10}, {"teacher.logits"}),
+        ("ud", {"bce": 1, "ud": 10}, {"samples.logits"}),
+    ],
+)
+def test_methods_have_the_published_weights(method, weights, needs):
+    objective = make_objective(Distill(method=method))
+    assert (objective.weights, objective.needs) == (weights, needs)
+
+
 def test_the_printed_loss_is_a_sum_and_no_reference():
     """Its authors' code does not run; what the form was called before is answered with its new name."""
     printed, paper = (make_objective(Distill(method="mskd", form=form)) for form in (None, "paper"))
