@@ -95,7 +95,8 @@ def _best_threshold(truth: np.ndarray, probabilities: np.ndarray) -> float:
 
 
 def tune_thresholds(targets: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
-    """The threshold of each class with the highest F1 on these images (a label is given when p >= threshold).
+    """The threshold of each class with the highest F1 on these images, the lowest of several (a label is given when
+    p >= threshold).
 
     Args:
         targets: ``uint8[n, q]`` of zeros and ones; validation images, never those that are scored later.
