@@ -26,13 +26,15 @@ PLAIN = {"epochs": 2, "batch_size": 8, "optimizer": "sgd", "momentum": 0.0, "wei
 
 
 class Heard(Progress):
-    """Remembers the rate that each batch was reported with."""
+    """Remembers the rate and the loss that each batch was reported with."""
 
     def __init__(self) -> None:
         self.rates: list[float] = []
+        self.losses: list[float] = []
 
     def step(self, figures: Any) -> None:
         self.rates.append(figures["lr"])
+        self.losses.append(figures["bce"])
 
 
 def vanilla(tiny: Tiny, **train: Any) -> Recipe:
@@ -61,6 +63,8 @@ def test_each_update_is_made_at_the_rate_of_its_step(tiny: Tiny, tmp_path: Path)
     epochs = [json.loads(line) for line in lines]
     assert [epoch["lr"] for epoch in epochs] == pytest.approx([cosine(3, 6), 0], abs=1e-9)
     assert [epoch["step"] for epoch in epochs] == [3, 6]
+    means = [sum(heard.losses[:3]) / 3, sum(heard.losses[3:]) / 3]
+    assert [epoch["terms"]["bce"] for epoch in epochs] == pytest.approx(means)
 
 
 def test_a_step_of_several_batches_is_one_step_of_the_schedule(tiny: Tiny, tmp_path: Path) -> None:
@@ -93,14 +97,16 @@ def test_a_clipped_gradient_moves_the_weights_by_no_more_than_the_limit(tiny: Ti
 
 
 class Noted(Objective):
-    """Remembers the progress of every batch."""
+    """Remembers the progress of every batch, and how often labels are said to occur."""
 
     def __init__(self, plain: Objective) -> None:
         super().__init__(plain.terms, plain.weights, plain.ramp)
         self.progress: list[float] = []
+        self.frequency: Tensor | None = None
 
     def __call__(self, batch: Batch) -> dict[str, Tensor]:
         self.progress.append(batch.progress)
+        self.frequency = batch.frequency
         return super().__call__(batch)
 
 
@@ -125,6 +131,17 @@ def test_the_fraction_is_of_all_epochs_where_a_training_stops_early(tiny: Tiny, 
     trainer.objective = noted
     trainer.train(resume=False)
     assert noted.progress == pytest.approx([step / trainer.epochs / 3 for step in range(6)])
+
+
+def test_terms_hear_how_often_each_label_occurs_in_training(tiny: Tiny, tmp_path: Path) -> None:
+    trainer = ready(vanilla(tiny, epochs=1), tmp_path / "run")
+    noted = Noted(trainer.objective)
+    trainer.objective = noted
+    trainer.train(resume=False)
+    samples = trainer.data.split("train")
+    expected = [sum(label in sample.labels for sample in samples) / len(samples) for label in range(3)]
+    assert noted.frequency is not None
+    assert noted.frequency.tolist() == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("name", method_names())

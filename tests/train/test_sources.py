@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from accelerate import Accelerator
 from timm.layers import DropPath
 from torch import nn
 from torchvision.transforms.v2.functional import resized_crop
@@ -24,9 +25,10 @@ from mlkdc.recipe import Distill, Model, Recipe
 from mlkdc.train import distill, load_model
 from mlkdc.train.input.patches import Patches, cut
 from mlkdc.train.input.views import Views
-from mlkdc.train.learner import Learner, batch_statistics_only
+from mlkdc.train.learner import Learner, batch_statistics_only, outputs_of
 from mlkdc.train.loop import Trainer
 from mlkdc.train.sources import SOURCES, Source, SourceContext, Step, TeacherSource
+from mlkdc.train.sources.history import LastEpoch
 from mlkdc.train.sources.previous import Previous
 
 pytestmark = pytest.mark.slow
@@ -228,10 +230,59 @@ def test_patches_have_the_papers_sizes_and_depend_on_image_and_epoch_alone() -> 
     assert torch.equal(patches.boxes(torch.tensor([7, 3])), boxes[[7, 3]])
     patches.set_epoch(2)
     assert not torch.equal(patches.boxes(torch.arange(500)), boxes)
+    other = Patches("random", 500, seed=4)
+    other.set_epoch(1)
+    assert not torch.equal(other.boxes(torch.arange(500)), boxes)
     quarters = Patches("corners", 2, seed=0)
     quarters.set_epoch(0)
     halves = quarters.boxes(torch.tensor([1]))[0]
     assert {tuple(row) for row in halves.tolist()} == {(x, y, x + 0.5, y + 0.5) for x in (0.0, 0.5) for y in (0.0, 0.5)}
+
+
+def test_regions_are_the_boxes_of_each_image_at_half_the_maps_side_rounded_up(tiny: Tiny) -> None:
+    model = build_model(tiny().student, 3, 96).eval()
+    images, targets = 255 * torch.rand(2, 3, 96, 96, generator=torch.Generator().manual_seed(0)), torch.ones(2, 3)
+    boxes = torch.tensor([[[0.0, 0.0, 0.5, 0.5], [0.5, 0.0, 1.0, 0.5]], [[0.2, 0.3, 0.7, 0.9], [0.0, 0.5, 0.5, 1.0]]])
+    seen = []
+    model.head.register_forward_pre_hook(lambda _, given: seen.append(tuple(given[0].shape[2:])))
+    with torch.no_grad():
+        outputs, features = outputs_of(model, images, targets, frozenset({"logits", "regions"}), boxes)
+        assert features.shape[2:] == (3, 3)
+        assert seen == [(3, 3), (2, 2)]
+        assert outputs.regions is not None
+        for image in range(2):
+            for region in range(2):
+                part = cut(features[image : image + 1], boxes[image : image + 1, region : region + 1], 2, 2)
+                torch.testing.assert_close(outputs.regions[image, region], model.head(part).logits[0])
+
+
+class Both:
+    """Two processes that have seen the same images."""
+
+    device = torch.device("cpu")
+
+    def reduce(self, tensor: torch.Tensor, how: str) -> torch.Tensor:
+        assert how == "sum"
+        return 2 * tensor
+
+
+@pytest.mark.parametrize("accelerator", [Accelerator(), Both()], ids=["one process", "two"])
+def test_the_last_epoch_is_the_one_before_and_no_earlier_one(accelerator: Any) -> None:
+    last = LastEpoch(4, 2, accelerator)
+
+    def step(*images: int) -> Step:
+        index = torch.tensor(images)
+        blank = torch.zeros(len(images), 2)
+        return Step(index, {}, {}, blank, blank, None, None)
+
+    for epoch, images in enumerate(([0, 1], [1, 2])):
+        last.start(epoch)
+        for image in images:
+            last.learned(step(image), Outputs(torch.full((1, 2), 10.0 * epoch + image)))
+        last.finish(epoch)
+    answers = last.outputs(step(0, 1, 2, 3)).logits
+    assert answers[[0, 3]].isnan().all()
+    assert answers[[1, 2]].tolist() == [[11.0, 11.0], [12.0, 12.0]]
 
 
 def test_a_cut_is_the_crop_that_torchvision_makes() -> None:
