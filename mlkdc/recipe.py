@@ -10,8 +10,9 @@ from mlkdc.errors import RecipeError, UsageError, nearest
 from mlkdc.fit import Fit
 from mlkdc.resources import digest, shipped
 
-#: Where release, text and printed equation of a paper differ: the authors' code, the settled reading, or as printed.
-Form = Literal["reference", "paper", "literal"]
+#: Where release, text and printed equation of a paper differ: the authors' code, the settled reading, or as printed;
+#: ``printed`` is the printed loss of a paper whose code does not run.
+Form = Literal["reference", "paper", "literal", "printed"]
 
 
 class Section(BaseModel):

@@ -114,7 +114,7 @@ class WrittenRecipe:
         # Another base loss has the weight of the cross-entropy, whose place it takes.
         weight = self.weights.get("bce", method.terms.get("bce", 1.0))
         form = self.section("distill").get("form") or method.form
-        if form != "reference":
+        if form in ("paper", "literal"):
             return weight
         batch_size: int = self.section("train")["batch_size"]
         return weight * batch_size

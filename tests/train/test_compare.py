@@ -145,6 +145,12 @@ def test_with_sgd_another_scale_of_the_loss_is_no_baseline(tiny: Tiny, tmp_path:
         same = {"method": "vanilla", "form": "paper"}
         finished(folder / "averaged", tiny(train=train, distill=same, teacher=None), 60.0)
         assert compare(taught)
+        # The printed loss is a sum, as vanilla's is without a form.
+        printed = finished(folder / "printed", tiny(train=train, distill={"method": "mskd"}, teacher=None), 61.5)
+        baseline = compare(printed)
+        assert baseline
+        if not matches:
+            assert baseline.baseline.path.name == "summed"
 
 
 def test_a_baseline_has_the_same_loss_of_the_labels(tiny: Tiny, tmp_path: Path) -> None:
