@@ -19,6 +19,8 @@ from mlkdc.train.learner import outputs_of
 from mlkdc.train.plan import Plan, make_plan
 from mlkdc.train.teacher import ReadyTeacher, attach_cache, load_teacher
 
+pytestmark = pytest.mark.slow
+
 Tiny = Callable[..., Recipe]
 Change = Callable[[Recipe], None]
 

@@ -96,6 +96,19 @@ def test_a_clipped_gradient_moves_the_weights_by_no_more_than_the_limit(tiny: Ti
         assert distance == pytest.approx(expected, rel=1e-3)
 
 
+def test_a_step_begins_without_the_gradient_of_the_one_before(tiny: Tiny, tmp_path: Path) -> None:
+    trainer = ready(vanilla(tiny, accumulate=2), tmp_path / "run")
+    trainer._start(0)
+    left = []
+    for number, loaded in zip(range(3), trainer.loader, strict=False):
+        trainer._step(0, number, *loaded)
+        left.append(
+            any(parameter.grad is not None and parameter.grad.any() for parameter in trainer.model.parameters())
+        )
+    # Of two batches that make a step together, and the one that is left.
+    assert left == [True, False, False]
+
+
 class Noted(Objective):
     """Remembers the progress of every batch, and how often labels are said to occur."""
 
