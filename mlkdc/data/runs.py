@@ -3,8 +3,9 @@
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
-from mlkdc.data import open_data
+from mlkdc.data import EMBEDDED, open_data
 from mlkdc.data.listing import as_listed
 from mlkdc.data.names import base_folder
 from mlkdc.data.split import MADE_HERE
@@ -31,6 +32,14 @@ def read_data(recipe: Recipe, *, split: bool = True) -> TaggedImages:
     return open_data(spec.path, layout=spec.layout, seed=0, digits_images=spec.digits_images, split=split)
 
 
+def _read_again(run: Run, recipe: Recipe, *, split: bool) -> TaggedImages:
+    """The data of a run, which can have moved since it was trained."""
+    path = recipe.data.path
+    if path != EMBEDDED and not Path(path).expanduser().exists():
+        raise UsageError(f"{path}, the data of {run.path}, is not there; if it has moved, say where it is: --data PATH")
+    return read_data(recipe, split=split)
+
+
 def run_data(run: Run, say: Say = warn) -> TaggedImages:
     """The images of a run, each in the split that it was in when the run began; says what has changed since.
 
@@ -42,7 +51,7 @@ def run_data(run: Run, say: Say = warn) -> TaggedImages:
     listed = ImageList.load(run.path)
     if listed is None:
         return _unlisted_data(run, say)
-    data = aligned(read_data(run.recipe, split=False), run.classes, f"the model in {run.path}")
+    data = aligned(_read_again(run, run.recipe, split=False), run.classes, f"the model in {run.path}")
     data, changes = as_listed(data, listed)
     if not data.samples:
         raise UsageError(
@@ -56,7 +65,7 @@ def run_data(run: Run, say: Say = warn) -> TaggedImages:
 
 def _unlisted_data(run: Run, say: Say) -> TaggedImages:
     """Of a run of an earlier version, which did not list its images."""
-    data = aligned(read_data(run.recipe), run.classes, f"the model in {run.path}")
+    data = aligned(_read_again(run, run.recipe, split=True), run.classes, f"the model in {run.path}")
     if run.finished:
         data = _without(data, run.results.data.skipped)
     if is_forgotten(data):
@@ -108,7 +117,7 @@ def resumed_data(run: Run, recipe: Recipe, say: Say) -> TrainingData:
     what = f"the training in {run.path}"
     listed = ImageList.load(run.path)
     if listed is None:
-        data = read_data(recipe)
+        data = _read_again(run, recipe, split=True)
         check_labels(data, run.classes, what)
         if is_forgotten(data):
             raise UsageError(
@@ -117,7 +126,7 @@ def resumed_data(run: Run, recipe: Recipe, say: Say) -> TrainingData:
             )
         say(f"{run.path} was begun by an earlier version: whether its images have changed since cannot be checked")
         return TrainingData(data, compared=False)
-    data, changes = as_listed(aligned(read_data(recipe, split=False), run.classes, what), listed)
+    data, changes = as_listed(aligned(_read_again(run, recipe, split=False), run.classes, what), listed)
     if changes.of_listed:
         raise UsageError(
             f"{data.root} has changed since {what} began: {changes.of_listed}. Restore what it was (if it has moved: "

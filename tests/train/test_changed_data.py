@@ -153,7 +153,9 @@ def heard_by(lines: list[str]) -> Any:
 
 def test_data_that_has_moved(place: Path) -> None:
     (place / "photos").rename(place / "moved")
-    with pytest.raises(UsageError, match="no such file or folder"):
+    with pytest.raises(
+        UsageError, match=r"photos, the data of .*stopped, is not there; if it has moved, say where it is: --data PATH"
+    ):
         distill(None, resume=place / "stopped")
     run = distill(None, resume=place / "stopped", data=str(place / "moved"))
     finished = Run(place / "finished")
