@@ -74,7 +74,7 @@ def bench_paths(
     asked, progress = asked or Asked(), progress or Progress()
     if len(set(asked.devices)) < len(asked.devices):
         raise UsageError("a device was named twice")
-    devices = [device_at(url, keep=asked.keep) for url in asked.devices]
+    devices = [device_at(url, keep=asked.keep, say=progress.say) for url in asked.devices]
     contents = _read(paths)
     rows = _rows(contents, several=len(paths) > 1)
     spec, target = Bench(), asked.out or Path(BenchFile.FILE)

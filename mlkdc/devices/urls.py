@@ -1,20 +1,30 @@
 """Devices by the name that a user gives them."""
 
+from collections.abc import Callable
+
 from mlkdc.devices.base import Device
+from mlkdc.devices.browser import BrowserDevice, is_browser
 from mlkdc.devices.local import LocalDevice
 from mlkdc.devices.ssh import SshDevice
 from mlkdc.errors import UsageError
 from mlkdc.records.bench import LOCAL
 
-FORMS = "local or ssh://[user@]host[:port][?python=PATH]"
+FORMS = "local, ssh://[user@]host[:port][?python=PATH], browser, browser://chromium or browser+adb://SERIAL"
+
+Say = Callable[[str], None]
 
 
-def device_at(url: str, *, keep: bool = False) -> Device:
+def _silent(_: str) -> None:
+    """Nobody listens."""
+
+
+def device_at(url: str, *, keep: bool = False, say: Say = _silent) -> Device:
     """The device of that name, not connected yet.
 
     Args:
-        url: ``local``, ``ssh://...``.
+        url: ``local``, ``ssh://...``, ``browser...``.
         keep: leave what was put there.
+        say: hears what its user has to do or to know, such as a page's address.
 
     Raises:
         UsageError: there is no such kind, or the rest of the name is wrong.
@@ -24,4 +34,6 @@ def device_at(url: str, *, keep: bool = False) -> Device:
         return LocalDevice(keep=keep)
     if kind == "ssh":
         return SshDevice(url, keep=keep)
+    if is_browser(url):
+        return BrowserDevice(url, say)
     raise UsageError(f"unknown device {url!r}; expected {FORMS}")

@@ -63,6 +63,16 @@ def measure(
     times = _times_ms(call, runs, clock)
     while clock() - start < seconds * 1e9:
         times += _times_ms(call, WINDOW, clock)
+    return summarize(times, first_ms=first_ms, warmup_runs=warmup_runs + 1, settled=settled)
+
+
+def summarize(times: list[float], *, first_ms: float, warmup_runs: int, settled: bool, calls: int = 1) -> Timed:
+    """What single calls' times, in milliseconds and in order, come to.
+
+    Args:
+        times: at least 3.
+        calls: of how many calls in a row each of them is the mean, where the clock is too coarse for one.
+    """
     middle, p90 = np.percentile(times, [50, 90])
     third = len(times) // 3
     return Timed(
@@ -70,12 +80,12 @@ def measure(
         p90_ms=float(p90),
         min_ms=min(times),
         first_ms=first_ms,
-        runs=len(times),
-        warmup_runs=warmup_runs + 1,
+        runs=len(times) * calls,
+        warmup_runs=warmup_runs,
         settled=settled,
         drift=median(times[-third:]) / median(times[:third]),
         samples_us=_samples_us(times),
-        minute_ms=_minutes_ms(times),
+        minute_ms=_minutes_ms(times, calls),
     )
 
 
@@ -108,14 +118,14 @@ def _samples_us(times: list[float]) -> tuple[int, ...]:
     return tuple(round(times[index] * 1000) for index in chosen)
 
 
-def _minutes_ms(times: list[float]) -> tuple[float, ...]:
+def _minutes_ms(times: list[float], calls: int) -> tuple[float, ...]:
     """Medians of whole successive minutes."""
     minutes: list[float] = []
     current: list[float] = []
     passed_ms = 0.0
     for taken in times:
         current.append(taken)
-        passed_ms += taken
+        passed_ms += taken * calls
         if passed_ms >= 60_000:
             minutes.append(median(current))
             current, passed_ms = [], 0.0
