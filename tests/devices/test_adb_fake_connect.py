@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 from android import Android
-from phones import Plug
 from fake_adbd import FakePhone
+from phones import Plug
 
 from mlkdc.devices.adb.client import Adb, connect
 from mlkdc.devices.adb.url import AdbUrl, parse_url

@@ -10,14 +10,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 from android import FIXED, Android
-from phones import Plug
 from fake_adbd import FakePhone
 from phone_programs import BENCHMARK_MODEL, EXECUTOR_RUNNER, LOGCAT
+from phones import Plug
 from samples import make_manifest
 
 from mlkdc.devices.adb import AdbDevice
 from mlkdc.devices.base import DeviceLost, Load, Subject
 from mlkdc.errors import MlkdcError, UsageError
+from mlkdc.records.bench import BenchFile
 
 QUICK = Load(threads=1, least_runs=30, least_seconds=0.1)
 SIZE = 8
@@ -97,6 +98,36 @@ def test_single_calls_come_from_executor_runner_alone(device: AdbDevice, tmp_pat
     turn = device.turn(matrix(tmp_path / "b", "executorch"), QUICK)
     assert len(turn.samples_us) == min(turn.runs, 500)
     assert turn.drift is not None
+
+
+def test_mlkdc_bench(phone: FakePhone, programs: str, tmp_path: Path) -> None:
+    """From the command line to bench.json, with an artifact that no program there runs."""
+    for runtime in ("litert", "onnxruntime"):
+        subject = matrix(tmp_path / runtime, runtime)
+        subject.manifest.save(subject.folder)
+    device = f"adb://{phone.serial}?{programs}"
+    out = tmp_path / "bench.json"
+    options = ["--device", device, "--passes", "2", "--seconds", "0.2", "--threads", "1", "--out", str(out)]
+    command = [
+        sys.executable,
+        "-m",
+        "mlkdc",
+        "bench",
+        str(tmp_path / "litert"),
+        str(tmp_path / "onnxruntime"),
+        *options,
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    figures = BenchFile.load_from(out)
+    assert set(figures.devices) == {device}, done.stderr
+    litert, onnx = sorted(figures.rows, key=lambda row: row.name)
+    assert litert.timing is not None
+    assert litert.timing.passes == 2
+    assert litert.timing.verdict in ("unknown", "spread", "unsettled")
+    assert onnx.timing is None
+    assert onnx.skipped is not None
+    assert "no program on the phone runs onnxruntime artifacts" in onnx.skipped
+    assert left(phone) == []
 
 
 def test_other_artifacts_are_skipped(device: AdbDevice, tmp_path: Path) -> None:

@@ -1,46 +1,40 @@
 """A fake phone with Python: the agent over the real adb server."""
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from android import FIXED, Android
-from phones import Plug
 from fake_adbd import FakePhone
-from onnx import TensorProto, helper, save
-from samples import make_manifest
+from phones import Plug
 
 from mlkdc.devices.adb.device import PYTHONS
 from mlkdc.devices.base import DeviceLost, Load, Subject
 from mlkdc.devices.urls import device_at
 from mlkdc.errors import MlkdcError, UsageError
+from mlkdc.records.manifest import Manifest
+
+Expected = Callable[[np.ndarray], np.ndarray]
 
 QUICK = Load(threads=1, least_runs=10, least_seconds=0.1)
 
 
 @pytest.fixture
-def subject(tmp_path: Path) -> Subject:
-    """An ONNX artifact that gives the sigmoid of each channel's mean."""
-    folder = tmp_path / "artifact"
-    folder.mkdir()
-    nodes = [
-        helper.make_node("GlobalAveragePool", ["image"], ["mean"]),
-        helper.make_node("Flatten", ["mean"], ["flat"]),
-        helper.make_node("Sigmoid", ["flat"], ["probabilities"]),
-    ]
-    image = helper.make_tensor_value_info("image", TensorProto.FLOAT, [1, 3, 8, 8])
-    output = helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, [1, 3])
-    graph = helper.make_graph(nodes, "mean", [image], [output])
-    save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10), folder / "model.onnx")
-    return Subject(folder, make_manifest(folder, ["model.onnx"], size=8))
+def subject(make_artifact: Callable[..., Path]) -> Subject:
+    """An ONNX artifact with known mathematics."""
+    folder = make_artifact()
+    return Subject(folder, Manifest.load(folder))
 
 
 def url(phone: FakePhone, python: str = sys.executable) -> str:
     return f"adb://{phone.serial}?python={python}"
 
 
-def test_the_agent_times_and_answers(phone: FakePhone, android: Android, subject: Subject) -> None:
+def test_the_agent_times_and_answers(
+    phone: FakePhone, android: Android, subject: Subject, images: np.ndarray, expected: Expected
+) -> None:
     with device_at(url(phone)) as device:
         info = device.open()
         assert info.machine.cpu == "Acme AC900 fake"
@@ -52,9 +46,7 @@ def test_the_agent_times_and_answers(phone: FakePhone, android: Android, subject
         assert len(turn.samples_us) == min(turn.runs, 500)
         assert turn.conditions.cpu_fraction is not None
         assert turn.conditions.throttled == ""
-        pixels = np.random.default_rng(0).integers(0, 3, (4, 3, 8, 8), dtype=np.uint8)
-        probabilities = 1 / (1 + np.exp(-pixels.mean(axis=(2, 3))))
-        np.testing.assert_allclose(device.answers(subject, pixels), probabilities, atol=1e-6)
+        np.testing.assert_allclose(device.answers(subject, images), expected(images), atol=1e-6)
         assert list(phone.tmp.iterdir())
     assert list(phone.tmp.iterdir()) == []
     assert android.calls[-1] == f"{FIXED}false"

@@ -79,13 +79,13 @@ class Binaries:
                 "?python=PATH, or use `ssh://` to Termux"
             )
         path = subject.folder.resolve()
+        # A program takes one image; several go to the phone at once, and the loop is there.
+        spec = replace(spec_of(manifest), dynamic_batch=True)
         if path not in self._pushed:
             place = f"{self._folder}/{len(self._pushed)}"
             self._adb.shell(f"mkdir -p {place}")
-            self._adb.push(manifest.only_file(path, program.ending), f"{place}/{MODEL}")
+            self._adb.push(spec.only_file(path, program.ending), f"{place}/{MODEL}")
             self._pushed[path] = place
-        # A program takes one image; several go to the phone at once, and the loop is there.
-        spec = replace(spec_of(manifest), dynamic_batch=True)
         place = self._pushed[path]
         return program, place, Model(spec, _OnPhone(self, program, place, spec))
 
