@@ -227,6 +227,13 @@ def test_a_hot_phone(device: AdbDevice, android: Android, tmp_path: Path) -> Non
     assert turn.conditions.cooled_seconds >= 1
 
 
+def test_a_phone_on_which_nothing_can_be_written(device: AdbDevice, android: Android, phone: FakePhone) -> None:
+    android.add("mkdir", "echo 'mkdir: Read-only file system' >&2; exit 1")
+    with pytest.raises(DeviceLost, match=r"no folder could be made in /data/local/tmp \(mkdir: Read-only file system"):
+        device.open()
+    assert not any(call.startswith(FIXED) for call in android.calls)
+
+
 def test_a_program_that_is_missing(phone: FakePhone, android: Android) -> None:
     with pytest.raises(UsageError, match="has no program /data/local/tmp/bm; put it there: `adb push benchmark_model"):
         AdbDevice(f"adb://{phone.serial}?benchmark_model=/data/local/tmp/bm").open()
