@@ -268,7 +268,7 @@ class FakePhone:
 
     def close(self) -> None:
         """As if the cable was pulled."""
-        self._listener.close()
-        for connection in self._connections:
+        for connection in (self._listener, *self._connections):
             with contextlib.suppress(OSError):  # it is gone already
                 connection.shutdown(socket.SHUT_RDWR)
+        self._listener.close()

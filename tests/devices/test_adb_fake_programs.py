@@ -14,6 +14,7 @@ from fake_adbd import FakePhone
 from phone_programs import BENCHMARK_MODEL, EXECUTOR_RUNNER, LOGCAT
 from phones import Plug
 from samples import make_manifest
+from test_adb_output import LITERT
 
 from mlkdc.devices.adb import AdbDevice
 from mlkdc.devices.base import DeviceLost, Load, Subject
@@ -84,7 +85,8 @@ def test_a_turn_and_answers(device: AdbDevice, android: Android, tmp_path: Path,
     assert 1 <= turn.min_ms <= turn.median_ms <= turn.p90_ms < 100
     assert turn.conditions.celsius == (41.5, 41.5)
     assert turn.conditions.throttled == ""
-    assert turn.conditions.waited is None
+    assert turn.conditions.waited is not None
+    assert 0 <= turn.conditions.waited <= 1
     assert turn.load_ms is not None
     assert turn.first_ms is not None
     pixels = np.random.default_rng(2).integers(0, 256, (5, 3, SIZE, SIZE), dtype=np.uint8)
@@ -123,11 +125,34 @@ def test_mlkdc_bench(phone: FakePhone, programs: str, tmp_path: Path) -> None:
     litert, onnx = sorted(figures.rows, key=lambda row: row.name)
     assert litert.timing is not None
     assert litert.timing.passes == 2
-    assert litert.timing.verdict in ("unknown", "spread", "unsettled")
+    assert litert.timing.verdict in ("stable", "disturbed", "spread", "unsettled")
     assert onnx.timing is None
     assert onnx.skipped is not None
     assert "no program on the phone runs onnxruntime artifacts" in onnx.skipped
     assert left(phone) == []
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="needs Linux")
+@pytest.mark.parametrize("neighbors", [0, 2])
+def test_a_program_that_shares_its_core(phone: FakePhone, android: Android, tmp_path: Path, neighbors: int) -> None:
+    """How long it waits is what two busy neighbors on its core leave it, two thirds of the time."""
+    core = max(os.sched_getaffinity(0))
+    busy = "import os, time; os.sched_setaffinity(0, {%d}); e = time.time() + %d\nwhile time.time() < e: pass\n"
+    program = android.add_python("benchmark_model", busy % (core, 3) + f"print({LITERT!r})")
+    processes = [subprocess.Popen([sys.executable, "-c", busy % (core, 30)]) for _ in range(neighbors)]
+    try:
+        with AdbDevice(f"adb://{phone.serial}?benchmark_model={program}") as device:
+            device.open()
+            conditions = device.turn(matrix(tmp_path / "artifact", "litert"), QUICK).conditions
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+    assert conditions.waited is not None
+    assert conditions.cpu_fraction is not None
+    assert conditions.waited + conditions.cpu_fraction == pytest.approx(1, abs=0.1)
+    if neighbors:
+        assert conditions.waited > 0.5
 
 
 def test_other_artifacts_are_skipped(device: AdbDevice, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ import pytest
 from mlkdc.devices.adb import benchmark_model, executor_runner
 from mlkdc.devices.adb.client import Adb, Output
 from mlkdc.devices.adb.state import read_now
+from mlkdc.devices.adb.waits import Waits, read_waits
 from mlkdc.devices.base import Load
 from mlkdc.errors import MlkdcError
 
@@ -102,6 +103,22 @@ def test_executor_runner() -> None:
 
 def test_executor_runner_that_had_not_settled() -> None:
     assert not executor_runner.turn(log([9.0] * 10 + [5.0] * 30), warmup=10, least_runs=30).settled
+
+
+def test_waits() -> None:
+    """Two threads, of which one comes later; a core each would be 2 s of time in the second between the looks."""
+    noted = """\
+100.00 /proc/7/task/7/schedstat 5000000 3000000
+100.50 /proc/7/task/7/schedstat 400000000 100000000
+100.50 /proc/7/task/8/schedstat 200000000 50000000
+101.00 /proc/7/task/7/schedstat 805000000 203000000
+101.00 /proc/7/task/8/schedstat 600000000 400000000
+"""
+    waits = read_waits(noted, threads=2)
+    assert read_waits(noted + "101.50 /proc/7/task/7/schedst", threads=2) == waits
+    assert waits.waited == pytest.approx((0.2 + 0.4) / 2)
+    assert waits.cpu_fraction == pytest.approx((0.8 + 0.6) / 2)
+    assert read_waits(noted.partition("100.50")[0], threads=2) == read_waits("", threads=1) == Waits(None, None)
 
 
 class Says(Adb):

@@ -29,7 +29,6 @@ class BenchmarkModel(Program):
     output = "output.bin"
     notes = (
         "benchmark_model prints no single calls: there are no samples and no drift, and p90 is the 95th percentile.",
-        "It does not say how long its threads waited for a core, so that other work on the phone goes unnoticed.",
     )
 
     def time(self, run: Run, shape: tuple[int, ...], load: Load) -> Turn:

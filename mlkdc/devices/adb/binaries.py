@@ -10,9 +10,10 @@ import numpy as np
 
 from mlkdc.devices.adb.client import Adb
 from mlkdc.devices.adb.program import INPUT, INPUTS, MODEL, Printed, Program, failed
+from mlkdc.devices.adb.waits import WAITS, read_waits, watched
 from mlkdc.devices.base import Load, Subject
 from mlkdc.errors import MlkdcError
-from mlkdc.records.bench import Turn
+from mlkdc.records.bench import Conditions, Turn
 from mlkdc.runtime.base import Backend
 from mlkdc.runtime.model import Model
 from mlkdc.runtime.session import spec_of
@@ -50,18 +51,20 @@ class Binaries:
         self._pushed: dict[Path, str] = {}
 
     def turn(self, subject: Subject, load: Load) -> Turn:
-        """Time an artifact, without conditions. Raises as :meth:`mlkdc.devices.base.Device.turn`."""
+        """Time an artifact, without the phone's state. Raises as :meth:`mlkdc.devices.base.Device.turn`."""
         program, place, model = self._ready(subject)
         image = model.random_input()
         self._push(image, f"{place}/{INPUT}")
 
         def run(command: str) -> Printed:
-            done = self._adb.shell(
-                f"cd {place} || exit 9\n{program.started(command)}", seconds=RUN_SECONDS + load.least_seconds
-            )
+            script = f"cd {place} || exit 9\n{watched(program.started(command))}"
+            done = self._adb.shell(script, seconds=RUN_SECONDS + load.least_seconds)
             return Printed(f"{done.text}\n{done.stderr}", done.code)
 
-        return program.time(run, image.shape, load)
+        turn = program.time(run, image.shape, load)
+        waits = read_waits(self._adb.shell(f"cat {place}/{WAITS}").text, load.threads)
+        conditions = Conditions(waited=waits.waited, cpu_fraction=waits.cpu_fraction)
+        return turn.model_copy(update={"conditions": conditions})
 
     def answers(self, subject: Subject, pixels: np.ndarray) -> np.ndarray:
         """Probabilities of images. Raises as :meth:`mlkdc.devices.base.Device.answers`."""

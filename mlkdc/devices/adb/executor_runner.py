@@ -30,10 +30,6 @@ class ExecutorRunner(Program):
     ending = ".pte"
     output = "output-0.bin"  # it adds to the name which output it is
     log = f"logcat -d -v raw --pid=$(cat {PID}) -s ExecuTorch 2>/dev/null"
-    notes = (
-        "executor_runner does not say how long its threads waited for a core, so that other work on the phone shows "
-        "only as drift and spread.",
-    )
 
     def time(self, run: Run, shape: tuple[int, ...], load: Load) -> Turn:
         # It counts calls, not seconds: how many make a second is found first, in a process of its own.

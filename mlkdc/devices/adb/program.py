@@ -43,7 +43,7 @@ class Program(ABC):
     """Name of the file that :meth:`answer` writes."""
     log: ClassVar[str] = "true"
     """A command that prints what the process of number :data:`PID` logged elsewhere."""
-    notes: ClassVar[tuple[str, ...]]
+    notes: ClassVar[tuple[str, ...]] = ()
     """On its figures, in sentences."""
 
     def __init__(self, path: str) -> None:
