@@ -2,6 +2,8 @@
 
 from collections.abc import Callable
 
+from mlkdc.devices.adb import AdbDevice
+from mlkdc.devices.adb.url import SCHEME as ADB
 from mlkdc.devices.base import Device
 from mlkdc.devices.browser import BrowserDevice, is_browser
 from mlkdc.devices.local import LocalDevice
@@ -9,7 +11,11 @@ from mlkdc.devices.ssh import SshDevice
 from mlkdc.errors import UsageError
 from mlkdc.records.bench import LOCAL
 
-FORMS = "local, ssh://[user@]host[:port][?python=PATH], browser, browser://chromium or browser+adb://SERIAL"
+FORMS = (
+    "local, ssh://[user@]host[:port][?python=PATH], "
+    "adb://[SERIAL][?python=PATH|benchmark_model=PATH|executor_runner=PATH], "
+    "browser, browser://chromium or browser+adb://SERIAL"
+)
 
 Say = Callable[[str], None]
 
@@ -22,7 +28,7 @@ def device_at(url: str, *, keep: bool = False, say: Say = _silent) -> Device:
     """The device of that name, not connected yet.
 
     Args:
-        url: ``local``, ``ssh://...``, ``browser...``.
+        url: ``local``, ``ssh://...``, ``adb://...``, ``browser...``.
         keep: leave what was put there.
         say: hears what its user has to do or to know, such as a page's address.
 
@@ -34,6 +40,8 @@ def device_at(url: str, *, keep: bool = False, say: Say = _silent) -> Device:
         return LocalDevice(keep=keep)
     if kind == "ssh":
         return SshDevice(url, keep=keep)
+    if url.startswith(ADB):
+        return AdbDevice(url, keep=keep)
     if is_browser(url):
         return BrowserDevice(url, say)
     raise UsageError(f"unknown device {url!r}; expected {FORMS}")

@@ -1,0 +1,5 @@
+"""An Android phone through the user's adb program."""
+
+from mlkdc.devices.adb.device import AdbDevice
+
+__all__ = ["AdbDevice"]

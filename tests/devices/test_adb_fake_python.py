@@ -1,0 +1,93 @@
+"""A fake phone with Python: the agent over the real adb server."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from android import FIXED, Android
+from fake_adbd import FakePhone
+from phones import Plug
+
+from mlkdc.devices.adb.device import PYTHONS
+from mlkdc.devices.base import DeviceLost, Load, Subject
+from mlkdc.devices.urls import device_at
+from mlkdc.errors import MlkdcError, UsageError
+from mlkdc.records.manifest import Manifest
+
+Expected = Callable[[np.ndarray], np.ndarray]
+
+QUICK = Load(threads=1, least_runs=10, least_seconds=0.1)
+
+
+@pytest.fixture
+def subject(make_artifact: Callable[..., Path]) -> Subject:
+    """An ONNX artifact with known mathematics."""
+    folder = make_artifact()
+    return Subject(folder, Manifest.load(folder))
+
+
+def url(phone: FakePhone, python: str = sys.executable) -> str:
+    return f"adb://{phone.serial}?python={python}"
+
+
+def test_the_agent_times_and_answers(
+    phone: FakePhone, android: Android, subject: Subject, images: np.ndarray, expected: Expected
+) -> None:
+    with device_at(url(phone)) as device:
+        info = device.open()
+        assert info.machine.cpu == "Acme AC900 fake"
+        assert info.python is not None
+        assert info.agent_sha256 is not None
+        assert "Fixed performance mode was on while it was measured." in info.notes
+        android.thermal(0, 44.0)
+        turn = device.turn(subject, QUICK)
+        assert len(turn.samples_us) == min(turn.runs, 500)
+        assert turn.conditions.cpu_fraction is not None
+        assert turn.conditions.throttled == ""
+        np.testing.assert_allclose(device.answers(subject, images), expected(images), atol=1e-6)
+        assert list(phone.tmp.iterdir())
+    assert list(phone.tmp.iterdir()) == []
+    assert android.calls[-1] == f"{FIXED}false"
+
+
+def test_python_is_found(phone: FakePhone, android: Android) -> None:
+    android.add(PYTHONS[0], f'exec {sys.executable} "$@"')
+    with device_at(f"adb://{phone.serial}") as device:
+        assert device.open().python is not None
+
+
+def test_no_python_and_no_program(phone: FakePhone, android: Android) -> None:
+    android.add("python3", "echo not found >&2; exit 127")
+    with pytest.raises(UsageError, match=r"no Python that adb may start: .*\?benchmark_model=PATH.*Termux.*ssh://"):
+        device_at(f"adb://{phone.serial}").open()
+    with pytest.raises(UsageError, match="has no Python that starts at /no/python"):
+        device_at(url(phone, "/no/python")).open()
+    assert not any(call.startswith(FIXED) for call in android.calls)
+
+
+def test_an_agent_that_cannot_start(phone: FakePhone, android: Android) -> None:
+    """The phone is left as it was."""
+    code = f'case "$2" in "import sys") exit 0 ;; esac; exec {sys.executable} -S -c "raise SystemExit(\'no room\')"'
+    python = android.add("broken", code)
+    with pytest.raises(MlkdcError, match="no room"):
+        device_at(url(phone, str(python))).open()
+    assert android.calls[-1] == f"{FIXED}false"
+    assert list(phone.tmp.iterdir()) == []
+
+
+def test_unplugged_in_a_turn(plug: Plug, android: Android, subject: Subject) -> None:
+    phone = plug(unplug_at="base64", unplug_after=4.0)
+    device = device_at(url(phone))
+    device.open()
+    with pytest.raises(DeviceLost, match=f"{phone.serial}.* was "):
+        device.turn(subject, Load(threads=1, least_seconds=60))
+    device.close()
+    android.wait_until_restored(phone.tmp)
+
+
+@pytest.mark.parametrize("name", ["adb:/x", "adb", "adbx://y"])
+def test_what_is_no_phone(name: str) -> None:
+    with pytest.raises(UsageError, match=r"unknown device .*adb://\[SERIAL\]"):
+        device_at(name)
