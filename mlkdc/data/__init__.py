@@ -1,14 +1,18 @@
 """Data sets of tagged images: choose the reader, read, split."""
 
 import os
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
 from mlkdc.data.digits import open_digits
-from mlkdc.data.layouts import LAYOUTS, UNSPLIT, list_layouts
-from mlkdc.data.split import stratified
+from mlkdc.data.found import describe
+from mlkdc.data.groups import joined, representatives, with_copies, without_copies
+from mlkdc.data.layouts import LAYOUTS, UNSPLIT, ReadOptions, list_layouts
+from mlkdc.data.paths import resolve
+from mlkdc.data.split import FEWEST, stratified
+from mlkdc.data.text import clean_label
 from mlkdc.errors import UsageError
-from mlkdc.images import SUFFIXES
 from mlkdc.resources import digest
 from mlkdc.types import TaggedImages
 
@@ -16,16 +20,28 @@ EMBEDDED = "digits"
 
 
 def open_data(
-    path: str, *, layout: str | None = None, seed: int = 0, digits_images: int = 2000, split: bool = True
+    path: str,
+    *,
+    layout: str | None = None,
+    separator: str | None = None,
+    images: str | None = None,
+    seed: int = 0,
+    digits_images: int = 2000,
+    split: bool = True,
+    few: bool = False,
 ) -> TaggedImages:
     r"""Read the data set at ``path``; no image is opened.
 
     Args:
         path: a folder, an index file, or the word ``digits`` (a folder of that name is ``./digits``).
         layout: the reader's name; None detects it from the files.
+        separator: what joins the labels in a cell of a table: a character, or ``comma``, ``semicolon``, ``blank``,
+            ``pipe``, ``list`` or ``none``; None detects it from the complete column.
+        images: the folder of the images, where the paths with the labels do not lead to them.
         seed: of the split, where the source has none, and of the embedded data.
         digits_images: size of the embedded data set.
         split: make a split where the source has none; else all images are its test split.
+        few: leave data that are too few to be split as they are, instead of refusing them.
 
     Raises:
         UsageError: nothing there, no reader or more than one fits, the files contradict their layout, or the embedded
@@ -47,25 +63,46 @@ def open_data(
     root = Path(os.path.abspath(Path(path).expanduser()))
     if not root.exists():
         raise UsageError(f"{path}: no such file or folder; give a folder, an index file, or 'digits'")
-    data = _read(root, layout)
+    data = joined(resolve(_read(root, layout, ReadOptions(separator)), images))
     if data.samples[0].split != UNSPLIT:
         return data
-    if split:
-        return stratified(data, seed)
+    if not split:
+        return _all_test(data, "none: every image counts as test")
+    first_of = representatives(data.samples)
+    once = without_copies(data, first_of)
+    if few and len(once.samples) < FEWEST:
+        return _all_test(data, f"none, and fewer than {FEWEST} images, of which none can be made")
+    return with_copies(data, stratified(once, seed), first_of)
+
+
+def _all_test(data: TaggedImages, split_from: str) -> TaggedImages:
     samples = tuple(replace(sample, split="test") for sample in data.samples)
-    return replace(data, samples=samples, split_from="none: every image counts as test")
+    return replace(data, samples=samples, split_from=split_from)
 
 
-def _read(root: Path, layout: str | None) -> TaggedImages:
-    reader = LAYOUTS.get(layout or _detect(root))
+def _read(root: Path, layout: str | None, options: ReadOptions) -> TaggedImages:
+    name = layout or _detect(root)
+    reader = LAYOUTS.get(name)
     if not reader.detect(root):
         raise UsageError(f"{root} is not laid out as {layout!r}, which is {reader.summary}")
-    data = reader.read(root)
+    if options.separator is not None and name != "csv":
+        raise UsageError(f"data.separator is for tables; {root} is read as {name!r}")
+    data = reader.read(root, options)
     if not data.samples:
         raise UsageError(f"{root}: read as {data.layout!r}, it lists no image")
     if not data.classes:
         raise UsageError(f"{root}: read as {data.layout!r}, no image has a label")
+    _check_classes(root, data)
     return data
+
+
+def _check_classes(root: Path, data: TaggedImages) -> None:
+    """Each class once and on one line: classes.txt of a run, and JSON by name, could not hold others."""
+    for name, times in Counter(data.classes).items():
+        if times > 1:
+            raise UsageError(f"{root}: read as {data.layout!r}, {times} classes are called {name!r}; rename them")
+        if not name or name != clean_label(name):
+            raise UsageError(f"{root}: read as {data.layout!r}, a class is called {name!r}; give it a name of one line")
 
 
 def _detect(root: Path) -> str:
@@ -78,19 +115,7 @@ def _detect(root: Path) -> str:
             f"{root} fits several layouts: {', '.join(fitting)}; choose with --set data.layout={fitting[0]} "
             f"(`mlkdc data --layout {fitting[0]}`)"
         )
-    raise UsageError(f"{root}: {_describe(root)}; expected one of these layouts:\n{list_layouts()}")
-
-
-def _describe(root: Path) -> str:
-    """What there is instead of a layout we read."""
-    if root.is_file():
-        return "not an index file of any layout"
-    if not any(root.iterdir()):
-        return "an empty folder"
-    images = sum(file.suffix.lower() in SUFFIXES for file in root.rglob("*"))
-    if images:
-        return f"a folder of {images} images without labels"
-    return "a folder with neither images nor labels"
+    raise UsageError(f"{root}: {describe(root)}; expected one of these layouts:\n{list_layouts()}")
 
 
 def fingerprint(data: TaggedImages) -> str:
@@ -105,7 +130,7 @@ def fingerprint(data: TaggedImages) -> str:
     rows = []
     for sample in data.samples:
         size_bytes = None
-        if sample.image.is_file():
+        if os.path.isfile(sample.image):
             size_bytes = sample.image.stat().st_size
         # With / on every system.
         relative = Path(os.path.relpath(sample.image, base)).as_posix()

@@ -15,7 +15,14 @@ SHOWN_LABELS = 4
 def read_data(recipe: Recipe) -> TaggedImages:
     """The data a recipe names. How it is split, and the embedded data, do not depend on the run's seed."""
     spec = recipe.data
-    return open_data(spec.path, layout=spec.layout, seed=0, digits_images=spec.digits_images)
+    return open_data(
+        spec.path,
+        layout=spec.layout,
+        separator=spec.separator,
+        images=spec.images,
+        seed=0,
+        digits_images=spec.digits_images,
+    )
 
 
 def run_data(run: Run, path: str | None = None) -> TaggedImages:

@@ -4,8 +4,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mlkdc.data import EMBEDDED
-from mlkdc.data.check import check_readable, unseen_labels
+from mlkdc.data.check import check_trainable, decode_all, unseen_labels
 from mlkdc.data.runs import read_data
+from mlkdc.data.summary import opening
 from mlkdc.errors import RecipeError, UsageError
 from mlkdc.losses import Objective, make_objective
 from mlkdc.models import check_name
@@ -186,13 +187,14 @@ def checked_data(recipe: Recipe, progress: Progress) -> tuple[TaggedImages, tupl
         UsageError: a missing split, bad images and no ``data.skip_bad``, or a label that training never sees.
     """
     data = read_data(recipe)
-    for problem in data.problems:
-        progress.say(f"data: {problem}")
     for name in recipe.data.train_splits:
         if name not in data.splits:
             raise UsageError(f"{data.root} has no {name} split; it has: {', '.join(data.splits)}")
     # All of them are decoded now: in the middle of a training is too late to learn that one does not open.
-    bad = check_readable(data.samples)
+    decoding = decode_all(data.samples)
+    bad = decoding.problems
+    for line in opening(data, [*bad, *decoding.dark]):
+        progress.say(f"data: {line}")
     if bad and not recipe.data.skip_bad:
         raise UsageError(_bad_images(bad, len(data.samples)))
     skipped = []
@@ -202,6 +204,7 @@ def checked_data(recipe: Recipe, progress: Progress) -> tuple[TaggedImages, tupl
     paths = set(skipped)
     readable = tuple(sample for sample in data.samples if str(sample.image) not in paths)
     data = replace(data, samples=readable)
+    check_trainable(data, recipe.data.train_splits)
     _check_seen(data, recipe)
     return data, tuple(skipped)
 

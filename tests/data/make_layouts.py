@@ -43,6 +43,20 @@ def csv_folder(root: Path, text: str, name: str = "labels.csv", classes: str | N
     return root
 
 
+def many_rows(
+    folder: Path, header: str, cells: list[str], images: str = "{number}.png", name: str = "labels.csv"
+) -> Path:
+    """A table of 24 images, whose other cells take turns; too many images to be refused a split."""
+    lines = [header]
+    for number in range(24):
+        image = images.format(number=number)
+        write_image(folder / image)
+        lines.append(f"{image},{cells[number % len(cells)]}")
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return folder
+
+
 def make_csv(root: Path) -> Path:
     """Splits train, val, test in their several spellings; an image without labels."""
     text = "image,labels,split\na.png,dog|cat,train\nb.png,cat,Validation\nsub/c.png,,testing\nd.png,bird,training\n"
