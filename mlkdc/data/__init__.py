@@ -107,7 +107,7 @@ def _check_classes(root: Path, data: TaggedImages) -> None:
 
 def _detect(root: Path) -> str:
     """The name of the only layout that fits."""
-    fitting = [name for name, layout in LAYOUTS.items() if layout.detect(root)]
+    fitting = [name for name, layout in LAYOUTS.items() if layout.automatic and layout.detect(root)]
     if len(fitting) == 1:
         return fitting[0]
     if fitting:

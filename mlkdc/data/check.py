@@ -20,6 +20,8 @@ UNSEEN = "label never seen in training"
 
 #: 16-bit images whose values stay below this are of 12 bits and look almost black.
 TWELVE_BITS = 1 << 12
+#: Pixels at which the last feature map of a network has more than one position.
+SMALLEST_ALONE = 64
 
 
 @dataclass(frozen=True)
@@ -137,12 +139,18 @@ def unseen_labels(data: TaggedImages, train_splits: Sequence[str] = ("train",)) 
     return problems
 
 
-def check_trainable(data: TaggedImages, train_splits: Sequence[str]) -> None:
+def check_trainable(data: TaggedImages, train_splits: Sequence[str], image_size: int) -> None:
     """Check that there is something to learn.
 
     Raises:
-        UsageError: no image of the training splits has a label.
+        UsageError: no image of the training splits has a label, or there is one image, too small for statistics.
     """
+    images = sum(len(data.split(split)) for split in train_splits)
+    if images == 1 and image_size < SMALLEST_ALONE:
+        raise UsageError(
+            f"{data.root}: 1 image of {'+'.join(train_splits)} at {image_size} pixels has no batch statistics; "
+            f"give a second one, or `--set data.image_size={SMALLEST_ALONE}`"
+        )
     if not positives(data, train_splits).any():
         raise UsageError(
             f"{data.root}: no image of {'+'.join(train_splits)} has a label, so nothing can be learned (`mlkdc data`)"
@@ -198,13 +206,15 @@ def all_problems(data: TaggedImages, of_files: Iterable[Problem]) -> list[Proble
         *of_files,
         *unlabeled,
         *duplicates(data.samples),
-        *_only_training(data),
-        *unseen_labels(data),
+        *_lacking_splits(data),
+        *(unseen_labels(data) if "train" in data.splits else ()),
         *_absent_labels(data),
     ]
 
 
-def _only_training(data: TaggedImages) -> list[Problem]:
-    if data.splits != ("train",):
-        return []
-    return [Problem("no val or test split", data.name, "a model is scored on the images that it was trained on")]
+def _lacking_splits(data: TaggedImages) -> list[Problem]:
+    if "train" not in data.splits:
+        return [Problem("no train split", data.name, "there is nothing to train on")]
+    if data.splits == ("train",):
+        return [Problem("no val or test split", data.name, "a model is scored on the images that it was trained on")]
+    return []

@@ -1,7 +1,8 @@
 """Image paths that do not lead to a file as they are written: another spelling, another root.
 
 Spelling is fixed image by image: backslashes, ``file://``, another case, composed or decomposed accents, a missing
-suffix. Another root is looked for only where not one image is where the labels say, as on another machine.
+suffix. Images are looked for elsewhere only where the folder that a path names is not there, as on another machine, or
+where not one image is where the labels say.
 """
 
 import os
@@ -20,6 +21,7 @@ from mlkdc.types import Sample, TaggedImages
 
 #: Spellings of one suffix.
 _JPEG = (".jpg", ".jpeg", ".jpe", ".jfif")
+SHOWN_PLACES = 3
 
 
 def key(name: str) -> str:
@@ -103,27 +105,28 @@ def resolve(data: TaggedImages, images: str | None = None) -> TaggedImages:
         UsageError: ``images`` is no folder.
     """
     if images is not None:
-        return _found_below(data, _folder(images))
+        return _found_below(data, range(len(data.samples)), _folder(images))
     folders = _Folders()
-    samples, respelled, missing = [], 0, []
-    example = ""
-    for sample in data.samples:
+    samples, respelled, missing, astray = list(data.samples), [], [], []
+    for at, sample in enumerate(data.samples):
         written = os.path.normpath(sample.image)
-        found = written if folders.has(written) else folders.find(_tidy(str(sample.image)))
+        tidy = _tidy(str(sample.image))
+        found = written if folders.has(written) else folders.find(tidy)
         if found is None:
-            missing.append(sample)
-            samples.append(sample)
+            missing.append(at)
+            if folders.find(os.path.dirname(tidy)) is None:
+                astray.append(at)
             continue
         if found != written:
-            respelled += 1
-            example = example or f"{sample.image.name} is {os.path.basename(found)}"
-        samples.append(replace(sample, image=Path(found)))
-    if len(missing) == len(samples):
-        return _found_below(data, _base(data))
+            respelled.append(f"{sample.image.name} is {os.path.basename(found)}")
+        samples[at] = replace(sample, image=Path(found))
     notes = data.notes
     if respelled:
-        notes += (f"{respelled} of {len(samples)} image paths are spelled otherwise on disk: {example}",)
-    return replace(data, samples=tuple(samples), notes=notes)
+        notes += (f"{len(respelled)} of {len(samples)} image paths are spelled otherwise on disk: {respelled[0]}",)
+    data = replace(data, samples=tuple(samples), notes=notes)
+    if len(missing) == len(samples):
+        return _found_below(data, missing, _base(data))
+    return _found_below(data, astray, _base(data))
 
 
 def _folder(images: str) -> Path:
@@ -142,33 +145,31 @@ def _base(data: TaggedImages) -> Path:
     return data.root.parent
 
 
-def _found_below(data: TaggedImages, base: Path) -> TaggedImages:
-    """The data with the images that are found below a folder by the ends of their paths."""
+def _found_below(data: TaggedImages, which: Sequence[int], base: Path) -> TaggedImages:
+    """The data with those of the images that are found below a folder by the ends of their paths."""
+    if not which:
+        return data
     by_key: dict[str, list[Path]] = defaultdict(list)
     for file in images_below(base):
         by_key[key(file.name)].append(file)
-    samples, places = [], Counter[str]()
-    unclear: Counter[str] = Counter()
-    for sample in data.samples:
-        best = _best(sample, by_key, base)
+    samples, missing = list(data.samples), []
+    places, unclear = Counter[str](), Counter[str]()
+    for at in which:
+        best = _best(samples[at], by_key, base)
         if len(best) == 1:
-            samples.append(replace(sample, image=best[0]))
+            samples[at] = replace(samples[at], image=best[0])
             places[_shown(best[0].parent, base)] += 1
             continue
-        samples.append(sample)
+        missing.append(at)
         unclear.update(_shown(file.parent, base) for file in best)
-    found = places.total()
-    total = len(samples)
     notes = data.notes
-    if found:
-        where = ", ".join(list(places)[:3])
-        more = ", ..." if len(places) > 3 else ""
-        notes += (f"{found} of {total} images are not where the labels say and were found in {where}{more}",)
-    if found < total:
-        example = next(sample.image for sample in samples if not os.path.exists(sample.image))
-        notes += (
-            f"{total - found} of {total} images are missing, such as {example}; {_advice(example, unclear, base)}",
-        )
+    if places:
+        where = ", ".join([*list(places)[:SHOWN_PLACES], *(["..."] if len(places) > SHOWN_PLACES else [])])
+        notes += (f"{places.total()} of {len(samples)} images are not where the labels say and were found in {where}",)
+    if missing:
+        example = samples[missing[0]].image
+        advice = _advice(example, unclear, base)
+        notes += (f"{len(missing)} of {len(samples)} images are missing, such as {example}; {advice}",)
     return replace(data, samples=tuple(samples), notes=notes)
 
 

@@ -204,7 +204,7 @@ def checked_data(recipe: Recipe, progress: Progress) -> tuple[TaggedImages, tupl
     paths = set(skipped)
     readable = tuple(sample for sample in data.samples if str(sample.image) not in paths)
     data = replace(data, samples=readable)
-    check_trainable(data, recipe.data.train_splits)
+    check_trainable(data, recipe.data.train_splits, recipe.data.image_size)
     _check_seen(data, recipe)
     return data, tuple(skipped)
 

@@ -31,7 +31,7 @@ def test_no_layout_fits_names_every_layout(tmp_path: Path):
 
 def test_images_without_labels(tmp_path: Path):
     write_image(tmp_path / "deep/a.png")
-    assert "a folder of 1 images without labels" in refused(tmp_path)
+    assert "a folder of 1 image without labels" in refused(tmp_path)
     assert "not an index file" in refused(tmp_path / "deep/a.png")
 
 

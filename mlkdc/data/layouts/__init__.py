@@ -37,11 +37,13 @@ class Layout:
         read: the data set; raises :class:`UsageError` where it contradicts its layout. Samples carry an official
             split each, or all of them ``UNSPLIT``. Image paths may be as written: :func:`mlkdc.data.open_data` looks
             for files that are spelled otherwise or lie elsewhere, and joins samples of one image.
+        automatic: whether files that look like it are enough; if not, the user must name it.
     """
 
     summary: str
     detect: Callable[[Path], bool]
     read: Callable[[Path, ReadOptions], TaggedImages]
+    automatic: bool = True
 
 
 LAYOUTS: Registry[Layout] = Registry("layout", __name__, after="mlkdc.data.plugins")
