@@ -1,6 +1,7 @@
 """What is wrong with a data set."""
 
 import os
+import warnings
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -80,8 +81,10 @@ def decode_all(samples: Iterable[Sample], threads: int | None = None) -> Decodin
     """
     images = dict.fromkeys(sample.image for sample in samples)
     problems, modes, dark = [], Counter[str](), []
-    # Threads are enough: Pillow decodes without holding the interpreter's lock.
-    with ThreadPoolExecutor(threads or os.cpu_count()) as pool:
+    # Threads are enough: Pillow decodes without holding the interpreter's lock. What it warns of, odd metadata and many
+    # pixels, is no problem of an image that it reads.
+    with warnings.catch_warnings(), ThreadPoolExecutor(threads or os.cpu_count()) as pool:
+        warnings.simplefilter("ignore")
         for looked in pool.map(_look, images):
             if looked.problem is not None:
                 problems.append(looked.problem)

@@ -213,6 +213,8 @@ def _advice(example: Path, unclear: Counter[str], base: Path) -> str:
         folders = sorted(unclear)
         shown = ", ".join(folders[:4])
         return f"files of these names are in {shown}: choose with `--set data.images={base / folders[0]}`"
+    if os.path.isdir(example.parent) and not os.access(example.parent, os.R_OK | os.X_OK):
+        return "their folder may not be read; check its permissions"
     if any(scheme in str(example) for scheme in ("http:/", "https:/", "s3:/", "gs:/")):
         return "they are web addresses: download them, and give their folder with `--set data.images=FOLDER`"
     return "no file below has such a name; give their folder with `--set data.images=FOLDER`"

@@ -11,11 +11,20 @@ from mlkdc.types import Sample, TaggedImages
 
 def _parts(path: Path) -> list[tuple[Path, str]]:
     """The folders that hold folders of labels: those of splits, else ``path`` itself."""
-    parts = [(folder, split_of_name(folder)) for folder in folders_in(path)]
-    splits = [(folder, split) for folder, split in parts if split is not None]
-    if len(splits) == len(parts) > 1:
-        return splits
-    return [(path, UNSPLIT)]
+    splits = []
+    for folder in _filled(path):
+        split = split_of_name(folder)
+        if split is None:
+            return [(path, UNSPLIT)]
+        splits.append((folder, split))
+    if len(splits) < 2:
+        return [(path, UNSPLIT)]
+    return splits
+
+
+def _filled(path: Path) -> list[Path]:
+    """The folders that have an image somewhere below."""
+    return [folder for folder in folders_in(path) if any(True for _ in images_below(folder))]
 
 
 def read(path: Path, options: ReadOptions) -> TaggedImages:
@@ -31,7 +40,7 @@ def read(path: Path, options: ReadOptions) -> TaggedImages:
 
 
 def _detect(path: Path) -> bool:
-    return any(any(True for _ in images_below(folder)) for part, _ in _parts(path) for folder in folders_in(part))
+    return bool(_filled(path))
 
 
 LAYOUTS.register("folders")(
