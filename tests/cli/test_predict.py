@@ -40,9 +40,10 @@ def photos(tmp_path: Path) -> Path:
     """A good image of every common kind, one that is cut, and no image."""
     folder = tmp_path / "photos"
     folder.mkdir()
+    noise = Image.fromarray(np.random.default_rng(0).integers(0, 255, (40, 40, 3), dtype=np.uint8))
     for suffix in (".jpg", ".PNG", ".gif", ".jfif", ".tiff"):
-        Image.new("RGB", (8, 8)).save(folder / f"good{suffix}", format={".jfif": "JPEG"}.get(suffix))
-    (folder / "cut.png").write_bytes((folder / "good.PNG").read_bytes()[:-20])
+        noise.save(folder / f"good{suffix}", format={".jfif": "JPEG"}.get(suffix))
+    (folder / "cut.png").write_bytes((folder / "good.PNG").read_bytes()[:2000])
     (folder / "notes.txt").write_text("no image", encoding="utf-8")
     return folder
 
