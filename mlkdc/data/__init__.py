@@ -1,17 +1,16 @@
 """Data sets of tagged images: choose the reader, read, split."""
 
 import os
-from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
+from mlkdc.data.classes import check_classes, odd_names
 from mlkdc.data.digits import open_digits
 from mlkdc.data.found import describe
 from mlkdc.data.groups import joined, representatives, with_copies, without_copies
 from mlkdc.data.layouts import LAYOUTS, UNSPLIT, ReadOptions, list_layouts
 from mlkdc.data.paths import resolve
 from mlkdc.data.split import FEWEST, stratified
-from mlkdc.data.text import clean_label
 from mlkdc.errors import UsageError
 from mlkdc.resources import digest
 from mlkdc.types import TaggedImages
@@ -92,17 +91,8 @@ def _read(root: Path, layout: str | None, options: ReadOptions) -> TaggedImages:
         raise UsageError(f"{root}: read as {data.layout!r}, it lists no image")
     if not data.classes:
         raise UsageError(f"{root}: read as {data.layout!r}, no image has a label")
-    _check_classes(root, data)
-    return data
-
-
-def _check_classes(root: Path, data: TaggedImages) -> None:
-    """Each class once and on one line: classes.txt of a run, and JSON by name, could not hold others."""
-    for name, times in Counter(data.classes).items():
-        if times > 1:
-            raise UsageError(f"{root}: read as {data.layout!r}, {times} classes are called {name!r}; rename them")
-        if not name or name != clean_label(name):
-            raise UsageError(f"{root}: read as {data.layout!r}, a class is called {name!r}; give it a name of one line")
+    check_classes(root, data.layout, data.classes)
+    return replace(data, problems=(*data.problems, *odd_names(data.classes)))
 
 
 def _detect(root: Path) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from mlkdc.data.flags import FLAGS, WORDS
 from mlkdc.data.rows import RawTable
-from mlkdc.data.splits import SPLIT_WORDS
+from mlkdc.data.splits import SPLIT_FLAGS, SPLIT_WORDS
 from mlkdc.errors import UsageError
 from mlkdc.images import image_suffixes
 
@@ -21,7 +21,7 @@ IMAGE_NAMES = (
 WEAK_IMAGE_NAMES = ("name", "id", "url", "imageurl", "key")
 LABEL_NAMES = (
     "labels", "label", "tags", "tag", "labelname", "classes", "class", "classname", "categories", "category",
-    "keywords", "targets", "target", "choice", "attributes",
+    "keywords", "targets", "target", "choice", "attributes", "labelids", "attributeids",
 )  # fmt: skip
 SPLIT_NAMES = ("split", "splitname", "subset", "set", "partition", "usage", "phase", "mluse", "datasplit")
 CONFIDENCE = "confidence"
@@ -115,7 +115,16 @@ def _weak_image(table: RawTable, names: Sequence[str]) -> int | None:
             cells = [cells[column] for _, cells in table.rows]
             if cells and all(_is_image_name(cell) for cell in cells):
                 return column
+    # Kaggle's ids are the names of files without their suffix.
+    if names[:1] == ["id"] and _label_columns(names) and not _is_index(table, 0):
+        return 0
     return None
+
+
+def _is_index(table: RawTable, column: int) -> bool:
+    """Whether a column counts the rows, from 0 or 1."""
+    cells = [cells[column] for _, cells in table.rows]
+    return cells[:1] in (["0"], ["1"]) and cells == [str(int(cells[0]) + number) for number in range(len(cells))]
 
 
 def _is_image_name(cell: str) -> bool:
@@ -144,12 +153,15 @@ def _split_column(table: RawTable, names: Sequence[str], taken: set[int]) -> int
         words = {cells[column].lower() for _, cells in table.rows}
         if name == "split" or words <= {*SPLIT_WORDS, ""}:
             return column
-    return None
+    return _first(names, tuple(SPLIT_FLAGS))
 
 
 def _may_be_flags(table: RawTable, column: int, name: str) -> bool:
     """Whether a column can stand for a label: one of its cells is a flag, or a word that should be one."""
     cells = [cells[column].lower() for _, cells in table.rows]
-    if name in INDEX_NAMES and cells == [str(number + int(cells[0] == "1")) for number in range(len(cells))]:
+    # A split by numbers, of which nobody knows which is which, is no label.
+    if name in SPLIT_NAMES:
+        return False
+    if name in INDEX_NAMES and _is_index(table, column):
         return False
     return any((cell in FLAGS and cell) or cell in WORDS for cell in cells)

@@ -15,6 +15,8 @@ from mlkdc.figures import counted
 #: Tables that are not text.
 _CONVERT = {".xlsx": "Excel", ".xls": "Excel", ".ods": "LibreOffice", ".parquet": "Parquet", ".feather": "Feather"}
 SHOWN_FILES = 5
+#: Of a folder, since there may be one for each image.
+SEEN_FILES = 200
 SHOWN_FOLDERS = 4
 
 
@@ -29,7 +31,7 @@ def describe(root: Path) -> str:
     images = sum(1 for _ in images_below(root))
     reasons = []
     for folder in (root, *folders_in(root)):
-        for file in entries(folder):
+        for file in entries(folder)[:SEEN_FILES]:
             reason = _why_not(file)
             if reason:
                 reasons.append(f"{os.path.relpath(file, root)}: {reason}")

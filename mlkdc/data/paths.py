@@ -112,6 +112,9 @@ def resolve(data: TaggedImages, images: str | None = None) -> TaggedImages:
         written = os.path.normpath(sample.image)
         tidy = _tidy(str(sample.image))
         found = written if folders.has(written) else folders.find(tidy)
+        if found is None and "%" in tidy:
+            tidy = unquote(tidy)
+            found = folders.find(tidy)
         if found is None:
             missing.append(at)
             if folders.find(os.path.dirname(tidy)) is None:
@@ -180,7 +183,7 @@ def _shown(folder: Path, base: Path) -> str:
 
 def _best(sample: Sample, by_key: dict[str, list[Path]], base: Path) -> list[Path]:
     """The files with an image's name whose folders agree best with its path, then with its split."""
-    written = _tidy(str(sample.image))
+    written = unquote(_tidy(str(sample.image)))
     name = os.path.basename(written)
     files = [file for file in by_key.get(key(name), ()) if same_suffix(name, file.name)]
     if len(files) < 2:

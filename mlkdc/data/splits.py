@@ -9,6 +9,14 @@ SPLIT_WORDS = {
     **dict.fromkeys(("test", "testing"), "test"),
 }
 
+#: Columns that say of each row whether it is in one split, by their names without case and underscores; the splits of
+#: rows where that is true and where it is false.
+SPLIT_FLAGS = {
+    **dict.fromkeys(("isvalid", "isval", "isvalidation"), ("val", "train")),
+    "istest": ("test", "train"),
+    "istrain": ("train", "test"),
+}
+
 
 def split_of_name(path: Path) -> str | None:
     """The split that a file's or folder's name says, as ``train_labels.csv``; None where none or more than one."""

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mlkdc.data import separator
-from mlkdc.data.columns import Columns, require_columns
-from mlkdc.data.flags import read_flags
+from mlkdc.data.columns import Columns, plain, require_columns
+from mlkdc.data.flags import FLAGS, read_flags
 from mlkdc.data.rows import RawTable, read_rows
 from mlkdc.data.separator import Separator
-from mlkdc.data.splits import SPLIT_WORDS
+from mlkdc.data.splits import SPLIT_FLAGS, SPLIT_WORDS
 from mlkdc.errors import UsageError, nearest
 from mlkdc.figures import counted
 from mlkdc.types import Problem
@@ -159,11 +159,21 @@ def _confident(table: RawTable, column: int, line: int, cells: Sequence[str]) ->
     )
 
 
+def _flag_word(table: RawTable, line: int, word: str, splits: tuple[str, str]) -> str:
+    """The split of a row by a column such as ``is_valid``."""
+    if word not in FLAGS:
+        raise UsageError(f"{table.file} row {line}: expected true or false under a column as 'is_valid', got {word!r}")
+    return splits[0] if FLAGS[word] else splits[1]
+
+
 def _splits(table: RawTable, columns: Columns, split: str, problems: list[Problem]) -> list[str | None]:
     """The split of each row; None where its cell is empty and others are not. Such rows are added to ``problems``."""
     if columns.split is None:
         return [split] * len(table.rows)
+    flagged = SPLIT_FLAGS.get(plain(table.header[columns.split]))
     words = [cells[columns.split].lower() for _, cells in table.rows]
+    if flagged is not None:
+        words = [_flag_word(table, line, word, flagged) for (line, _), word in zip(table.rows, words, strict=True)]
     if not any(words):
         return [split] * len(words)
     splits: list[str | None] = []

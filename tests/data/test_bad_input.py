@@ -96,11 +96,11 @@ def test_csv_troubles_that_are_reported_and_not_fatal(tmp_path: Path):
     data = open_data(str(csv_folder(tmp_path / "t", text, classes="x\nxx\nXx\n")))
     assert [str(problem) for problem in data.problems] == [
         f"unused column: {tmp_path / 't/labels.csv'} (author)",
-        "similar labels: xx / Xx",
         "repeated label: labels.csv row 2 (x)",
         "empty label: labels.csv row 3 (nothing between |)",
         "unknown label: labels.csv row 3 ('zz' is not in classes.txt)",
         "empty image path: labels.csv row 4 (the row is skipped)",
+        "similar labels: xx / Xx",
     ]
     assert [sample.labels for sample in data.samples] == [(0, 2), (0, 1), (0,)]
 

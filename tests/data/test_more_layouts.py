@@ -44,6 +44,7 @@ def test_yolo_with_splits(order: str, names: str, tmp_path: Path):
     (tmp_path / "data.yaml").write_text(f"nc: 2\nnames: {names}\n", encoding="utf-8")
     data = open_data(str(tmp_path))
     assert (data.layout, data.classes) == ("yolo", ("cat", "dog"))
+    assert open_data(str(tmp_path / "data.yaml")).samples == data.samples
     assert tags(data) == {
         "traina.png": ("train", {"cat", "dog"}),
         "trainb.png": ("train", set()),
@@ -86,6 +87,19 @@ def test_image_lists(tmp_path: Path):
     assert "expected 3 classes, one for each flag; got 2" in refused(tmp_path)
     (tmp_path / "test.txt").write_text("./data/images/c.png 0 -1 1\nc.png 1\n", encoding="utf-8")
     assert "test.txt row 2: expected an image and 3 flags" in refused(tmp_path)
+
+
+def test_a_list_with_a_header_as_celebas(tmp_path: Path):
+    rows = []
+    for number in range(24):
+        write_image(tmp_path / f"img/{number}.png")
+        rows.append(f"{number}.png  {('-1', '1')[number % 2]}  1 -1")
+    for header in ("24\nSmiling Male Young \n", "image Smiling Male Young\n"):
+        (tmp_path / "list_attr.txt").write_text(header + "\n".join(rows) + "\n", encoding="utf-8")
+        data = open_data(str(tmp_path / "list_attr.txt"))
+        assert data.classes == ("Smiling", "Male", "Young")
+        assert {sample.labels for sample in data.samples} == {(1,), (0, 1)}
+        assert len(data.samples) == 24
 
 
 def test_numbers_of_classes_are_not_flags(tmp_path: Path):

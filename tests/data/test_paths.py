@@ -40,6 +40,8 @@ def found(data: TaggedImages) -> list[Path]:
         ("img/{}.png", "{}.png", "found in img/"),
         ("img/{}.png", "https://example.org/img/{}.png", "found in img/"),
         ("img/a/{}.png", "{}", "found in img/a/"),
+        ("img/a photo {}.png", "img/a%20photo%20{}.png", "spelled otherwise"),
+        ("img/{}.png", "data/img/{}.png", "found in img/"),
         ("img/{}.png", "file:///home/img/{}.png", "found in img/"),
     ],
 )

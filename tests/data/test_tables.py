@@ -101,6 +101,35 @@ def test_rows_without_a_split_are_left_out_and_said(tmp_path: Path):
     ]
 
 
+def test_a_column_that_says_what_is_validated_on(tmp_path: Path):
+    text = "fname,labels,is_valid\na.png,x y,True\nb.png,x,False\nc.png,y,false\n"
+    data = open_data(str(csv_folder(tmp_path / "t", text)))
+    assert [sample.split for sample in data.samples] == ["val", "train", "train"]
+    assert data.classes == ("x", "y")
+    flags = "image,cat,dog,partition\n" + "".join(f"{number}.png,1,0,{number % 2}\n" for number in range(24))
+    data = open_data(str(csv_folder(tmp_path / "flags", flags)))
+    assert data.classes == ("cat", "dog")
+    assert [problem.detail for problem in data.problems] == ["partition"]
+
+
+def test_ids_are_names_of_files(tmp_path: Path):
+    rows = [f"id{number},{('5 0', '25', '5', '0 25 5')[number % 4]}" for number in range(24)]
+    for number in range(24):
+        write_image(tmp_path / f"train/id{number}.png")
+    (tmp_path / "train.csv").write_text("\n".join(["id,attribute_ids", *rows]) + "\n", encoding="utf-8")
+    data = open_data(str(tmp_path))
+    assert data.classes == ("0", "25", "5")
+    assert all(sample.image.is_file() for sample in data.samples)
+
+
+def test_labels_that_look_like_others_are_named(tmp_path: Path):
+    data = open_data(str(many_rows(tmp_path, "image,labels", ["cat|dog", '"cat, dog"', "Cat", "bird"])))
+    assert [str(problem) for problem in data.problems] == [
+        "similar labels: Cat / cat",
+        "label made of others: cat, dog (cat, dog are labels too)",
+    ]
+
+
 def test_nan_is_no_label_where_it_stands_alone(tmp_path: Path):
     folder = many_rows(tmp_path / "missing", "image,labels", ["cat|dog", "nan", "NaN", ""])
     data = open_data(str(folder))

@@ -21,6 +21,7 @@ _INSTANCES = re.compile(r"instances_(train|val|test)(\d{4})?\.json")
 _ROBOFLOW = "_annotations.coco.json"
 #: A file of another name is COCO's if it begins like an object with two of these keys.
 _KEYS = ('"images"', '"annotations"', '"categories"', '"info"', '"licenses"')
+MOST_FILES = 50
 #: Other files of COCO, with other annotations.
 _OTHER = ("captions_", "person_keypoints_", "panoptic_", "stuff_")
 
@@ -57,7 +58,11 @@ def _instances_in(folders: list[Path]) -> dict[str, dict[str, Path]]:
 
 def _others_in(folder: Path) -> dict[str, Path]:
     """COCO files of other names: one, or one for each split."""
-    files = [file for file in entries(folder) if _is_coco(file)]
+    # Other tools write a file for each image, too many to look into.
+    candidates = [file for file in entries(folder) if file.suffix.lower() == ".json"]
+    if len(candidates) > MOST_FILES:
+        return {}
+    files = [file for file in candidates if _is_coco(file)]
     if len(files) == 1:
         return {UNSPLIT: files[0]}
     by_split = {}

@@ -1,13 +1,14 @@
 """Tables: one row per image or per label of an image, with labels in a cell or one column per label."""
 
 import os
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from mlkdc.data.classes import listed_classes
 from mlkdc.data.columns import HEADER, find_columns
 from mlkdc.data.files import entries, folders_in
-from mlkdc.data.layouts import LAYOUTS, UNSPLIT, Layout, ReadOptions, read_lines
+from mlkdc.data.layouts import LAYOUTS, UNSPLIT, Layout, ReadOptions
 from mlkdc.data.rows import SUFFIXES, first_rows, read_rows
 from mlkdc.data.separator import Separator
 from mlkdc.data.splits import split_of_name
@@ -66,14 +67,6 @@ def _in_split_folders(path: Path) -> list[tuple[Path, str]]:
     return files
 
 
-def _listed_classes(listed: Path) -> tuple[str, ...]:
-    names = [clean_label(name) for name in read_lines(listed)]
-    repeated = sorted(name for name, count in Counter(names).items() if count > 1)
-    if repeated or not names:
-        raise UsageError(f"{listed}: expected one class per line, each once; got twice: {', '.join(repeated) or '-'}")
-    return tuple(names)
-
-
 def _codes(tables: Sequence[Path]) -> dict[str, str]:
     """Names of labels by their codes, from Open Images' class-descriptions next to a table."""
     names = {}
@@ -117,18 +110,6 @@ def _labels(
     return tuple(sorted(labels))
 
 
-def _similar(classes: Sequence[str]) -> list[Problem]:
-    """Labels that differ only in case or in blanks: most likely one label written in two ways."""
-    spellings = defaultdict(list)
-    for name in classes:
-        spellings["".join(name.lower().replace("_", " ").split())].append(name)
-    problems = []
-    for names in spellings.values():
-        if len(names) > 1:
-            problems.append(Problem("similar labels", " / ".join(names)))
-    return problems
-
-
 def _check_splits(path: Path, files: Iterable[tuple[Path, str]]) -> None:
     splits = Counter(split for _, split in files)
     if max(splits.values()) > 1:
@@ -147,11 +128,11 @@ def read(path: Path, options: ReadOptions) -> TaggedImages:
     listed: tuple[str, ...] = ()
     for folder in (first.parent, path):
         if not listed and (folder / "classes.txt").is_file():
-            listed = _listed_classes(folder / "classes.txt")
+            listed = listed_classes(folder / "classes.txt")
     tables = read_tables(files, listed, options.separator, _codes([file for file, _ in files]))
     classes = _classes(tables, listed)
     number = {name: label for label, name in enumerate(classes)}
-    problems = [*tables.problems, *_similar(classes)]
+    problems = list(tables.problems)
     samples = []
     for row in tables.rows:
         if not row.image:

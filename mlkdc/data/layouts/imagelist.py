@@ -14,6 +14,8 @@ from mlkdc.types import Sample, TaggedImages
 
 #: An image, and flags for two labels: one number alone could be the number of a class.
 _WORDS = 3
+#: An image is in one of these lines.
+HEADER_LINES = 3
 
 
 def _files(path: Path) -> list[tuple[Path, str]]:
@@ -33,8 +35,7 @@ def _files(path: Path) -> list[tuple[Path, str]]:
 def _is_list(file: Path) -> bool:
     if file.suffix != ".txt" or not os.path.isfile(file):
         return False
-    image, flags = _parsed(read_head(file, 1 << 14).lstrip().partition("\n")[0])
-    return Path(image).suffix.lower() in image_suffixes() and len(flags) >= _WORDS - 1 and set(flags) <= FLAGS.keys()
+    return any(map(_is_row, read_head(file).splitlines()[:HEADER_LINES]))
 
 
 def _parsed(line: str) -> tuple[str, list[str]]:
@@ -51,21 +52,42 @@ def read(path: Path, options: ReadOptions) -> TaggedImages:
     files = _files(path)
     rows = []
     width = None
+    named: tuple[str, ...] = ()
     for file, split in files:
-        for number, line in enumerate(read_lines(file), start=1):
+        lines = read_lines(file)
+        first = _first_row(lines)
+        if first:
+            named = tuple(map(clean_label, lines[first - 1].split()))
+        for number, line in enumerate(lines[first:], start=first + 1):
             image, flags = _parsed(line)
             width = width or len(flags)
             if len(flags) != width:
                 raise UsageError(f"{file} row {number}: expected an image and {width} flags, got {line[:80]!r}")
             labels = tuple(label for label, flag in enumerate(flags) if FLAGS[flag])
             rows.append(Sample(file.parent / image, labels, split))
-    classes, notes = _classes(files[0][0].parent, width or 0)
+    classes, notes = _classes(files[0][0].parent, width or 0, named)
     name = path.name if path.is_dir() else path.stem
     return TaggedImages(name, path, "imagelist", classes, tuple(rows), notes=notes)
 
 
-def _classes(folder: Path, width: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def _first_row(lines: list[str]) -> int:
+    """How many lines stand before the first image: none, or as in CelebA's lists their number and the names."""
+    for number, line in enumerate(lines[:HEADER_LINES]):
+        if _is_row(line):
+            return number
+    return 0
+
+
+def _is_row(line: str) -> bool:
+    image, flags = _parsed(line)
+    return Path(image).suffix.lower() in image_suffixes() and len(flags) >= _WORDS - 1
+
+
+def _classes(folder: Path, width: int, named: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """The classes, and a note where nothing names them."""
+    if len(named) in (width, width + 1):
+        # The column of images may have a name too.
+        return named[-width:], ()
     if not os.path.isfile(folder / "classes.txt"):
         numbers = tuple(map(str, range(width)))
         return numbers, (f"labels are called 0 to {width - 1}; classes.txt in {folder.name}/ can name them",)

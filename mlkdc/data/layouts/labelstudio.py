@@ -21,13 +21,17 @@ _LABELS = (
     "choices", "choice", "labels", "label", "rectanglelabels", "polygonlabels", "brushlabels", "ellipselabels",
     "keypointlabels", "tag", "tags",
 )  # fmt: skip
+MOST_FILES = 50
 _HINTS = ('"annotations"', '"completions"', '"choice"', '"lead_time"', '"annotation_id"')
 
 
 def _file(path: Path) -> Path | None:
     if path.is_file():
         return path if _is_export(path) else None
-    files = [file for file in entries(path) if _is_export(file)]
+    candidates = [file for file in entries(path) if file.suffix.lower() == ".json"]
+    if len(candidates) > MOST_FILES:
+        return None
+    files = [file for file in candidates if _is_export(file)]
     return files[0] if len(files) == 1 else None
 
 

@@ -31,6 +31,13 @@ class _Part:
     split: str
 
 
+def _folder(path: Path) -> Path:
+    """The folder of the data, which may be named by its data.yaml."""
+    if path.suffix in (".yaml", ".yml") and path.is_file():
+        return path.parent
+    return path
+
+
 def _parts(path: Path) -> list[_Part]:
     parts = []
     for folder in folders_in(path / "labels"):
@@ -105,18 +112,19 @@ def _labels(file: Path, classes: int) -> tuple[int, ...]:
 
 def read(path: Path, options: ReadOptions) -> TaggedImages:
     """All images of the folders, with the classes of their label files."""
-    classes = _classes(path)
+    folder = _folder(path)
+    classes = _classes(folder)
     samples = []
-    for part in _parts(path):
+    for part in _parts(folder):
         for image in images_below(part.images):
             file = part.labels / image.relative_to(part.images).with_suffix(".txt")
             labels = _labels(file, len(classes)) if os.path.isfile(file) else ()
             samples.append(Sample(image, labels, part.split))
-    return TaggedImages(path.name, path, "yolo", classes, tuple(samples))
+    return TaggedImages(folder.name, path, "yolo", classes, tuple(samples))
 
 
 def _detect(path: Path) -> bool:
-    return bool(_parts(path))
+    return bool(_parts(_folder(path)))
 
 
 LAYOUTS.register("yolo")(
