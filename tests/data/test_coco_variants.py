@@ -71,11 +71,11 @@ def test_ids_that_are_words_and_ids_out_of_order(tmp_path: Path):
 
 
 def test_two_categories_of_one_name_are_one_label(tmp_path: Path):
-    values = content(categories=[{"id": 1, "name": "cat"}, {"id": 2, "name": " cat"}, {"id": 3, "name": "dog"}])
+    values = content(categories=[{"id": 0, "name": "ox"}, {"id": 1, "name": "cat"}, {"id": 2, "name": " cat"}])
     data = read(tmp_path, values)
-    assert data.classes == ("cat", "dog")
+    assert data.classes == ("ox", "cat")
     assert labels(data) == {"a.png": {"cat"}, "b.png": {"cat"}}
-    assert {box.label for sample in data.samples for box in sample.boxes} == {0}
+    assert {box.label for sample in data.samples for box in sample.boxes} == {1}
     assert "categories 1 and 2 are both called 'cat': one label" in data.notes
 
 

@@ -59,6 +59,7 @@ def test_names_of_two_words_stay_one_label(tmp_path: Path):
     [
         # Colors and things: tags, or names of things in colors?
         (["red car", "red bus", "blue car", "blue bus"], "blank"),
+        ([f"{color} {thing}" for color in ("red", "blue", "pink") for thing in ("car", "bus", "van")], "blank"),
         (["hot dog", "dog", "cat"], "blank"),
         (['"Smith, John"', '"Doe, Jane"', "others"], "comma"),
     ],

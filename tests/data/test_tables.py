@@ -136,7 +136,9 @@ def test_nan_is_no_label_where_it_stands_alone(tmp_path: Path):
     assert data.classes == ("cat", "dog")
     assert any("12 cells that say 'nan'" in note for note in data.notes)
     folder = many_rows(tmp_path / "label", "image,labels", ["nan|dog", "nan", "None", "dog"])
-    assert open_data(str(folder)).classes == ("None", "dog", "nan")
+    data = open_data(str(folder))
+    assert data.classes == ("None", "dog", "nan")
+    assert all(sample.labels for sample in data.samples)
 
 
 def test_a_table_for_each_split(tmp_path: Path):
