@@ -56,6 +56,11 @@ class Data(Section):
         "stretch", description="how an image becomes a square: distorted, its center, or with a gray border"
     )
     layout: str | None = Field(None, description="name of the reader; null = detect")
+    separator: str | None = Field(
+        None,
+        description="what joins labels in a table's cell: comma, semicolon, blank, pipe, list, none; null = detect",
+    )
+    images: str | None = Field(None, description="folder of the images, where the paths with the labels do not lead to")
     train_splits: list[Literal["train", "val"]] = Field(["train"], min_length=1)
     skip_bad: bool = Field(False, description="skip unreadable images, naming them")
     allow_unseen: bool = Field(False, description="train although a label is missing from the training split")

@@ -56,6 +56,7 @@ class TaggedImages:
         samples: all images of all splits.
         problems: what the reader noticed (readers do not open images).
         split_from: ``official`` or a sentence saying how the split was made.
+        notes: how what could be meant in several ways was read, in sentences.
     """
 
     name: str
@@ -65,6 +66,7 @@ class TaggedImages:
     samples: tuple[Sample, ...]
     problems: tuple[Problem, ...] = ()
     split_from: str = "official"
+    notes: tuple[str, ...] = ()
 
     def split(self, name: str) -> tuple[Sample, ...]:
         """The samples of one split, in stored order; empty when the source has no such split."""

@@ -192,12 +192,28 @@ def predict(
         artifact = pick_run(None).newest_artifact()
         say(f"model: {artifact}")
     _say_if_unverified(artifact)
-    for prediction in predict_images(artifact, images, top=top, allow_failed=allow_failed):
+    bad: list[Path] = []
+
+    def on_bad(path: Path, error: UsageError) -> None:
+        bad.append(path)
+        say(f"skipped: {error}")
+        if as_json:
+            click.echo(json.dumps({"image": str(path), "error": str(error)}))
+
+    # Where one image is asked for, it is an error that it cannot be read.
+    skip = None
+    if len(images) > 1 or images[0].is_dir():
+        skip = on_bad
+    count = 0
+    for prediction in predict_images(artifact, images, top=top, allow_failed=allow_failed, on_bad=skip):
+        count += 1
         if as_json:
             click.echo(json.dumps({"image": str(prediction.image), "labels": prediction.labels}))
             continue
         shown = "  ".join(f"{name} {probability:.3f}" for name, probability in prediction.labels.items())
         click.echo(f"{prediction.image}: {shown or '(no label above its threshold)'}")
+    if bad:
+        raise MlkdcError(f"{len(bad)} of {counted(count + len(bad), 'image')} could not be read")
 
 
 def _say_if_unverified(artifact: Path) -> None:

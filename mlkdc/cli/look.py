@@ -20,31 +20,39 @@ if TYPE_CHECKING:
 )
 @click.argument("path")
 @click.option("--layout", help="Layout to read (`mlkdc ls layouts`), if several fit.")
+@click.option("--separator", help="What joins labels in a table's cell: comma, blank, none, ...; default: detect.")
+@click.option("--images", metavar="FOLDER", help="Folder of the images, where the paths do not lead to them.")
 @json_option
-def data(path: str, layout: str | None, as_json: bool) -> None:
+def data(path: str, layout: str | None, separator: str | None, images: str | None, as_json: bool) -> None:
     """Show what mlkdc finds in your images: splits, labels, counts, every problem."""
     from mlkdc.data import open_data
-    from mlkdc.data.check import inspect, summary
+    from mlkdc.data.check import inspect
+    from mlkdc.data.summary import listed, summary
     from mlkdc.figures import counted
 
-    images = open_data(path, layout=layout)
-    problems, counts = inspect(images), summary(images)
+    tagged = open_data(path, layout=layout, separator=separator, images=images, few=True)
+    inspection, counts = inspect(tagged), summary(tagged)
+    problems = inspection.problems
     if as_json:
         values = counts.model_dump(mode="json")
-        click.echo(json.dumps({**values, "problems": [str(problem) for problem in problems]}, indent=2))
+        lines = [str(problem) for problem in problems]
+        click.echo(json.dumps({**values, "modes": inspection.modes, "problems": lines}, indent=2))
         return
     per_image = counts.labels_per_image
     splits = ", ".join(f"{split} {number}" for split, number in counts.images.items())
-    click.echo(f"{images.name}: {images.layout} at {images.root}; split: {images.split_from}")
-    click.echo(f"images: {splits}")
+    modes = ", ".join(f"{mode} {number}" for mode, number in inspection.modes.items())
+    click.echo(f"{tagged.name}: {tagged.layout} at {tagged.root}; split: {tagged.split_from}")
+    for note in tagged.notes:
+        click.echo(f"note: {note}")
+    click.echo(f"images: {splits}; modes: {modes or 'none'}")
     click.echo(f"labels: {counts.classes}; per image {per_image.mean:.2f} ({per_image.min} to {per_image.max})\n")
     rows = []
-    for name in images.classes:
-        rows.append([name, *(str(counts.counts[split][name]) for split in images.splits)])
-    show(Table(["label", *images.splits], rows, "l" + "r" * len(images.splits)))
+    for name in tagged.classes:
+        rows.append([name, *(str(counts.counts[split][name]) for split in tagged.splits)])
+    show(Table(["label", *tagged.splits], rows, "l" + "r" * len(tagged.splits)))
     click.echo(f"\n{counted(len(problems), 'problem')}" if problems else "\nno problems")
-    for problem in problems:
-        click.echo(f"  {problem}")
+    for line in listed(problems):
+        click.echo(f"  {line}")
 
 
 @click.command(

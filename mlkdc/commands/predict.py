@@ -1,13 +1,14 @@
 """Labels of images, by an exported artifact."""
 
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from mlkdc.errors import UsageError
-from mlkdc.images import SUFFIXES
+from mlkdc.images import image_suffixes
 from mlkdc.records.manifest import Manifest
 from mlkdc.runtime import open_artifact
 from mlkdc.runtime.predict import predict_files
@@ -22,7 +23,12 @@ class Prediction:
 
 
 def predict(
-    artifact: Path | str, images: Sequence[Path | str], *, top: int | None = None, allow_failed: bool = False
+    artifact: Path | str,
+    images: Sequence[Path | str],
+    *,
+    top: int | None = None,
+    allow_failed: bool = False,
+    on_bad: Callable[[Path, UsageError], None] | None = None,
 ) -> Iterator[Prediction]:
     """Predict the labels of images, one by one, as they are read.
 
@@ -31,6 +37,7 @@ def predict(
         images: files, or folders whose images (not those of subfolders) are taken in the order of their names.
         top: that many most probable labels; None = those at or above their tuned thresholds.
         allow_failed: use an artifact that failed its parity check.
+        on_bad: called with each image that cannot be read, which is then skipped; None raises its error.
 
     Raises:
         UsageError: a path is missing, a folder holds no image, an image cannot be read, or the artifact cannot be used.
@@ -44,17 +51,34 @@ def predict(
     files = image_files([Path(path) for path in images])
     with open_artifact(artifact, allow_failed=allow_failed) as session:
         for path in files:
-            probabilities = predict_files(session, [path])[0]
+            try:
+                probabilities = predict_files(session, [path])[0]
+            except UsageError as error:
+                if on_bad is None:
+                    raise
+                on_bad(path, error)
+                continue
             yield Prediction(path, _labels(probabilities, session.manifest, top))
 
 
 def _labels(probabilities: np.ndarray, manifest: Manifest, top: int | None) -> dict[str, float]:
+    names = _unique(manifest.classes)
     labels = {}
     for index in np.argsort(-probabilities, kind="stable")[:top]:
         probability = float(probabilities[index])
         if top is not None or probability >= manifest.thresholds[index]:
-            labels[manifest.classes[index]] = probability
+            labels[names[index]] = probability
     return labels
+
+
+def _unique(classes: Sequence[str]) -> list[str]:
+    """The classes; the second one of a name, which an old artifact can have, is numbered so that none is lost."""
+    times: Counter[str] = Counter()
+    names = []
+    for name in classes:
+        times[name] += 1
+        names.append(name if times[name] == 1 else f"{name} #{times[name]}")
+    return names
 
 
 def image_files(paths: Sequence[Path]) -> list[Path]:
@@ -66,12 +90,21 @@ def image_files(paths: Sequence[Path]) -> list[Path]:
     files = []
     for path in paths:
         if path.is_dir():
-            images = [item for item in path.iterdir() if item.suffix.lower() in SUFFIXES]
-            if not images:
-                raise UsageError(f"{path} holds no image; expected files ending in {', '.join(SUFFIXES)}")
-            files += sorted(images)
+            files += _images_in(path)
         elif path.is_file():
             files.append(path)
         else:
             raise UsageError(f"{path}: no such image file or folder")
     return files
+
+
+def _images_in(folder: Path) -> list[Path]:
+    try:
+        inside = sorted(folder.iterdir())
+    except OSError as error:
+        raise UsageError(f"{folder}: cannot be read ({error.strerror or error})") from None
+    suffixes = image_suffixes()
+    images = [item for item in inside if item.suffix.lower() in suffixes]
+    if not images:
+        raise UsageError(f"{folder} holds no image; expected files ending in .jpg, .png, .webp or another of Pillow's")
+    return images

@@ -1,95 +1,126 @@
-"""What is wrong with a data set, and what is in it."""
+"""What is wrong with a data set."""
 
 import os
-from collections import defaultdict
+import warnings
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from mlkdc.data.groups import same_content
 from mlkdc.errors import UsageError
-from mlkdc.images import open_rgb
-from mlkdc.records.data import DataSummary, LabelsPerImage
-from mlkdc.resources import file_sha256
+from mlkdc.figures import counted
+from mlkdc.images import decode
 from mlkdc.types import Problem, Sample, TaggedImages
 
 UNSEEN = "label never seen in training"
 
 
-def _unreadable(image: Path) -> Problem | None:
-    if not image.is_file():
-        return Problem("missing file", str(image))
+#: 16-bit images whose values stay below this are of 12 bits and look almost black.
+TWELVE_BITS = 1 << 12
+#: Pixels at which the last feature map of a network has more than one position.
+SMALLEST_ALONE = 64
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """What decoding all images showed.
+
+    Args:
+        problems: one per file that is missing or cannot be used.
+        modes: number of images by Pillow's mode.
+        dark: one per image of 16 bits that is almost black, as those of 12 bits are.
+    """
+
+    problems: list[Problem]
+    modes: dict[str, int]
+    dark: list[Problem]
+
+
+@dataclass(frozen=True)
+class _Looked:
+    """What decoding one file showed."""
+
+    image: Path
+    problem: Problem | None = None
+    mode: str = ""
+    highest: int | None = None
+
+
+def _look(image: Path) -> _Looked:
+    if not os.path.isfile(image):
+        return _Looked(image, _not_a_file(image))
     try:
-        open_rgb(image)
+        decoded = decode(image)
     except UsageError as error:
         detail = str(error).removeprefix(f"{image}: ")
         kind = "unreadable image"
         if detail.startswith("truncated"):
             kind = "truncated image"
-        return Problem(kind, str(image), detail)
-    return None
+        return _Looked(image, Problem(kind, str(image), detail))
+    return _Looked(image, None, decoded.mode, decoded.highest)
 
 
-def check_readable(samples: Iterable[Sample], threads: int | None = None) -> list[Problem]:
-    """Decode every image; one problem per file that is missing, truncated or not an image.
+def _not_a_file(image: Path) -> Problem:
+    if os.path.isdir(image):
+        return Problem("unreadable image", str(image), "a folder, not an image")
+    if os.path.isdir(image.parent) and not os.access(image.parent, os.X_OK):
+        return Problem("unreadable image", str(image), "its folder may not be read")
+    return Problem("missing file", str(image))
 
-    ``where`` of each problem is ``str(sample.image)``.
+
+def decode_all(samples: Iterable[Sample], threads: int | None = None) -> Decoding:
+    """Decode every image.
 
     Args:
         samples: which images; one that is listed twice is decoded once.
         threads: how many to decode at a time; None takes one per core.
     """
     images = dict.fromkeys(sample.image for sample in samples)
-    problems = []
-    # Threads are enough: Pillow decodes without holding the interpreter's lock.
-    with ThreadPoolExecutor(threads or os.cpu_count()) as pool:
-        for problem in pool.map(_unreadable, images):
-            if problem is not None:
-                problems.append(problem)
-    return problems
+    problems, modes, dark = [], Counter[str](), []
+    # Threads are enough: Pillow decodes without holding the interpreter's lock. What it warns of, odd metadata and many
+    # pixels, is no problem of an image that it reads.
+    with warnings.catch_warnings(), ThreadPoolExecutor(threads or os.cpu_count()) as pool:
+        warnings.simplefilter("ignore")
+        for looked in pool.map(_look, images):
+            if looked.problem is not None:
+                problems.append(looked.problem)
+                continue
+            modes[looked.mode] += 1
+            if looked.highest is not None and looked.highest < TWELVE_BITS:
+                detail = f"no value is above {looked.highest:,} of 65,535, so it is almost black; scale it to 0..65,535"
+                dark.append(Problem("dark 16-bit image", str(looked.image), detail))
+    return Decoding(problems, dict(modes.most_common()), dark)
 
 
-def _same_bytes(images: Iterable[Path]) -> list[list[Path]]:
-    """Groups of files with the same content; only files of equal size are read."""
-    by_size, by_content = defaultdict(list), defaultdict(list)
-    for image in images:
-        if image.is_file():
-            by_size[image.stat().st_size].append(image)
-    for group in by_size.values():
-        if len(group) > 1:
-            for image in group:
-                by_content[file_sha256(image)].append(image)
-    return [group for group in by_content.values() if len(group) > 1]
+def check_readable(samples: Iterable[Sample], threads: int | None = None) -> list[Problem]:
+    """One problem per file that is missing, truncated or not an image; ``where`` of each is ``str(sample.image)``.
+
+    Args:
+        samples: which images; one that is listed twice is decoded once.
+        threads: how many to decode at a time; None takes one per core.
+    """
+    return decode_all(samples, threads).problems
 
 
 def duplicates(samples: Sequence[Sample]) -> list[Problem]:
-    """Images listed twice and files with equal bytes; those in two splits have a separate kind."""
-    splits_of: dict[Path, list[str]] = defaultdict(list)
-    for sample in samples:
-        splits_of[sample.image].append(sample.split)
+    """Files with equal bytes; those in two splits have a separate kind."""
+    split_of = {sample.image: sample.split for sample in samples}
     problems = []
-    for image, splits in splits_of.items():
+    for first, *copies in same_content(split_of):
+        splits = dict.fromkeys(split_of[image] for image in (first, *copies))
+        kind = "duplicate image"
         if len(splits) > 1:
-            problems.append(_duplicate(image, splits, f"listed {len(splits)} times"))
-    for group in _same_bytes(splits_of):
-        first, *copies = group
-        splits = []
-        for image in group:
-            splits += splits_of[image]
-        problems.append(_duplicate(first, splits, f"same bytes as {', '.join(map(str, copies))}"))
+            kind = "duplicate image across splits"
+        detail = f"same bytes as {', '.join(map(str, copies))}; in {', '.join(splits)}"
+        problems.append(Problem(kind, str(first), detail))
     return problems
 
 
-def _duplicate(image: Path, splits: list[str], detail: str) -> Problem:
-    distinct = dict.fromkeys(splits)
-    kind = "duplicate image"
-    if len(distinct) > 1:
-        kind = "duplicate image across splits"
-    return Problem(kind, str(image), f"{detail}; in {', '.join(distinct)}")
-
-
-def _positives(data: TaggedImages, splits: Iterable[str]) -> np.ndarray:
+def positives(data: TaggedImages, splits: Iterable[str]) -> np.ndarray:
     """Images per label, ``int[q]``, in several splits together."""
     counts = np.zeros(len(data.classes), dtype=int)
     for split in splits:
@@ -99,24 +130,47 @@ def _positives(data: TaggedImages, splits: Iterable[str]) -> np.ndarray:
 
 def unseen_labels(data: TaggedImages, train_splits: Sequence[str] = ("train",)) -> list[Problem]:
     """Labels that occur in another split but in no training split: no model can learn them."""
-    seen = _positives(data, train_splits)
+    seen = positives(data, train_splits)
     problems = []
     for split in data.splits:
         if split in train_splits:
             continue
-        counts = _positives(data, [split])
+        counts = positives(data, [split])
         for label in np.flatnonzero((seen == 0) & (counts > 0)):
-            detail = f"{counts[label]} images in {split}, none in {' or '.join(train_splits)}"
+            detail = f"{counted(int(counts[label]), 'image')} in {split}, none in {' or '.join(train_splits)}"
             problems.append(Problem(UNSEEN, data.classes[label], detail))
     return problems
 
 
+def check_trainable(data: TaggedImages, train_splits: Sequence[str], image_size: int) -> None:
+    """Check that there is something to learn.
+
+    Raises:
+        UsageError: no image of the training splits has a label, or there is one image, too small for statistics.
+    """
+    images = sum(len(data.split(split)) for split in train_splits)
+    if images == 1 and image_size < SMALLEST_ALONE:
+        raise UsageError(
+            f"{data.root}: 1 image of {'+'.join(train_splits)} at {image_size} pixels has no batch statistics; "
+            f"give a second one, or `--set data.image_size={SMALLEST_ALONE}`"
+        )
+    if not positives(data, train_splits).any():
+        raise UsageError(
+            f"{data.root}: no image of {'+'.join(train_splits)} has a label, so nothing can be learned (`mlkdc data`)"
+        )
+
+
 def _absent_labels(data: TaggedImages) -> list[Problem]:
-    """Labels without a positive in a split, unless :func:`unseen_labels` reports them already."""
+    """Splits without a positive, and labels without one in a split unless :func:`unseen_labels` reports them."""
     problems = []
-    everywhere = _positives(data, data.splits)
+    everywhere = positives(data, data.splits)
     for split in data.splits:
-        absent = _positives(data, [split]) == 0
+        counts = positives(data, [split])
+        if not counts.any():
+            detail = "no image in it has a label: nothing to learn from and no mAP"
+            problems.append(Problem("split without labels", split, detail))
+            continue
+        absent = counts == 0
         if split == "train":
             # Those that occur in another split are unseen.
             absent &= everywhere == 0
@@ -125,42 +179,45 @@ def _absent_labels(data: TaggedImages) -> list[Problem]:
     return problems
 
 
-def inspect(data: TaggedImages) -> list[Problem]:
-    """Everything wrong with a data set: what the reader noticed, the files, rows without labels, duplicates, labels."""
+@dataclass(frozen=True)
+class Inspection:
+    """Everything wrong with a data set.
+
+    Args:
+        problems: what the reader noticed, the files, rows without labels, duplicates, labels.
+        modes: number of images by Pillow's mode.
+    """
+
+    problems: list[Problem]
+    modes: dict[str, int]
+
+
+def inspect(data: TaggedImages) -> Inspection:
+    """Look at everything; decodes every image."""
+    decoding = decode_all(data.samples)
+    return Inspection(all_problems(data, [*decoding.problems, *decoding.dark]), decoding.modes)
+
+
+def all_problems(data: TaggedImages, of_files: Iterable[Problem]) -> list[Problem]:
+    """Everything wrong with a data set, whose files were decoded with these problems."""
     unlabeled = []
     for sample in data.samples:
         if not sample.labels:
             unlabeled.append(Problem("image without labels", str(sample.image), f"in {sample.split}"))
     return [
         *data.problems,
-        *check_readable(data.samples),
+        *of_files,
         *unlabeled,
         *duplicates(data.samples),
-        *unseen_labels(data),
+        *_lacking_splits(data),
+        *(unseen_labels(data) if "train" in data.splits else ()),
         *_absent_labels(data),
     ]
 
 
-def summary(data: TaggedImages) -> DataSummary:
-    """What is in a data set."""
-    images, counts = {}, {}
-    for split in data.splits:
-        images[split] = len(data.split(split))
-        counts[split] = dict(zip(data.classes, _positives(data, [split]).tolist(), strict=True))
-    labels_per_image, boxes = [], 0
-    for sample in data.samples:
-        labels_per_image.append(len(sample.labels))
-        boxes += len(sample.boxes)
-    return DataSummary(
-        name=data.name,
-        path=str(data.root),
-        layout=data.layout,
-        split_from=data.split_from,
-        classes=len(data.classes),
-        images=images,
-        labels_per_image=LabelsPerImage(
-            mean=sum(labels_per_image) / len(labels_per_image), min=min(labels_per_image), max=max(labels_per_image)
-        ),
-        boxes=boxes,
-        counts=counts,
-    )
+def _lacking_splits(data: TaggedImages) -> list[Problem]:
+    if "train" not in data.splits:
+        return [Problem("no train split", data.name, "there is nothing to train on")]
+    if data.splits == ("train",):
+        return [Problem("no val or test split", data.name, "a model is scored on the images that it was trained on")]
+    return []

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from mlkdc.data.layouts import csv
+from mlkdc.data.layouts import ReadOptions, csv
 from mlkdc.data.scenes import DIFFICULTY, Difficulty, DrawnDigit, draw_scenes
 from mlkdc.errors import MlkdcError
 from mlkdc.resources import cache_dir, digest
@@ -95,7 +95,7 @@ def _read_boxes(folder: Path) -> dict[str, list[DrawnDigit]]:
 def open_digits(images: int, seed: int) -> TaggedImages:
     """The embedded data set, with boxes. ``root`` is its folder in the cache. Raises as :func:`make_digits`."""
     folder = make_digits(images, seed)
-    data = csv.read(folder)
+    data = csv.read(folder, ReadOptions())
     digits = _read_boxes(folder)
     samples = []
     for sample in data.samples:

@@ -29,7 +29,15 @@ def read_data(recipe: Recipe, *, split: bool = True) -> TaggedImages:
     ``split``: as of :func:`mlkdc.data.open_data`.
     """
     spec = recipe.data
-    return open_data(spec.path, layout=spec.layout, seed=0, digits_images=spec.digits_images, split=split)
+    return open_data(
+        spec.path,
+        layout=spec.layout,
+        separator=spec.separator,
+        images=spec.images,
+        seed=0,
+        digits_images=spec.digits_images,
+        split=split,
+    )
 
 
 def _read_again(run: Run, recipe: Recipe, *, split: bool) -> TaggedImages:

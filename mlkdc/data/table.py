@@ -1,158 +1,192 @@
-"""The rows of a .csv or .tsv file that lists images and their labels."""
+"""The rows of a table that lists images and their labels."""
 
-import csv
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from io import StringIO
 from pathlib import Path
 
-from mlkdc.data.layouts import UNSPLIT, read_text
+from mlkdc.data import separator
+from mlkdc.data.columns import Columns, plain, require_columns
+from mlkdc.data.flags import FLAGS, read_flags
+from mlkdc.data.rows import RawTable, read_rows
+from mlkdc.data.separator import Separator
+from mlkdc.data.splits import SPLIT_FLAGS, SPLIT_WORDS
 from mlkdc.errors import UsageError, nearest
+from mlkdc.figures import counted
+from mlkdc.types import Problem
 
-SPLIT_WORDS = {
-    **dict.fromkeys(("train", "training"), "train"),
-    **dict.fromkeys(("val", "valid", "validation"), "val"),
-    **dict.fromkeys(("test", "testing"), "test"),
-}
-DELIMITERS = {".csv": ",", ".tsv": "\t"}
-HEADER = "image,labels[,split], or image[,split] and one 0/1 column per label"
+#: What programs write where there is no value. The word is a label where it stands among others.
+NO_VALUE = ("nan", "<na>", "#n/a")
+SHOWN_ROWS = 5
 
 
 @dataclass(frozen=True)
 class Row:
     """An image. ``labels`` are as written, ``split`` is ``UNSPLIT`` where the table has no such column."""
 
+    file: Path
     line: int
     image: str
     labels: tuple[str, ...]
     split: str
 
+    @property
+    def where(self) -> str:
+        """For messages."""
+        return f"{self.file.name} row {self.line}"
+
 
 @dataclass(frozen=True)
-class Table:
-    """All rows, and what the other columns are.
+class Tables:
+    """All rows of one or several tables, and what the other columns are.
 
     Args:
-        rows: in the order of the file.
-        label_columns: in their order; None where labels are joined in one column.
-        unused_columns: that say nothing about labels or splits.
+        rows: in the order of the files.
+        label_columns: in their order; None where labels are in cells.
+        separator: what joins labels in a cell.
+        problems: columns that say nothing about labels or splits, and rows in no split.
+        notes: what was read in one of several possible ways.
     """
 
     rows: list[Row]
     label_columns: tuple[str, ...] | None
-    unused_columns: tuple[str, ...] = ()
+    separator: Separator
+    problems: tuple[Problem, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class _Columns:
-    """Positions in the header; where ``labels`` is None, each of the other columns stands for one label."""
-
-    image: int
-    labels: int | None
-    split: int | None
-    others: tuple[int, ...]
-    other_names: tuple[str, ...]
-
-
-def stripped(cells: Sequence[str]) -> list[str]:
-    """The cells without blanks around them."""
-    return [cell.strip() for cell in cells]
-
-
-def _header(index: Path) -> list[str]:
-    # Detection must not fail on a table that is not UTF-8; reading its rows says so.
-    with index.open(encoding="utf-8-sig", errors="replace", newline="") as stream:
-        reader = csv.reader(stream, delimiter=DELIMITERS[index.suffix.lower()])
-        return stripped(next(reader, []))
-
-
-def _column(header: Sequence[str], name: str) -> int | None:
-    lowered = list(map(str.lower, header))
-    if name not in lowered:
-        return None
-    return lowered.index(name)
-
-
-def _columns(index: Path, header: list[str]) -> _Columns:
-    image, labels, split = _column(header, "image"), _column(header, "labels"), _column(header, "split")
-    others, names = [], []
-    for column, name in enumerate(header):
-        if column not in (image, labels, split):
-            others.append(column)
-            names.append(name)
-    if image is None or (labels is None and not others):
-        raise UsageError(f"{index}: expected the columns {HEADER}; got: {', '.join(header) or 'nothing'}")
-    if labels is None and (len(set(names)) < len(names) or "" in names):
-        raise UsageError(f"{index}: two label columns have the same name, or one has none: {', '.join(names)}")
-    return _Columns(image, labels, split, tuple(others), tuple(names))
-
-
-def _cells(index: Path, width: int) -> list[tuple[int, list[str]]]:
-    """(line number, stripped cells) of every row that is not blank, without the header."""
-    text = StringIO(read_text(index), newline="")
-    reader = csv.reader(text, delimiter=DELIMITERS[index.suffix.lower()], strict=True)
-    rows = []
-    try:
-        for cells in reader:
-            if cells:
-                rows.append((reader.line_num, stripped(cells)))
-    except csv.Error as error:
-        raise UsageError(f"{index} row {reader.line_num}: not a well-formed table ({error})") from None
-    for line, cells in rows[1:]:
-        if len(cells) != width:
-            raise UsageError(
-                f"{index} row {line}: the header has {width} columns, this row {len(cells)}; "
-                "put quotes around a cell that holds the separator"
-            )
-    return rows[1:]
-
-
-def _split(index: Path, line: int, word: str) -> str:
-    if word.lower() not in SPLIT_WORDS:
-        raise UsageError(f"{index} row {line}: unknown split {word!r}; {nearest(word.lower(), SPLIT_WORDS)}")
-    return SPLIT_WORDS[word.lower()]
-
-
-def _flagged(index: Path, line: int, cells: Sequence[str], columns: _Columns) -> tuple[str, ...]:
-    """The labels whose column holds a 1."""
-    labels = []
-    for column, name in zip(columns.others, columns.other_names, strict=True):
-        if cells[column] not in ("0", "1"):
-            raise UsageError(
-                f"{index} row {line}: column {name!r} holds {cells[column]!r}, expected 0 or 1, as there is no column "
-                "'labels'; expected columns: " + HEADER
-            )
-        if cells[column] == "1":
-            labels.append(name)
-    return tuple(labels)
-
-
-def _row(index: Path, line: int, cells: list[str], columns: _Columns) -> Row:
-    labels: tuple[str, ...] = ()
-    if columns.labels is None:
-        labels = _flagged(index, line, cells, columns)
-    elif cells[columns.labels]:
-        labels = tuple(cells[columns.labels].split("|"))
-    split = UNSPLIT
-    if columns.split is not None:
-        split = _split(index, line, cells[columns.split])
-    return Row(line, cells[columns.image], labels, split)
-
-
-def lists_images(index: Path) -> bool:
-    """Whether the header has a column of images."""
-    return _column(_header(index), "image") is not None
-
-
-def read_table(index: Path) -> Table:
+def read_tables(
+    files: Sequence[tuple[Path, str]],
+    classes: Sequence[str] = (),
+    chosen: str | None = None,
+    names: Mapping[str, str] | None = None,
+) -> Tables:
     """Read and check every row.
 
+    Args:
+        files: each table with the split of its rows, which is ``UNSPLIT`` where the table says it or nothing does.
+        classes: the labels that there are, where the user lists them.
+        chosen: the separator that the user names; None detects it.
+        names: of labels that the tables hold codes of.
+
     Raises:
-        UsageError: not UTF-8, not a well-formed table, columns are missing, or a cell holds what it cannot.
+        UsageError: not text, not a well-formed table, columns are missing, or a cell holds what it cannot.
     """
-    header = _header(index)
-    columns = _columns(index, header)
-    rows = [_row(index, line, cells, columns) for line, cells in _cells(index, len(header))]
-    if columns.labels is None:
-        return Table(rows, label_columns=columns.other_names)
-    return Table(rows, label_columns=None, unused_columns=columns.other_names)
+    tables = [(read_rows(file), split) for file, split in files]
+    parts = [(table, require_columns(table), split) for table, split in tables]
+    mark = _separator(parts, classes, chosen)
+    rows: list[Row] = []
+    problems: list[Problem] = []
+    notes = [note for table, _ in tables for note in table.notes]
+    if mark.note:
+        notes.append(mark.note)
+    label_columns: dict[str, None] = {}
+    for table, columns, split in parts:
+        problems += [Problem("unused column", str(table.file), table.header[column]) for column in columns.unused]
+        label_columns.update((table.header[column], None) for column in columns.flags)
+        labels, more = _labels(table, columns, mark, names or {})
+        notes += more
+        splits = _splits(table, columns, split, problems)
+        for (line, cells), of_row, split_of_row in zip(table.rows, labels, splits, strict=True):
+            if split_of_row is not None:
+                rows.append(Row(table.file, line, cells[columns.image], of_row, split_of_row))
+    flagged = any(columns.flags for _, columns, _ in parts)
+    return Tables(rows, tuple(label_columns) if flagged else None, mark, tuple(problems), tuple(notes))
+
+
+def _separator(parts: Sequence[tuple[RawTable, Columns, str]], classes: Sequence[str], chosen: str | None) -> Separator:
+    """One for all tables, from all of their cells."""
+    if chosen is not None:
+        return separator.chosen(chosen)
+    cells, where = [], ""
+    for table, columns, _ in parts:
+        for column in columns.labels:
+            cells += [row[column] for _, row in table.rows if row[column].lower() not in NO_VALUE]
+            where = where or f"{table.file.name}, column {table.header[column]!r}"
+    return separator.detect(cells, classes, where)
+
+
+def _labels(
+    table: RawTable, columns: Columns, mark: Separator, names: Mapping[str, str]
+) -> tuple[list[tuple[str, ...]], tuple[str, ...]]:
+    """The labels of each row, and notes."""
+    if columns.flags:
+        flags = [(line, [cells[column] for column in columns.flags]) for line, cells in table.rows]
+        flagged = read_flags(str(table.file), [table.header[column] for column in columns.flags], flags)
+        return flagged.labels, flagged.notes
+    word = _no_value(table, columns, mark)
+    labels, missing, refuted = [], 0, 0
+    for line, cells in table.rows:
+        of_row: list[str] = []
+        for column in columns.labels:
+            if word is not None and cells[column].lower() == word:
+                missing += 1
+                continue
+            of_row += [names.get(label.strip(), label) for label in mark.split(cells[column])]
+        if columns.confidence is not None and not _confident(table, columns.confidence, line, cells):
+            refuted += 1
+            of_row = []
+        labels.append(tuple(of_row))
+    notes = []
+    if missing:
+        notes.append(f"{table.file.name}: {missing} cells that say {word!r} are read as no label")
+    if refuted:
+        notes.append(f"{table.file.name}: {refuted} rows of confidence 0 say that a label is not there")
+    return labels, tuple(notes)
+
+
+def _no_value(table: RawTable, columns: Columns, mark: Separator) -> str | None:
+    """The word by which a program wrote that there is no label, unless it is a label of other images."""
+    for word in NO_VALUE:
+        alone = among = False
+        for _, cells in table.rows:
+            for column in columns.labels:
+                cell = cells[column].lower()
+                alone |= cell == word
+                among |= cell != word and word in [part.strip() for part in mark.split(cell)]
+        if alone and not among:
+            return word
+    return None
+
+
+def _confident(table: RawTable, column: int, line: int, cells: Sequence[str]) -> bool:
+    if cells[column] in ("1", "1.0"):
+        return True
+    if cells[column] in ("0", "0.0"):
+        return False
+    raise UsageError(
+        f"{table.file} row {line}: column {table.header[column]!r} holds {cells[column]!r}, expected 1 (the label is "
+        "there) or 0; keep the rows that you trust and delete the column"
+    )
+
+
+def _flag_word(table: RawTable, line: int, word: str, splits: tuple[str, str]) -> str:
+    """The split of a row by a column such as ``is_valid``."""
+    if word not in FLAGS:
+        raise UsageError(f"{table.file} row {line}: expected true or false under a column as 'is_valid', got {word!r}")
+    return splits[0] if FLAGS[word] else splits[1]
+
+
+def _splits(table: RawTable, columns: Columns, split: str, problems: list[Problem]) -> list[str | None]:
+    """The split of each row; None where its cell is empty and others are not. Such rows are added to ``problems``."""
+    if columns.split is None:
+        return [split] * len(table.rows)
+    flagged = SPLIT_FLAGS.get(plain(table.header[columns.split]))
+    words = [cells[columns.split].lower() for _, cells in table.rows]
+    if flagged is not None:
+        words = [_flag_word(table, line, word, flagged) for (line, _), word in zip(table.rows, words, strict=True)]
+    if not any(words):
+        return [split] * len(words)
+    splits: list[str | None] = []
+    for (line, cells), word in zip(table.rows, words, strict=True):
+        if word and word not in SPLIT_WORDS:
+            shown = cells[columns.split]
+            raise UsageError(f"{table.file} row {line}: unknown split {shown!r}; {nearest(word, SPLIT_WORDS)}")
+        splits.append(SPLIT_WORDS[word] if word else None)
+    lines = [str(line) for (line, _), of_row in zip(table.rows, splits, strict=True) if of_row is None]
+    if lines:
+        shown = ", ".join(lines[:SHOWN_ROWS])
+        if len(lines) > SHOWN_ROWS:
+            shown += ", ..."
+        detail = f"{counted(len(lines), 'row')} without a split left out: {shown}"
+        problems.append(Problem("images in no split", str(table.file), detail))
+    return splits

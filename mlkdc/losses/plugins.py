@@ -1,7 +1,7 @@
 """Methods of other packages: a term class each, found through entry points of the group ``mlkdc.methods``."""
 
+from mlkdc.entries import entry_classes
 from mlkdc.errors import UsageError
-from mlkdc.losses.entries import entry_classes
 from mlkdc.losses.term import TERMS, Term
 from mlkdc.methods import GROUP, Method, method_names, register_method
 

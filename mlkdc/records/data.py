@@ -24,6 +24,7 @@ class DataSummary(Record):
         labels_per_image: over all splits.
         boxes: number of objects' boxes, over all splits.
         counts: number of images by split, then by label.
+        notes: how what could be meant in several ways was read.
     """
 
     name: str
@@ -35,3 +36,4 @@ class DataSummary(Record):
     labels_per_image: LabelsPerImage
     boxes: int
     counts: dict[str, dict[str, int]]
+    notes: tuple[str, ...] = ()

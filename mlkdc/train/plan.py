@@ -4,8 +4,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mlkdc.data import EMBEDDED
-from mlkdc.data.check import check_readable, unseen_labels
+from mlkdc.data.check import check_trainable, decode_all, unseen_labels
 from mlkdc.data.runs import TrainingData, read_data, resumed_data
+from mlkdc.data.summary import opening
 from mlkdc.errors import RecipeError, UsageError
 from mlkdc.losses import Objective, make_objective
 from mlkdc.models import check_name
@@ -193,13 +194,14 @@ def checked_data(recipe: Recipe, progress: Progress, run: Run | None = None) -> 
     """
     begun = _data_to_train_on(recipe, progress, run)
     data = begun.data
-    for problem in data.problems:
-        progress.say(f"data: {problem}")
     for name in recipe.data.train_splits:
         if name not in data.splits:
             raise UsageError(f"{data.root} has no {name} split; it has: {', '.join(data.splits)}")
     # All of them are decoded now: in the middle of a training is too late to learn that one does not open.
-    bad = check_readable(data.samples)
+    decoding = decode_all(data.samples)
+    bad = decoding.problems
+    for line in opening(data, [*bad, *decoding.dark]):
+        progress.say(f"data: {line}")
     # An image that the training began with cannot be skipped later on.
     if bad and (begun.compared or not recipe.data.skip_bad):
         raise UsageError(_bad_images(bad, len(data.samples)))
@@ -210,6 +212,7 @@ def checked_data(recipe: Recipe, progress: Progress, run: Run | None = None) -> 
     paths = set(skipped)
     readable = tuple(sample for sample in data.samples if str(sample.image) not in paths)
     data = replace(data, samples=readable)
+    check_trainable(data, recipe.data.train_splits, recipe.data.image_size)
     _check_seen(data, recipe)
     return data, tuple(skipped)
 

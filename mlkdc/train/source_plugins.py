@@ -1,7 +1,7 @@
 """Sources of other packages, found through entry points of the group ``mlkdc.sources``."""
 
+from mlkdc.entries import entry_classes
 from mlkdc.errors import UsageError
-from mlkdc.losses.entries import entry_classes
 from mlkdc.train.sources.base import SOURCES, Source
 
 GROUP = "mlkdc.sources"

@@ -43,6 +43,20 @@ def csv_folder(root: Path, text: str, name: str = "labels.csv", classes: str | N
     return root
 
 
+def many_rows(
+    folder: Path, header: str, cells: list[str], images: str = "{number}.png", name: str = "labels.csv"
+) -> Path:
+    """A table of 24 images, whose other cells take turns; too many images to be refused a split."""
+    lines = [header]
+    for number in range(24):
+        image = images.format(number=number)
+        write_image(folder / image)
+        lines.append(f"{image},{cells[number % len(cells)]}")
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return folder
+
+
 def make_csv(root: Path) -> Path:
     """Splits train, val, test in their several spellings; an image without labels."""
     text = "image,labels,split\na.png,dog|cat,train\nb.png,cat,Validation\nsub/c.png,,testing\nd.png,bird,training\n"
@@ -142,10 +156,52 @@ def make_mirflickr(root: Path, images: int = 24) -> Path:
     return root
 
 
+def make_yolo(root: Path) -> Path:
+    """One image in train and one in val, each with two boxes of one class."""
+    for split in ("train", "val"):
+        write_image(root / f"images/{split}/{split}.png")
+        (root / f"labels/{split}").mkdir(parents=True)
+    for split in ("train", "val"):
+        (root / f"labels/{split}/{split}.txt").write_text("1 0.5 0.5 0.2 0.2\n1 0.1 0.1 0.1 0.1\n", encoding="utf-8")
+    (root / "data.yaml").write_text("names: [cat, dog]\n", encoding="utf-8")
+    return root
+
+
+def make_imagelist(root: Path) -> Path:
+    """One image in train, one in test."""
+    for split, flags in (("train", "1 0"), ("test", "1 1")):
+        write_image(root / f"images/{split}.png")
+        (root / f"{split}.txt").write_text(f"images/{split}.png {flags}\n", encoding="utf-8")
+    return root
+
+
+def make_labelstudio(root: Path) -> Path:
+    """24 annotated tasks."""
+    tasks = []
+    for number in range(24):
+        write_image(root / f"{number}.png")
+        value = {"choices": [("cat", "dog")[number % 2]]}
+        tasks.append({"data": {"image": f"{number}.png"}, "annotations": [{"result": [{"value": value}]}]})
+    (root / "export.json").write_text(json.dumps(tasks), encoding="utf-8")
+    return root
+
+
+def make_folders(root: Path) -> Path:
+    """A cat and a dog in train and in val."""
+    for split in ("train", "val"):
+        for name in ("cat", "dog"):
+            write_image(root / split / name / f"{split} {name}.png")
+    return root
+
+
 MAKERS: dict[str, Callable[[Path], Path]] = {
     "csv": make_csv,
     "voc": make_voc,
     "coco": make_coco,
     "nuswide": make_nuswide,
     "mirflickr": make_mirflickr,
+    "yolo": make_yolo,
+    "imagelist": make_imagelist,
+    "labelstudio": make_labelstudio,
+    "folders": make_folders,
 }

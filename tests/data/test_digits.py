@@ -40,7 +40,7 @@ def test_splits_classes_and_no_problem(data: TaggedImages):
     assert (data.name, data.layout, data.classes) == ("digits", "digits", tuple("0123456789"))
     assert [len(data.split(split)) for split in SPLITS] == [84, 12, 24]
     assert "no handwritten digit is in two splits" in data.split_from
-    assert inspect(data) == []
+    assert inspect(data).problems == []
 
 
 def test_no_handwritten_digit_is_in_two_splits(data: TaggedImages):

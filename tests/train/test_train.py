@@ -346,17 +346,17 @@ class Calls:
 def test_nothing_is_built_twice_only_to_be_checked(tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = Calls(monkeypatch)
     calls.count("mlkdc.train.plan", "read_data")
-    calls.count("mlkdc.train.plan", "check_readable")
+    calls.count("mlkdc.train.plan", "decode_all")
     calls.count("mlkdc.train.plan", "make_objective")
     calls.count("mlkdc.train.distill", "make_objective")
     calls.count("mlkdc.train.job", "build_model")
     calls.count("mlkdc.train.score", "build_model")
     distill(tiny(), out=tmp_path / "first")
     # Teacher and student have an objective and a model each; the trained teacher is loaded from its folder.
-    assert calls.counts == {"read_data": 1, "check_readable": 1, "make_objective": 2, "build_model": 3}
+    assert calls.counts == {"read_data": 1, "decode_all": 1, "make_objective": 2, "build_model": 3}
     calls.counts.clear()
     distill(tiny(), out=tmp_path / "second")
-    assert calls.counts == {"read_data": 1, "check_readable": 1, "make_objective": 1, "build_model": 2}
+    assert calls.counts == {"read_data": 1, "decode_all": 1, "make_objective": 1, "build_model": 2}
 
 
 def test_a_terms_layers_do_not_depend_on_whether_the_teacher_was_trained_first(tiny: Tiny, tmp_path: Path) -> None:

@@ -1,62 +1,106 @@
-"""A table: one row per image, its labels joined by ``|`` or in one 0/1 column per label."""
+"""Tables: one row per image or per label of an image, with labels in a cell or one column per label."""
 
-from collections import Counter, defaultdict
+import os
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from mlkdc.data.layouts import LAYOUTS, Layout, read_lines
-from mlkdc.data.table import DELIMITERS, HEADER, Table, lists_images, read_table, stripped
+from mlkdc.data.classes import listed_classes
+from mlkdc.data.columns import HEADER, find_columns
+from mlkdc.data.files import entries, folders_in
+from mlkdc.data.layouts import LAYOUTS, UNSPLIT, Layout, ReadOptions
+from mlkdc.data.rows import SUFFIXES, first_rows, read_rows
+from mlkdc.data.separator import Separator
+from mlkdc.data.splits import split_of_name
+from mlkdc.data.table import Tables, read_tables
+from mlkdc.data.text import clean_label
 from mlkdc.errors import UsageError
 from mlkdc.types import Problem, Sample, TaggedImages
 
+#: Kaggle's example of an answer has the columns of the labels, and labels that mean nothing.
+NO_LABELS = "submission"
 
-def _index(path: Path) -> Path | None:
-    """The table that ``path`` is or holds."""
+
+def _files(path: Path) -> list[tuple[Path, str]]:
+    """The tables that ``path`` is or holds, with the splits that their names say."""
     if path.is_file():
-        return _only_table([path])
+        if path.suffix.lower() in SUFFIXES:
+            return [(path, UNSPLIT)]
+        return []
     for name in ("labels.csv", "labels.tsv"):
-        if (path / name).is_file():
-            return path / name
-    table = _only_table(path.iterdir())
-    if table is not None and lists_images(table):
-        return table
-    return None
+        if os.path.isfile(path / name):
+            return [(path / name, UNSPLIT)]
+    tables = label_tables(path)
+    if tables:
+        return _with_splits(tables)
+    return _in_split_folders(path)
 
 
-def _only_table(files: Iterable[Path]) -> Path | None:
-    tables = [file for file in files if file.suffix.lower() in DELIMITERS and file.is_file()]
-    if len(tables) != 1:
-        return None
-    return tables[0]
+def label_tables(folder: Path) -> list[Path]:
+    """The tables in a folder whose header and first rows are images and labels."""
+    tables = []
+    for file in entries(folder):
+        if file.suffix.lower() not in SUFFIXES or NO_LABELS in file.name.lower() or not os.path.isfile(file):
+            continue
+        if find_columns(first_rows(file)) is not None:
+            tables.append(file)
+    return tables
 
 
-def _classes(index: Path, table: Table) -> tuple[str, ...]:
+def _with_splits(tables: list[Path]) -> list[tuple[Path, str]]:
+    """A table alone is split here, whatever its name; of several, each is one split where all names say so."""
+    if len(tables) == 1:
+        return [(tables[0], UNSPLIT)]
+    splits = [split_of_name(table) for table in tables]
+    if None in splits or len(set(splits)) < len(splits):
+        return [(table, UNSPLIT) for table in tables]
+    return [(table, split or UNSPLIT) for table, split in zip(tables, splits, strict=True)]
+
+
+def _in_split_folders(path: Path) -> list[tuple[Path, str]]:
+    """The tables of the folders train, valid and test, one each."""
+    files = []
+    for folder in folders_in(path):
+        split = split_of_name(folder)
+        if split is not None:
+            files += [(table, split) for table in label_tables(folder)]
+    return files
+
+
+def _codes(tables: Sequence[Path]) -> dict[str, str]:
+    """Names of labels by their codes, from Open Images' class-descriptions next to a table."""
+    names = {}
+    for table in tables:
+        for file in entries(table.parent):
+            if file.name.startswith("class-descriptions") and file.suffix == ".csv":
+                described = read_rows(file)
+                # The first row is not a header, unless it says so.
+                for cells in (described.header, *(cells for _, cells in described.rows)):
+                    names[cells[0]] = cells[1]
+    return names
+
+
+def _classes(tables: Tables, listed: tuple[str, ...]) -> tuple[str, ...]:
     """From classes.txt next to the table; else the label columns; else every label that occurs, sorted."""
-    listed = index.with_name("classes.txt")
-    if listed.is_file():
-        return _listed_classes(listed)
-    if table.label_columns is not None:
-        return table.label_columns
-    labels = set()
-    for row in table.rows:
-        labels.update(stripped(row.labels))
+    if listed:
+        return listed
+    if tables.label_columns is not None:
+        return tuple(dict.fromkeys(map(clean_label, tables.label_columns)))
+    labels: set[str] = set()
+    for row in tables.rows:
+        labels.update(map(clean_label, row.labels))
     return tuple(sorted(labels - {""}))
 
 
-def _listed_classes(listed: Path) -> tuple[str, ...]:
-    names = read_lines(listed)
-    repeated = sorted(name for name, count in Counter(names).items() if count > 1)
-    if repeated or not names:
-        raise UsageError(f"{listed}: expected one class per line, each once; got twice: {', '.join(repeated) or '-'}")
-    return tuple(names)
-
-
-def _labels(where: str, texts: Sequence[str], number: dict[str, int], problems: list[Problem]) -> tuple[int, ...]:
+def _labels(
+    where: str, texts: Sequence[str], number: dict[str, int], mark: Separator, problems: list[Problem]
+) -> tuple[int, ...]:
     """A row's labels as sorted numbers; what is no label is added to ``problems``."""
     labels: set[int] = set()
-    for label in stripped(texts):
+    for label in map(clean_label, texts):
         if not label:
-            problems.append(Problem("empty label", where, "nothing between |"))
+            between = mark.mark if mark.mark.isprintable() else mark.words
+            problems.append(Problem("empty label", where, f"nothing between {between}"))
         elif label not in number:
             problems.append(Problem("unknown label", where, f"{label!r} is not in classes.txt"))
         elif number[label] in labels:
@@ -66,48 +110,50 @@ def _labels(where: str, texts: Sequence[str], number: dict[str, int], problems: 
     return tuple(sorted(labels))
 
 
-def _similar(classes: Sequence[str]) -> list[Problem]:
-    """Labels that differ only in case or in blanks: most likely one label written in two ways."""
-    spellings = defaultdict(list)
-    for name in classes:
-        spellings["".join(name.lower().replace("_", " ").split())].append(name)
-    problems = []
-    for names in spellings.values():
-        if len(names) > 1:
-            problems.append(Problem("similar labels", " / ".join(names)))
-    return problems
+def _check_splits(path: Path, files: Iterable[tuple[Path, str]]) -> None:
+    splits = Counter(split for _, split in files)
+    if max(splits.values()) > 1:
+        shown = ", ".join(str(file) for file, _ in files)
+        raise UsageError(
+            f"{path} holds several tables with images and labels: {shown}; point --data at one of them, or name "
+            "one for each split: train.csv, val.csv, test.csv"
+        )
 
 
-def read(path: Path) -> TaggedImages:
+def read(path: Path, options: ReadOptions) -> TaggedImages:
     """Image paths are relative to the table. Labels that classes.txt does not list are problems, not labels."""
-    index = _index(path)
-    assert index is not None, "detect() comes first"
-    table = read_table(index)
-    classes = _classes(index, table)
+    files = _files(path)
+    _check_splits(path, files)
+    first = files[0][0]
+    listed: tuple[str, ...] = ()
+    for folder in (first.parent, path):
+        if not listed and (folder / "classes.txt").is_file():
+            listed = listed_classes(folder / "classes.txt")
+    tables = read_tables(files, listed, options.separator, _codes([file for file, _ in files]))
+    classes = _classes(tables, listed)
     number = {name: label for label, name in enumerate(classes)}
-    problems = [Problem("unused column", str(index), name) for name in table.unused_columns]
-    problems += _similar(classes)
+    problems = list(tables.problems)
     samples = []
-    for row in table.rows:
-        where = f"{index.name} row {row.line}"
+    for row in tables.rows:
         if not row.image:
-            problems.append(Problem("empty image path", where, "the row is skipped"))
+            problems.append(Problem("empty image path", row.where, "the row is skipped"))
             continue
-        samples.append(Sample(index.parent / row.image, _labels(where, row.labels, number, problems), row.split))
+        labels = _labels(row.where, row.labels, number, tables.separator, problems)
+        samples.append(Sample(row.file.parent / row.image, labels, row.split))
     name = path.name
     if path.is_file():
         name = path.stem
-    return TaggedImages(name, path, "csv", classes, tuple(samples), tuple(problems))
+    return TaggedImages(name, path, "csv", classes, tuple(samples), tuple(problems), notes=tables.notes)
 
 
 def _detect(path: Path) -> bool:
-    return _index(path) is not None
+    return bool(_files(path))
 
 
 LAYOUTS.register("csv")(
     Layout(
-        f"a .csv or .tsv file, or a folder with labels.csv or a single such file; columns {HEADER}; "
-        "labels joined by |; classes.txt next to it fixes the order of the classes",
+        f"a .csv, .tsv or .jsonl file, a folder with one, or with one for each split; columns {HEADER}, or one row per "
+        "label; labels joined by |, commas, blanks, ...; classes.txt next to it fixes the order of the classes",
         _detect,
         read,
     )

@@ -4,10 +4,12 @@ The 14 stricter ``*_r1`` ("relevant") lists are not used: they repeat 14 of the 
 distillation results are on the 24. There is no official split.
 """
 
+import os
 import re
 from pathlib import Path
 
-from mlkdc.data.layouts import LAYOUTS, UNSPLIT, Layout, read_lines
+from mlkdc.data.files import entries, folders_in
+from mlkdc.data.layouts import LAYOUTS, UNSPLIT, Layout, ReadOptions, read_lines
 from mlkdc.errors import UsageError
 from mlkdc.types import Sample, TaggedImages
 
@@ -21,20 +23,14 @@ _IMAGE = re.compile(r"im(\d+)\.jpg")
 
 def _folders(path: Path) -> list[Path]:
     """``path`` and the folders directly in it and in its mirflickr folder, where the two archives may be unpacked."""
-    if not path.is_dir():
-        return []
-    folders = [path]
-    for parent in (path, path / "mirflickr"):
-        if parent.is_dir():
-            folders += filter(Path.is_dir, sorted(parent.iterdir()))
-    return folders
+    return [path, *folders_in(path), *folders_in(path / "mirflickr")]
 
 
 def _annotations(path: Path) -> Path | None:
     """The folder of the annotations."""
     for folder in _folders(path):
         # Two names that no other data set has.
-        if (folder / "plant_life.txt").is_file() and (folder / "structures.txt").is_file():
+        if os.path.isfile(folder / "plant_life.txt") and os.path.isfile(folder / "structures.txt"):
             return folder
     return None
 
@@ -43,7 +39,7 @@ def _images(path: Path) -> tuple[Path, set[int]] | None:
     """The folder of the images and their numbers."""
     for folder in _folders(path):
         numbers = set()
-        for file in folder.iterdir():
+        for file in entries(folder):
             match = _IMAGE.fullmatch(file.name)
             if match:
                 numbers.add(int(match[1]))
@@ -62,7 +58,7 @@ def _numbers(file: Path) -> set[int]:
     return numbers
 
 
-def read(path: Path) -> TaggedImages:
+def read(path: Path, options: ReadOptions) -> TaggedImages:
     """Every image on disk and every annotated one, so that a missing file is reported as one."""
     annotations, images = _annotations(path), _images(path)
     assert annotations is not None, "detect() comes first"

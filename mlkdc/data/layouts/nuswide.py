@@ -3,11 +3,12 @@
 Images that Flickr no longer has are missing files; images without any concept are kept.
 """
 
+import os
 from pathlib import Path
 
 import numpy as np
 
-from mlkdc.data.layouts import LAYOUTS, Layout, read_lines, read_text
+from mlkdc.data.layouts import LAYOUTS, Layout, ReadOptions, read_lines, read_text
 from mlkdc.errors import UsageError
 from mlkdc.types import Sample, TaggedImages
 
@@ -20,7 +21,7 @@ _IMAGES = ("Flickr", "images", "Images", "")
 def _locate(root: Path, places: tuple[str, ...], name: str) -> Path:
     """The path of ``name`` in the first of the places below ``root`` that has it; in the first of all if none has."""
     for place in places:
-        if (root / place / name).exists():
+        if os.path.exists(root / place / name):
             return root / place / name
     return root / places[0] / name
 
@@ -51,7 +52,7 @@ def _samples(root: Path, classes: list[str], part: str) -> list[Sample]:
     return samples
 
 
-def read(path: Path) -> TaggedImages:
+def read(path: Path, options: ReadOptions) -> TaggedImages:
     """The official train and test parts; there is no val."""
     concepts = _locate(path, _CONCEPTS, "Concepts81.txt")
     classes = read_lines(concepts)
@@ -62,7 +63,7 @@ def read(path: Path) -> TaggedImages:
 
 
 def _detect(path: Path) -> bool:
-    return _locate(path, _LISTS, "TrainImagelist.txt").is_file()
+    return os.path.isfile(_locate(path, _LISTS, "TrainImagelist.txt"))
 
 
 LAYOUTS.register("nuswide")(

@@ -1,111 +1,224 @@
-"""Pascal VOC, the devkit's layout (Everingham et al., 2010).
+"""Pascal VOC, the devkit's layout (Everingham et al., 2010), with VOC's classes or the user's own.
 
 Labels come from the objects of Annotations/*.xml. An object marked "difficult" counts: the thing is in the image,
 and the released code of the multi-label distillation papers (L2D) reads it so. The challenge's evaluation instead skips
 a (class, image) pair of which all objects are difficult; its results are not comparable to the last digit.
 """
 
-import xml.etree.ElementTree as ET
+import os
+from dataclasses import dataclass
 from pathlib import Path
 
-from mlkdc.data.layouts import LAYOUTS, Layout, labels_of, read_lines
+from mlkdc.data.files import entries, folders_in
+from mlkdc.data.layouts import LAYOUTS, UNSPLIT, Layout, ReadOptions, read_lines
+from mlkdc.data.splits import SPLIT_WORDS, split_of_name
+from mlkdc.data.text import clean_label
+from mlkdc.data.voc_xml import Annotation, read_annotation
 from mlkdc.errors import UsageError
+from mlkdc.images import image_suffixes
 from mlkdc.types import SPLITS, Box, Problem, Sample, TaggedImages
 
 CLASSES = (
     "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow",
     "diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor",
 )  # fmt: skip
-_NUMBER = {name: label for label, name in enumerate(CLASSES)}
+LISTS = "ImageSets/Main"
+#: Files with one class a line; CVAT's has colors behind a colon and comments.
+CLASS_FILES = ("classes.txt", "labels.txt", "labelmap.txt", "predefined_classes.txt")
+_IMAGES = ("JPEGImages", "images", "Images", "")
+
+
+@dataclass(frozen=True)
+class _Image:
+    """An image of a split and where it and its annotation are."""
+
+    image: Path
+    xml: Path
+    split: str
 
 
 def _years(path: Path) -> list[Path]:
     """The VOC20xx folders that ``path`` is or holds."""
-    if not path.is_dir():
-        return []
     years = []
-    for folder in (path, *sorted(path.glob("VOC*")), *sorted(path.glob("VOCdevkit/VOC*"))):
-        if (folder / "ImageSets/Main").is_dir() and (folder / "Annotations").is_dir():
+    devkit = folders_in(path / "VOCdevkit")
+    for folder in (path, *(each for each in [*folders_in(path), *devkit] if each.name.startswith("VOC"))):
+        if os.path.isdir(folder / "Annotations") and _xml_files(folder / "Annotations"):
             years.append(folder)
     return years
 
 
-def _number(element: ET.Element, name: str, file: Path) -> float:
-    try:
-        return float(element.findtext(f"bndbox/{name}", ""))
-    except ValueError:
-        raise UsageError(f"{file}: an object has no number bndbox/{name}") from None
+def _xml_files(folder: Path) -> list[Path]:
+    return [file for file in entries(folder) if file.suffix.lower() == ".xml"]
 
 
-def _objects(file: Path, problems: list[Problem]) -> tuple[Box, ...]:
-    """The file's boxes; VOC counts pixels from 1 and includes the last one."""
-    try:
-        root = ET.parse(file).getroot()
-    except ET.ParseError as error:
-        raise UsageError(f"{file}: not well-formed XML ({error})") from None
-    boxes = []
-    for item in root.findall("object"):
-        name = item.findtext("name", "").strip()
-        if name not in _NUMBER:
-            problems.append(Problem("unknown label", str(file), f"{name!r} is not one of VOC's 20 classes"))
-            continue
-        left, top = _number(item, "xmin", file), _number(item, "ymin", file)
-        right, bottom = _number(item, "xmax", file), _number(item, "ymax", file)
-        boxes.append(Box(_NUMBER[name], left - 1, top - 1, right, bottom))
-    return tuple(boxes)
+def _split_folders(path: Path) -> list[tuple[Path, str]]:
+    """The folders train, valid and test that hold XML files next to images, as Roboflow writes them."""
+    folders = []
+    for folder in folders_in(path):
+        split = split_of_name(folder)
+        if split is not None and _xml_files(folder):
+            folders.append((folder, split))
+    return folders
 
 
-def _samples(folder: Path, split: str, problems: list[Problem]) -> list[Sample]:
-    """The images of one split that have annotations; what is skipped is added to ``problems``."""
-    listed = folder / "ImageSets" / "Main" / f"{split}.txt"
-    if not listed.is_file():
-        return []
-    missing, annotated = [], []
+def _listed(folder: Path, name: str) -> list[str] | None:
+    """The images that a list names; a flag may stand behind the name."""
+    listed = folder / LISTS / f"{name}.txt"
+    if not os.path.isfile(listed):
+        return None
+    names = []
     for line in read_lines(listed):
-        name = line.split()[0]
-        file = folder / "Annotations" / f"{name}.xml"
-        if file.is_file():
-            annotated.append((name, file))
+        name, _, flag = line.rpartition(" ")
+        names.append(name.strip() if name and flag in ("1", "0", "-1") else line)
+    return names
+
+
+def _lists(folder: Path) -> dict[str, list[str]]:
+    """Names of images by split: of train, val and test.txt, of trainval.txt without val's, else of any one list."""
+    lists: dict[str, list[str]] = {}
+    for split in SPLITS:
+        names = _listed(folder, split)
+        if names is not None:
+            lists[split] = names
+    both = _listed(folder, "trainval")
+    if "train" not in lists and both is not None:
+        val = set(lists.get("val", ()))
+        lists["train"] = [name for name in both if name not in val]
+    if not lists:
+        others = [file.stem for file in entries(folder / LISTS) if file.suffix == ".txt" and "_" not in file.stem]
+        if len(others) == 1:
+            lists[UNSPLIT] = _listed(folder, others[0]) or []
+    if not lists and not os.path.isdir(folder / LISTS):
+        lists[UNSPLIT] = [file.stem for file in _xml_files(folder / "Annotations")]
+    # A list alone is split here, whatever its name.
+    if len(lists) == 1:
+        (names,) = lists.values()
+        return {UNSPLIT: names}
+    return lists
+
+
+def _images(folder: Path, problems: list[Problem]) -> list[_Image]:
+    """The listed images that have annotations; what is skipped is added to ``problems``."""
+    stored = _stored(folder)
+    images = []
+    for split, names in _lists(folder).items():
+        annotated, missing = [], []
+        for name in names:
+            file = folder / "Annotations" / f"{name}.xml"
+            if os.path.isfile(file):
+                annotated.append(_Image(stored.get(name, folder / _IMAGES[0] / f"{name}.jpg"), file, split))
+            else:
+                missing.append(file)
+        if missing and not annotated:
+            # VOC2012's test annotations were never published.
+            listed = folder / LISTS / f"{split or 'the list'}.txt"
+            problems.append(Problem("split without annotations", str(listed), f"{len(missing)} images are skipped"))
+            continue
+        for file in missing:
+            problems.append(Problem("missing file", str(file), "its image is skipped"))
+        images += annotated
+    return images
+
+
+def _stored(folder: Path) -> dict[str, Path]:
+    """The image files by their names without suffix, whatever that is."""
+    for name in _IMAGES:
+        files = {}
+        for file in entries(folder / name):
+            if file.suffix.lower() in image_suffixes():
+                files[file.stem] = file
+        if files:
+            return files
+    return {}
+
+
+def _beside(folders: list[tuple[Path, str]]) -> list[_Image]:
+    """The images of split folders."""
+    images = []
+    for folder, split in folders:
+        stored = {}
+        for file in entries(folder):
+            if file.suffix.lower() in image_suffixes():
+                stored[file.stem] = file
+        for xml in _xml_files(folder):
+            of_split = split if len(folders) > 1 else UNSPLIT
+            images.append(_Image(stored.get(xml.stem, xml.with_suffix(".jpg")), xml, of_split))
+    return images
+
+
+def _classes(folder: Path, names: set[str], notes: list[str]) -> tuple[str, ...]:
+    """From a list of classes; VOC's own; else those that occur in the annotations and in ImageSets, sorted."""
+    for name in CLASS_FILES:
+        if os.path.isfile(folder / name):
+            return _class_file(folder / name)
+    in_lists = set()
+    for file in entries(folder / LISTS):
+        name, _, split = file.stem.rpartition("_")
+        if name and split in (*SPLIT_WORDS, "trainval"):
+            in_lists.add(clean_label(name))
+    like_voc = names <= set(CLASSES) and folder.name.startswith("VOC")
+    if like_voc or in_lists >= set(CLASSES):
+        return CLASSES
+    classes = tuple(sorted(names | in_lists))
+    notes.append(f"the {len(classes)} classes are those that occur in the annotations, sorted")
+    return classes
+
+
+def _class_file(file: Path) -> tuple[str, ...]:
+    names = []
+    for line in read_lines(file):
+        name = clean_label(line.partition(":")[0])
+        # CVAT lists the background of segmentations as well.
+        if not line.startswith("#") and name != "background":
+            names.append(name)
+    if not names:
+        raise UsageError(f"{file}: expected one class per line, got none")
+    return tuple(dict.fromkeys(names))
+
+
+def _sample(image: _Image, found: Annotation, number: dict[str, int], problems: list[Problem]) -> Sample:
+    labels = set()
+    for name in found.names:
+        if name in number:
+            labels.add(number[name])
         else:
-            missing.append(file)
-    if missing and not annotated:
-        # VOC2012's test annotations were never published.
-        problems.append(Problem("split without annotations", str(listed), f"{len(missing)} images are skipped"))
-        return []
-    for file in missing:
-        problems.append(Problem("missing file", str(file), "its image is skipped"))
-    samples = []
-    for name, file in annotated:
-        boxes = _objects(file, problems)
-        samples.append(Sample(folder / "JPEGImages" / f"{name}.jpg", labels_of(boxes), split, boxes))
-    return samples
+            problems.append(
+                Problem("unknown label", str(image.xml), f"{name!r} is not one of the {len(number)} classes")
+            )
+    boxes = [Box(number[name], *corners) for name, corners in found.boxes if name in number]
+    return Sample(image.image, tuple(sorted(labels)), image.split, tuple(boxes))
 
 
-def read(path: Path) -> TaggedImages:
+def read(path: Path, options: ReadOptions) -> TaggedImages:
     """The official train, val and test lists, as far as they exist."""
-    years = _years(path)
+    years, problems, notes = _years(path), list[Problem](), list[str]()
     if len(years) > 1:
         shown = ", ".join(map(str, years))
         raise UsageError(f"{path} holds several VOC data sets; point --data at one of {shown}")
-    folder = years[0]
-    problems: list[Problem] = []
-    samples = []
-    for split in SPLITS:
-        samples += _samples(folder, split, problems)
-    if not samples:
-        raise UsageError(
-            f"{folder / 'ImageSets' / 'Main'}: expected train.txt, val.txt or test.txt with annotated images"
-        )
-    return TaggedImages(folder.name, path, "voc", CLASSES, tuple(samples), tuple(problems))
+    folder = path
+    if years:
+        folder = years[0]
+        images = _images(folder, problems)
+    else:
+        images = _beside(_split_folders(path))
+    if not images:
+        raise UsageError(f"{folder / LISTS}: expected train.txt, val.txt or test.txt with annotated images")
+    found = [read_annotation(image.xml) for image in images]
+    names = {name for annotation in found for name in annotation.names}
+    classes = _classes(folder, names, notes)
+    number = {name: label for label, name in enumerate(classes)}
+    samples = [_sample(image, annotation, number, problems) for image, annotation in zip(images, found, strict=True)]
+    return TaggedImages(folder.name, path, "voc", classes, tuple(samples), tuple(problems), notes=tuple(notes))
 
 
 def _detect(path: Path) -> bool:
-    return bool(_years(path))
+    return bool(_years(path) or _split_folders(path))
 
 
 LAYOUTS.register("voc")(
     Layout(
-        "VOCdevkit or its VOC2007 or VOC2012: ImageSets/Main/{train,val,test}.txt, Annotations/*.xml, JPEGImages/*.jpg",
+        "VOCdevkit or its VOC2007 or VOC2012: ImageSets/Main/{train,val,test}.txt, Annotations/*.xml, JPEGImages/*, "
+        "with VOC's classes or your own; or XML next to the images in the folders train, valid, test",
         _detect,
         read,
     )

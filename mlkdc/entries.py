@@ -1,4 +1,4 @@
-"""Classes that other packages name in their entry points."""
+"""Classes and other objects that packages name in their entry points."""
 
 from collections.abc import Iterator
 from importlib.metadata import EntryPoint, entry_points
@@ -17,24 +17,35 @@ def entry_classes(group: str, base: type[T]) -> Iterator[tuple[str, type[T], str
         UsageError: it cannot be imported, is not a subclass of ``base``, or has abstract methods or no docstring.
     """
     for entry in entry_points(group=group):
-        words = _words(entry, group)
+        words = entry_words(entry, group)
         yield entry.name, _checked(entry, base, words), words
 
 
-def _words(entry: EntryPoint, group: str) -> str:
+def entry_words(entry: EntryPoint, group: str) -> str:
+    """An entry point in a message."""
     words = f"the entry point {entry.name!r} of {group}, {entry.value},"
     if entry.dist:
         words = f"package {entry.dist.name}: {words}"
     return words
 
 
-def _checked(entry: EntryPoint, base: type[T], words: str) -> type[T]:
+def load_entry(entry: EntryPoint, words: str) -> object:
+    """What an entry point names.
+
+    Raises:
+        UsageError: it cannot be imported.
+    """
     try:
-        loaded = entry.load()
+        loaded: object = entry.load()
     except Exception as error:
         raise UsageError(
             f"{words} cannot be imported ({type(error).__name__}: {error}); fix or uninstall the package"
         ) from error
+    return loaded
+
+
+def _checked(entry: EntryPoint, base: type[T], words: str) -> type[T]:
+    loaded = load_entry(entry, words)
     if not (isinstance(loaded, type) and issubclass(loaded, base)):
         package = base.__module__.rpartition(".")[0]
         raise UsageError(f"{words} is not a subclass of {package}.{base.__name__}; name a class that is one")

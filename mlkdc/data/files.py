@@ -1,0 +1,37 @@
+"""Looking into folders, of which the user may not be allowed to read all (``lost+found`` on a disk of its own)."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from mlkdc.images import image_suffixes
+
+#: Files looked at below a folder, at most: someone may point at a complete disk.
+MOST_FILES = 1_000_000
+
+
+def entries(folder: Path) -> list[Path]:
+    """What lies in a folder, sorted by name; nothing where there is no folder or it may not be read."""
+    try:
+        return sorted(folder.iterdir())
+    except OSError:
+        return []
+
+
+def folders_in(folder: Path) -> list[Path]:
+    """The folders in a folder that can be seen, without hidden ones."""
+    return [entry for entry in entries(folder) if not entry.name.startswith(".") and os.path.isdir(entry)]
+
+
+def images_below(folder: Path) -> Iterator[Path]:
+    """The image files in a folder and below, by their suffix; folders that may not be read are passed over."""
+    suffixes = image_suffixes()
+    seen = 0
+    for place, subfolders, names in os.walk(folder):
+        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
+        for name in sorted(names):
+            seen += 1
+            if seen > MOST_FILES:
+                return
+            if os.path.splitext(name)[1].lower() in suffixes:
+                yield Path(place, name)

@@ -1,0 +1,87 @@
+"""What there is instead of a layout that can be read, and why it was not taken."""
+
+import os
+from collections import Counter
+from pathlib import Path
+
+from mlkdc.data.columns import IMAGE_NAMES, LABEL_NAMES, find_columns, plain
+from mlkdc.data.files import entries, folders_in, images_below
+from mlkdc.data.layouts import LAYOUTS
+from mlkdc.data.rows import SUFFIXES, first_rows
+from mlkdc.data.text import read_head
+from mlkdc.errors import UsageError
+from mlkdc.figures import counted
+
+#: Tables that are not text.
+_CONVERT = {".xlsx": "Excel", ".xls": "Excel", ".ods": "LibreOffice", ".parquet": "Parquet", ".feather": "Feather"}
+SHOWN_FILES = 5
+#: Of a folder, since there may be one for each image.
+SEEN_FILES = 200
+SHOWN_FOLDERS = 4
+
+
+def describe(root: Path) -> str:
+    """What is there."""
+    if root.is_file():
+        return _why_not(root) or "not an index file of any layout"
+    if not os.access(root, os.R_OK | os.X_OK):
+        return "may not be read; check its permissions"
+    if not entries(root):
+        return "an empty folder"
+    images = sum(1 for _ in images_below(root))
+    reasons = []
+    for folder in (root, *folders_in(root)):
+        for file in entries(folder)[:SEEN_FILES]:
+            reason = _why_not(file)
+            if reason:
+                reasons.append(f"{os.path.relpath(file, root)}: {reason}")
+    if not images:
+        return "; ".join(["a folder with neither images nor labels", *_first(reasons)])
+    return "; ".join([f"a folder of {counted(images, 'image')} without labels", *_folders(root), *_first(reasons)])
+
+
+def _first(reasons: list[str]) -> list[str]:
+    if len(reasons) > SHOWN_FILES:
+        return [*reasons[:SHOWN_FILES], f"and {len(reasons) - SHOWN_FILES} more"]
+    return reasons
+
+
+def _folders(root: Path) -> list[str]:
+    """Whether the folders could be the labels."""
+    names = Counter(image.parent.name for image in images_below(root) if image.parent != root)
+    if len(names) < 2:
+        return []
+    shown = ", ".join(sorted(names)[:SHOWN_FOLDERS])
+    return [f"if its folders ({shown}) are the labels, say so: `--set data.layout=folders`"]
+
+
+def _why_not(file: Path) -> str:
+    """Why a file that could hold labels was not taken; empty for other files."""
+    suffix = file.suffix.lower()
+    readers = [name for name, layout in LAYOUTS.items() if os.path.isfile(file) and layout.detect(file)]
+    if readers and suffix not in SUFFIXES:
+        return f"{readers[0]} could read it: point --data at this file"
+    if suffix in _CONVERT:
+        return f"save it as CSV ({_CONVERT[suffix]} is not read)"
+    if suffix in SUFFIXES:
+        return _why_no_table(file)
+    if suffix == ".json":
+        start = " ".join(read_head(file, 200).split())[:60]
+        return f"neither COCO's nor Label Studio's JSON; it begins with {start}"
+    if suffix == ".xml":
+        return "an annotation in XML is read from Annotations/, or next to its image in train/, valid/, test/"
+    return ""
+
+
+def _why_no_table(file: Path) -> str:
+    table = first_rows(file)
+    try:
+        if find_columns(table) is not None:
+            return "a table of labels, where it is not looked for: point --data at it"
+    except UsageError as error:
+        return str(error)
+    names = [plain(name) for name in table.header]
+    got = ", ".join(table.header)[:80] or "none"
+    if not any(name in IMAGE_NAMES for name in names):
+        return f"no column of images ({', '.join(IMAGE_NAMES[:3])}, filename, ...); its columns are {got}"
+    return f"no column of labels ({', '.join(LABEL_NAMES[:4])}, ...) and no 0/1 columns; its columns are {got}"
