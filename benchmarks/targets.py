@@ -20,7 +20,7 @@ from study import set_options, with_placeholders
 from study import train as run_training
 from study_records import Shipped, StudentEntry, StudyData, TargetsStudy
 
-from mlkdc.bench import BASELINE, Row, artifact_rows, bench
+from mlkdc.bench import Plan, artifact_rows, bench, eager_row
 from mlkdc.exporting import ExportOptions, choices, export_several
 from mlkdc.records.bench import BenchFile
 from mlkdc.records.manifest import Manifest
@@ -77,11 +77,10 @@ def has_artifact(run: Run, target: str, precision: str) -> bool:
 
 
 def measure(run: Run, passes: int) -> BenchFile:
-    """All artifacts of a run, torch eager and the steps before mlkdc, rows interleaved."""
+    """All artifacts of a run, torch eager and the steps before mlkdc, rows taking turns."""
     steps = [write(run, step, run.path / "baselines" / step) for step in STEPS]
-    eager = Row(BASELINE, ("-m", "mlkdc.train.eager"), run.path, run.weights.stat().st_size)
-    rows = [eager, *artifact_rows([*steps, *run.artifacts()])]
-    return bench(rows, passes=passes, threads=THREADS, image_size=run.recipe.data.image_size, progress=say)
+    rows = [eager_row(run.path, run.weights), *artifact_rows([*steps, *run.artifacts()])]
+    return bench(rows, Plan(passes=passes, threads=THREADS, image_size=run.recipe.data.image_size), say=say)
 
 
 def entry(

@@ -27,7 +27,7 @@ def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     Tests that write into it work on a copy.
     """
-    from mlkdc.commands.bench import bench_paths
+    from mlkdc.commands.bench import Asked, bench_paths
     from mlkdc.exporting import export
     from mlkdc.train import distill
 
@@ -37,7 +37,7 @@ def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.setenv("MLKDC_CACHE", str(home / "cache"))
         run = distill(tiny_recipe(photos), out=home / "runs" / "photos", command="mlkdc distill --recipe tiny")
         export(run, "onnx")
-        bench_paths([run.path], runs=200, passes=1, threads=[1])
+        bench_paths([run.path], Asked(runs=200, seconds=0.2, passes=1, threads=[1]))
     return run.path
 
 

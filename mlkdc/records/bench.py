@@ -1,10 +1,11 @@
 """bench.json: latency, accuracy and verdict, one row for each artifact, device and number of threads."""
 
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
 from mlkdc.records.base import FileRecord, Milliseconds, Moment, Record
+from mlkdc.records.bench_formats import from_format_1, from_format_2
 from mlkdc.records.machine import Machine
 
 #: The row that speedups refer to where the user names no other: the run's model in torch, on this machine.
@@ -245,3 +246,12 @@ class BenchFile(FileRecord):
     devices: dict[str, DeviceInfo]
     rows: tuple[LatencyRow, ...]
     lost: tuple[Lost, ...] = ()
+
+    @classmethod
+    def upgraded(cls, written: object, values: dict[str, Any]) -> dict[str, Any] | None:
+        """Formats 1 and 2 knew one device, and neither its conditions nor single calls."""
+        if written == 1:
+            return from_format_2(from_format_1(values))
+        if written == 2:
+            return from_format_2(values)
+        return None
