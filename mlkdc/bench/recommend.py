@@ -79,7 +79,7 @@ def _of_device(device: str, candidates: Sequence[_Candidate], budget: Budget) ->
         best = max(fitting, key=_rank)
         why = f"{_described(best)}: the highest mAP within {budget.milliseconds:g} ms"
         if not best.timing.stable:
-            why += f"; its timing is {best.timing.verdict}, measure again before you rely on it"
+            why += f"; the verdict on its timing is {best.timing.verdict}: measure again before you rely on it"
         return Recommendation(device, best.row, why)
     nearest = min(candidates, key=lambda candidate: _excess(candidate, budget))
     wanted = f"{budget.milliseconds:g} ms"

@@ -43,6 +43,15 @@ class Count(click.ParamType[int | str]):
         return int(text)
 
 
+MIN_MAP_ALONE = "--min-map goes with --budget; for example: --budget 8ms --min-map 60"
+budget_option = click.option(
+    "--budget", type=Milliseconds(), help="Say which artifact to ship within this time, such as 8ms."
+)
+min_map_option = click.option(
+    "--min-map", type=click.FloatRange(0, 100), help="With --budget: and with at least this mAP, in percent."
+)
+
+
 @click.command(
     short_help="Measure latency and accuracy on devices.",
     epilog=examples(
@@ -63,8 +72,8 @@ class Count(click.ParamType[int | str]):
 @click.option("--sustained", type=click.FloatRange(min=0), default=0.0, metavar="MIN", help="Then minutes of load.")
 @click.option("--cool-to", type=float, metavar="C", help="Wait for this temperature before each turn.")
 @click.option("--keep", is_flag=True, help="Leave what was put on the device.")
-@click.option("--budget", type=Milliseconds(), help="Say which artifact to ship within this time, such as 8ms.")
-@click.option("--min-map", type=click.FloatRange(0, 100), help="With --budget: and with at least this mAP.")
+@budget_option
+@min_map_option
 @click.option("--fail-over", type=Milliseconds(), help="Exit with 1 if an artifact takes longer, for CI.")
 @click.option("--out", type=click.Path(path_type=Path), help="JSON file for the figures.")
 def bench(
@@ -94,7 +103,7 @@ def bench(
     from mlkdc.commands.bench import Asked, bench_paths
 
     if min_map is not None and budget is None:
-        raise UsageError("--min-map goes with --budget; for example: --budget 8ms --min-map 60")
+        raise UsageError(MIN_MAP_ALONE)
     asked = Asked(
         devices=devices,
         runs=runs,
