@@ -92,13 +92,17 @@ def validate(recipe: str, settings: tuple[str, ...]) -> None:
 
 @click.command(
     short_help="Show what this machine can export and run.",
-    epilog=examples("mlkdc doctor", "mlkdc doctor --json"),
+    epilog=examples("mlkdc doctor", "mlkdc doctor --device ssh://pi@kitchen", "mlkdc doctor --json"),
 )
+@click.option("--device", "url", metavar="DEVICE", help="Look at a device of `mlkdc bench` instead.")
 @json_option
-def doctor(as_json: bool) -> None:
+def doctor(url: str | None, as_json: bool) -> None:
     """Show what this machine can do: versions, which targets it can export and run, what to install."""
     from mlkdc.commands.doctor import check_machine
 
+    if url is not None:
+        _show_device(url, as_json)
+        return
     report = check_machine()
     if as_json:
         click.echo(report.model_dump_json(indent=2))
@@ -111,6 +115,35 @@ def doctor(as_json: bool) -> None:
     installs = [f"  {state.target}: {state.install}" for state in report.targets if state.install]
     if installs:
         click.echo("\nto install what is missing:\n" + "\n".join(installs))
+
+
+def _show_device(url: str, as_json: bool) -> None:
+    from mlkdc.commands.device import check_device
+    from mlkdc.figures import DASH
+
+    report = check_device(url)
+    if as_json:
+        click.echo(report.model_dump_json(indent=2))
+        return
+    info = report.info
+    click.echo(f"{info.url}: {_machine_line(info.machine)}")
+    facts = [f"Python {info.python}" if info.python else "", info.libc or ""]
+    if report.free_mib is not None:
+        facts.append(f"{report.free_mib:,.0f} MiB free")
+    click.echo("  ".join(fact for fact in facts if fact))
+    rows = []
+    for state in report.runtimes:
+        rows.append([state.target, state.package, state.version or DASH, state.state])
+    if rows:
+        click.echo()
+        show(Table(["target", "package", "version", "state"], rows, "llll"))
+    for note in info.notes:
+        click.echo(f"- {note}")
+    installs = dict.fromkeys(state.install for state in report.runtimes if state.install)
+    if installs:
+        click.echo("\nto install what an artifact of yours needs, run there:")
+        for line in installs:
+            click.echo(f"  {line}")
 
 
 def _machine_line(machine: "Machine") -> str:

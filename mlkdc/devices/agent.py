@@ -66,6 +66,7 @@ class AgentDevice(Device):
         self._channel: Channel | None = None
         self._pushed: dict[Path, str] = {}
         self.folder = self.archive = self.python = ""
+        self.free_mib = 0.0
 
     def open(self) -> DeviceInfo:
         self._channel = Channel(self.name, self._command, self._explain)
@@ -76,6 +77,7 @@ class AgentDevice(Device):
         except MlkdcError as error:
             raise UsageError(str(error)) from None
         self.folder, self.archive, self.python = facts["folder"], facts["archive"], facts["executable"]
+        self.free_mib = facts["free_mib"]
         self.start_celsius = facts["celsius"]
         notes = []
         if self.start_celsius is None:

@@ -214,17 +214,6 @@ class Manifest(FileRecord):
         details = self.details.model_copy(update={"proxy": True})
         return self.model_copy(update={"runtime": runtime, "details": details})
 
-    def only_file(self, folder: Path, ending: str) -> Path:
-        """The one model file with that ending.
-
-        Raises:
-            UsageError: there is none, or more than one.
-        """
-        names = [name for name in self.files if name.endswith(ending)]
-        if len(names) != 1:
-            raise UsageError(f"{folder}: expected one {ending} file in the manifest, got {names or 'none'}")
-        return folder / names[0]
-
     def verify(self, folder: Path) -> None:
         """Compare every recorded file with what lies in ``folder``.
 

@@ -26,6 +26,7 @@ class Target(Record):
     extra: str = Field(description="the pip extra that brings what an export needs")
     packages: tuple[str, ...] = Field(min_length=1, description="what an export needs; a|b: one of the two")
     runtime_packages: tuple[str, ...] = Field(min_length=1, description="what running an artifact needs; a|b as above")
+    glibc: str | None = Field(None, description="the oldest for which its runtime has wheels for Linux on Arm")
     gpu_packages: tuple[str, ...] = Field((), description="those of them that do nothing without an NVIDIA GPU")
     opset: int | None = Field(None, description="of formats that have one")
     layout: TensorLayout = Field("NCHW", description="of the input, as the runtime's users expect it")
@@ -71,7 +72,7 @@ class Target(Record):
         modules = []
         for alternatives in self._needed(use):
             package = next(filter(self._usable, alternatives.split("|")))
-            modules.append(_module(package))
+            modules.append(module_name(package))
         return modules
 
     def _needed(self, use: Literal["export", "run"]) -> tuple[str, ...]:
@@ -80,7 +81,7 @@ class Target(Record):
         return self.packages
 
     def _usable(self, package: str) -> bool:
-        if find_spec(_module(package)) is None:
+        if find_spec(module_name(package)) is None:
             return False
         return package not in self.gpu_packages or cuda.available()
 
@@ -116,7 +117,8 @@ class Target(Record):
         return list(names)
 
 
-def _module(package: str) -> str:
+def module_name(package: str) -> str:
+    """What is imported of a package."""
     return package.replace("-", "_")
 
 

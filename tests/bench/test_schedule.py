@@ -1,181 +1,212 @@
-"""The bench with fake workers that note who was called when, and with the real one."""
+"""The order of turns, what is kept of them, and devices that fail or are lost."""
 
 import json
 import os
+from itertools import groupby
 
+import numpy as np
 import pytest
-from samples import make_manifest
+from fake_device import FakeDevice, folder_named, turn
 
-from mlkdc.bench import BASELINE, Row, artifact_rows, bench, schedule
-from mlkdc.devices import LocalDevice
-from mlkdc.errors import UsageError
-from mlkdc.records.bench import BenchFile, LatencyRow
+from mlkdc.bench import BASELINE, Plan, Questions, artifact_rows, bench
+from mlkdc.bench.rows import Row
+from mlkdc.devices import DeviceLost
+from mlkdc.errors import MlkdcError, UsageError
+from mlkdc.records.answers import KnownAnswers
+from mlkdc.records.bench import BenchFile
 from mlkdc.records.parity import Parity
 
-WORKER = """
-import json, os, sys
-name, log, medians, stable = sys.argv[1], sys.argv[2], json.loads(sys.argv[3]), sys.argv[4] == "stable"
-options = dict(zip(sys.argv[5::2], sys.argv[6::2]))
-seen = open(log).read().splitlines() if os.path.exists(log) else []
-threads = options["--threads"]
-turn = sum(line.split("|")[:2] == [name, threads] for line in seen)
-open(log, "a").write("|".join([name, threads, options["--runs"], os.environ["OMP_NUM_THREADS"]]) + "\\n")
-median = medians[turn] / int(threads)
-print("a line of chatter")
-print(json.dumps({"median_ms": median, "p90_ms": median * 2, "p99_ms": median * 3, "mean_ms": median,
-                  "min_ms": median / 2, "runs": int(options["--runs"]), "warmup_runs": 20, "stable": stable}))
-"""
+NAMES = ("onnx-fp32", "onnx-int8", "onnx-fp16")
 
 
 @pytest.fixture
-def fake(tmp_path):
-    """fake(name, medians, stable) -> a row whose worker prints these medians, one per turn."""
-    script, log = tmp_path / "worker.py", tmp_path / "log.txt"
-    script.write_text(WORKER)
-
-    def make(name: str, medians: list[float], stable: str = "stable") -> Row:
-        return Row(name, (str(script), name, str(log), json.dumps(medians), stable), size_bytes=1234)
-
-    make.log = log
-    return make
+def rows(make_artifact):
+    return artifact_rows([folder_named(make_artifact, name) for name in NAMES])
 
 
-def by_name(result: BenchFile) -> dict[tuple[str, int], LatencyRow]:
-    return {(row.name, row.threads): row for row in result.rows}
+def medians(**values: list) -> dict:
+    """Turns with these medians, by name of the artifact; an exception stays one."""
+    made = {}
+    for name, listed in values.items():
+        made[name.replace("_", "-")] = [turn(item) if isinstance(item, float) else item for item in listed]
+    return made
 
 
-def test_rows_take_turns_within_each_pass(fake):
-    said = []
-    rows = [fake("a", [1, 1]), fake("b", [1, 1])]
-    bench(rows, runs=250, passes=2, threads=[1, 2], progress=said.append)
-    order = [line.split("|") for line in fake.log.read_text().splitlines()]
-    one_pass = [["a", "1"], ["b", "1"], ["a", "2"], ["b", "2"]]
-    assert [line[:2] for line in order] == one_pass * 2
-    assert {line[2] for line in order} == {"250"}
-    assert all(line[3] == line[1] for line in order), "OMP_NUM_THREADS follows the thread count"
-    assert said[0] == "pass 1/2, 1 thread: a"
-    assert said[-1] == "pass 2/2, 2 threads: b"
+def test_every_row_has_one_turn_in_each_pass_in_an_order_that_changes_and_is_kept(rows):
+    device = FakeDevice("pi", {name: [turn() for _ in range(12)] for name in NAMES})
+    plan = Plan(passes=6, threads=(1, 2), runs=250, seconds=0.5)
+    figures = bench(rows, plan, devices=[device])
+    turns = [(name, load.threads) for name, load in device.asked]
+    passes = [turns[start : start + 6] for start in range(0, 36, 6)]
+    complete = sorted((name, threads) for name in NAMES for threads in (1, 2))
+    assert all(sorted(one) == complete for one in passes)
+    assert len({tuple(one) for one in passes}) > 1, "the order changes"
+    words = {1: "1 thread", 2: "2 threads"}
+    assert figures.protocol.order["pi"] == tuple(f"{name}, {words[threads]}" for name, threads in turns)
+    assert {(load.least_runs, load.least_seconds) for _, load in device.asked} == {(250, 0.5)}
+    again = FakeDevice("pi", {name: [turn() for _ in range(12)] for name in NAMES})
+    assert bench(rows, plan, devices=[again]).protocol.order == figures.protocol.order
 
 
-def test_figures_are_medians_over_passes_and_speedups_are_at_equal_threads(fake):
-    rows = [fake(BASELINE, [20, 20, 21]), fake("onnx-fp32", [5.0, 5.2, 4.9])]
-    lines = by_name(bench(rows, runs=200, passes=3, threads=[1, 2]))
-    line = lines["onnx-fp32", 1]
-    timing = line.timing
-    assert timing is not None
-    assert (timing.median_ms, timing.p90_ms, timing.p99_ms) == (5.0, 10.0, 15.0)
-    assert timing.min_ms == pytest.approx(4.9 / 2)
-    assert (timing.runs, timing.passes, line.size_bytes, line.skipped) == (200, 3, 1234, None)
-    assert timing.stable
-    assert line.speedup == pytest.approx(20 / 5.0)
-    assert lines["onnx-fp32", 2].speedup == pytest.approx(10 / 2.5)
-    assert lines[BASELINE, 2].speedup == 1
+def test_figures_are_medians_over_turns_and_speedups_are_paired_by_pass(rows):
+    device = FakeDevice("pi", medians(onnx_fp32=[8.0, 16.0, 8.4], onnx_int8=[4.0, 4.0, 4.0], onnx_fp16=[1.0, 1.0, 1.0]))
+    figures = bench(rows, Plan(passes=3, baseline="onnx-fp32"), devices=[device])
+    slow, fast, _ = figures.rows
+    assert slow.timing.median_ms == 8.4
+    assert slow.timing.p90_ms == pytest.approx(8.4 * 1.2)
+    assert slow.timing.min_ms == pytest.approx(8.0 * 0.9)
+    assert (slow.timing.runs, slow.timing.passes, slow.timing.first_ms, slow.timing.peak_mib) == (600, 3, 5.0, 50.0)
+    assert slow.timing.verdict == "spread"
+    assert fast.timing.stable
+    # Median of 8/4, 16/4, 8.4/4, not the ratio of the medians' own passes.
+    assert fast.speedup.value == pytest.approx(2.1)
+    assert fast.speedup.to == "onnx-fp32"
+    assert fast.speedup.low == pytest.approx(2.0)
+    assert fast.speedup.high == pytest.approx(4.0)
+    assert slow.speedup.value == 1
+    assert [len(row.turns) for row in figures.rows] == [3, 3, 3]
 
 
-def test_unstable_when_a_worker_says_so_or_the_passes_disagree(fake):
-    rows = [fake("says", [1, 1], "unstable"), fake("apart", [1.0, 1.2]), fake("fine", [1.0, 1.05])]
-    lines = by_name(bench(rows, runs=200, passes=2, threads=[1]))
-    assert [lines[name, 1].timing.stable for name in ("says", "apart", "fine")] == [False, False, True]
-    assert lines["fine", 1].speedup is None, "no baseline among the rows"
+def test_figures_are_written_after_every_turn(rows, tmp_path):
+    seen = []
+    device = FakeDevice("pi", {name: [turn(), turn()] for name in NAMES})
+    bench(rows, Plan(passes=2), devices=[device], write=seen.append)
+    counts = [sum(len(row.turns) for row in figures.rows) for figures in seen]
+    assert counts == [1, 2, 3, 4, 5, 6]
+    seen[2].save(tmp_path)
+    assert BenchFile.load(tmp_path) == seen[2]
 
 
-def failing(code: str) -> Row:
-    return Row("broken", ("-c", code))
+def test_a_row_that_fails_is_skipped_and_the_others_go_on(rows):
+    turns = medians(onnx_fp32=[1.0, MlkdcError("killed")], onnx_int8=[1.0, 1.0, 1.0], onnx_fp16=[1.0, 1.0, 1.0])
+    device = FakeDevice("pi", turns)
+    failed, fine, _ = bench(rows, Plan(passes=3, baseline="onnx-fp32"), devices=[device]).rows
+    assert failed.skipped == "killed"
+    assert failed.timing is None
+    assert failed.speedup is None
+    assert fine.timing.passes == 3
+    assert fine.speedup is None, "a skipped baseline is none"
+    assert device.closed == 1
 
 
-@pytest.mark.parametrize(
-    ("row", "reason"),
-    [
-        (failing("import sys; sys.exit('first\\nno such runtime')"), "no such runtime"),
-        (failing("import sys; sys.exit(3)"), "the worker ended with exit code 3 and no message"),
-        (failing("import os; os.kill(os.getpid(), 9)"), "the worker was killed by signal 9 (SIGKILL)"),
-        (failing("print('hello')"), "the worker printed no result: 'hello'"),
-        (failing("print(0)"), "the worker printed no result: '0'"),
-        (failing("pass"), "the worker printed no result: ''"),
-    ],
-)
-def test_a_row_that_cannot_run_says_why_and_has_no_figures(fake, row, reason):
-    lines = by_name(bench([row, fake("fine", [1, 1])], runs=200, passes=2, threads=[1]))
-    line = lines["broken", 1]
-    assert line.skipped == reason
-    assert line.timing is None
-    assert line.speedup is None
-    assert lines["fine", 1].timing.passes == 2, "the other rows continue"
-
-
-def test_a_device_whose_python_cannot_be_started(fake):
-    result = bench([fake("a", [1])], runs=200, passes=1, threads=[1], device=LocalDevice("/no/such/program"))
-    assert result.rows[0].skipped == "could not start /no/such/program: No such file or directory"
-
-
-def test_failure_in_a_later_pass_skips_the_row_and_a_skipped_baseline_gives_no_speedup(fake):
-    rows = [fake(BASELINE, [1]), fake("fine", [1, 1])]
-    lines = by_name(bench(rows, runs=200, passes=2, threads=[1]))
-    assert "IndexError" in lines[BASELINE, 1].skipped
-    assert lines[BASELINE, 1].timing is None
-    assert lines["fine", 1].speedup is None
-
-
-def test_a_worker_that_hangs_is_stopped(monkeypatch):
-    monkeypatch.setattr(schedule, "TIMEOUT_SECONDS", 0.5)
-    result = bench([failing("import time; time.sleep(60)")], runs=200, passes=3, threads=[1])
-    assert result.rows[0].skipped == "took longer than 0.5 s"
-
-
-@pytest.mark.parametrize("wrong", [{"runs": 199}, {"passes": 0}, {"threads": []}, {"threads": [0]}])
-def test_senseless_requests_are_refused(fake, wrong):
-    with pytest.raises(UsageError, match="at least 200 runs"):
-        bench([fake("a", [1])], **{"runs": 200, "passes": 1, "threads": [1], **wrong})
-    with pytest.raises(UsageError, match="0 rows"):
-        bench([], runs=200, passes=1, threads=[1])
-
-
-def write_artifact(folder, **values) -> None:
-    """An artifact whose one model file gives sigmoid of the image's channel means; onnx made here."""
-    pytest.importorskip("onnx")
-    from onnx import TensorProto, helper, save
-
-    folder.mkdir(parents=True)
-    graph = helper.make_graph(
-        [
-            helper.make_node("GlobalAveragePool", ["image"], ["mean"]),
-            helper.make_node("Flatten", ["mean"], ["flat"]),
-            helper.make_node("Sigmoid", ["flat"], ["probabilities"]),
-        ],
-        "mean",
-        [helper.make_tensor_value_info("image", TensorProto.FLOAT, [1, 3, 8, 8])],
-        [helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, [1, 3])],
+def test_a_lost_device_keeps_what_was_measured_and_the_next_one_is_measured(rows):
+    gone = medians(
+        onnx_fp32=[1.0, DeviceLost("pi was lost: Broken pipe")],
+        onnx_int8=[1.0, DeviceLost("pi was lost: Broken pipe")],
+        onnx_fp16=[1.0, DeviceLost("pi was lost: Broken pipe")],
     )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
-    save(model, str(folder / "model.onnx"))
-    make_manifest(folder, ["model.onnx"], **values).save(folder)
+    first, second = FakeDevice("pi", gone), FakeDevice("nano", {name: [turn(2.0), turn(2.0)] for name in NAMES})
+    figures = bench(rows, Plan(passes=2), devices=[first, second])
+    assert [(lost.device, lost.after, lost.why) for lost in figures.lost] == [("pi", 3, "pi was lost: Broken pipe")]
+    by_device = {device: list(found) for device, found in groupby(figures.rows, lambda row: row.device)}
+    assert [row.timing.passes for row in by_device["pi"]] == [1, 1, 1]
+    assert [row.timing.passes for row in by_device["nano"]] == [2, 2, 2]
+    assert (first.closed, second.closed) == (1, 1)
 
 
-@pytest.mark.converter
-def test_real_artifacts_are_timed_and_failed_ones_skipped(tmp_path):
-    good, bad = tmp_path / "photos/export/onnx-fp32", tmp_path / "photos/export/onnx-int8"
-    write_artifact(good)
-    write_artifact(bad, status="failed", parity=Parity(passed=False, reason="mAP differs by 9"))
+def test_a_device_that_is_not_set_up(rows):
+    refusing = FakeDevice("pi", {}, refuses=UsageError("pi has no python3"))
+    with pytest.raises(UsageError, match="pi has no python3"):
+        bench(rows, Plan(passes=1), devices=[refusing])
+    other = FakeDevice("nano", {name: [turn()] for name in NAMES})
+    figures = bench(rows, Plan(passes=1), devices=[refusing, other])
+    assert [lost.why for lost in figures.lost] == ["pi has no python3"]
+    assert len(figures.rows) == 3
+
+
+def test_a_sustained_load_is_one_more_turn(rows):
+    turns = {name: [turn(), turn(1.5, minute_ms=(1.0, 1.5))] for name in NAMES}
+    device = FakeDevice("pi", turns)
+    figures = bench(rows, Plan(passes=1, sustained_minutes=2), devices=[device])
+    assert [load.least_seconds for _, load in device.asked] == [3.0] * 3 + [120.0] * 3
+    assert figures.rows[0].sustained.minute_ms == (1.0, 1.5)
+    assert figures.rows[0].timing.median_ms == 1.0, "the minutes are no pass"
+
+
+@pytest.mark.parametrize(("start", "asked", "expected"), [(None, None, None), (41.0, None, 44.0), (41.0, 50.0, 50.0)])
+def test_a_warm_device_waits(rows, start, asked, expected):
+    device = FakeDevice("pi", {name: [turn()] for name in NAMES})
+    device.start_celsius = start
+    bench(rows, Plan(passes=1, cool_to=asked), devices=[device])
+    assert {load.cool_to for _, load in device.asked} == {expected}
+
+
+def test_the_torch_model_is_timed_on_this_machine_only(rows, tmp_path):
+    device = FakeDevice("pi", {name: [turn()] for name in NAMES})
+    figures = bench([Row(BASELINE, run=tmp_path), *rows], Plan(passes=1), devices=[device])
+    assert [row.name for row in figures.rows] == list(NAMES)
+
+
+def test_answers_come_first_and_a_row_that_gives_none_is_not_timed(rows):
+    known = KnownAnswers(np.zeros((2, 3, 8, 8), np.uint8), np.full((2, 3), 0.4, np.float32), np.zeros((2, 3), np.uint8))
+    questions = {name: Questions(known=known) for name in NAMES[:2]}
+    questions[NAMES[2]] = Questions(missing="parity.npz is missing")
+    device = FakeDevice("pi", {name: [turn()] for name in NAMES})
+    device.answer = lambda pixels: np.full((len(pixels), 3), 0.6, np.float32)
+    first, _, third = bench(rows, Plan(passes=1), devices=[device], questions=questions).rows
+    assert first.accuracy.images == 2
+    assert first.accuracy.label_flips == 6
+    assert first.accuracy.max_probability_difference == pytest.approx(0.2)
+    assert (third.accuracy, third.accuracy_missing) == (None, "parity.npz is missing")
+    device = FakeDevice("pi", {name: [turn()] for name in NAMES})
+    silent = bench(rows, Plan(passes=1), devices=[device], questions=questions)
+    assert [row.skipped for row in silent.rows] == [f"{name} cannot run here" for name in NAMES[:2]] + [None]
+    assert [name for name, _ in device.asked] == ["onnx-fp16"]
+
+
+@pytest.mark.parametrize("wrong", [{"runs": 199}, {"passes": 0}, {"threads": ()}, {"threads": (0,)}])
+def test_senseless_requests_are_refused(rows, wrong):
+    with pytest.raises(UsageError, match="at least 200 runs"):
+        bench(rows, Plan(**wrong))
+    with pytest.raises(UsageError, match="0 rows"):
+        bench([], Plan())
+
+
+def test_an_unknown_baseline_is_answered_with_the_nearest_name(rows):
+    with pytest.raises(UsageError, match=r"'onnx-fp23' is not among what is timed; did you mean onnx-fp32"):
+        bench(rows, Plan(baseline="onnx-fp23"))
+
+
+def test_real_artifacts_are_timed_on_this_machine_and_failed_ones_skipped(make_artifact, tmp_path):
+    bad = folder_named(make_artifact, "onnx-int8", status="failed", parity=Parity(passed=False, reason="mAP differs"))
+    good = make_artifact()
     rows = artifact_rows([good, bad])
-    assert [row.name for row in rows] == ["onnx-fp32", "onnx-int8"]
     assert rows[0].size_bytes == (good / "model.onnx").stat().st_size
-    result = bench(rows, runs=200, passes=1, threads=[1], image_size=8, command="mlkdc bench photos")
+    result = bench(rows, Plan(passes=1, seconds=0.2, image_size=8, command="mlkdc bench photos"))
     fine, failed = result.rows
-    assert 0 < fine.timing.min_ms <= fine.timing.median_ms <= fine.timing.p99_ms
-    assert "failed export (mAP differs by 9)" in failed.skipped
-    assert result.machine.cores <= (os.cpu_count() or 1)
+    assert 0 < fine.timing.min_ms <= fine.timing.median_ms <= fine.timing.p90_ms
+    assert "failed export (mAP differs)" in failed.skipped
+    assert result.devices["local"].machine.cores <= (os.cpu_count() or 1)
     saved = json.loads(result.save(tmp_path).read_text())
-    assert (saved["format"], saved["image_size"], saved["command"]) == (2, 8, "mlkdc bench photos")
+    assert (saved["format"], saved["image_size"], saved["command"]) == (3, 8, "mlkdc bench photos")
     assert saved["rows"][0]["timing"]["median_ms"] == fine.timing.median_ms
-    assert "numpy" in saved["versions"]
+    assert "numpy" in saved["devices"]["local"]["versions"]
     assert BenchFile.load(tmp_path) == result
 
 
-@pytest.mark.converter
-def test_artifacts_of_equal_name_get_their_run_in_front(tmp_path):
-    folders = [tmp_path / run / "export/onnx-fp32" for run in ("teacher", "student")]
-    for folder in folders:
-        write_artifact(folder)
-    assert [row.name for row in artifact_rows(folders)] == ["teacher/onnx-fp32", "student/onnx-fp32"]
+def test_a_changed_file_is_skipped_before_it_travels(make_artifact):
+    folder = make_artifact()
+    (folder / "model.onnx").write_bytes(b"other")
+    (row,) = artifact_rows([folder])
+    assert "truncated or replaced" in row.skipped
+
+
+def test_the_checksum_of_an_artifact_is_that_of_sha256sum(make_artifact):
+    import hashlib
+
+    folder = make_artifact()
+    digest = hashlib.sha256((folder / "model.onnx").read_bytes()).hexdigest()
+    listing = f"{digest}  model.onnx\n"
+    assert artifact_rows([folder])[0].sha256 == hashlib.sha256(listing.encode()).hexdigest()
+
+
+def test_artifacts_of_equal_name_get_their_run_in_front(make_artifact, tmp_path):
+    import shutil
+
+    folder = make_artifact()
+    others = []
+    for run in ("teacher", "student"):
+        others.append(shutil.copytree(folder, tmp_path / run / "export" / "onnx-fp32"))
+    assert [row.name for row in artifact_rows(others)] == ["teacher/onnx-fp32", "student/onnx-fp32"]
     with pytest.raises(UsageError, match="is not an artifact"):
         artifact_rows([tmp_path])

@@ -20,6 +20,7 @@ from mlkdc.models import AttentionHead, DecoderHead, MultiLabelModel, make_head
 from mlkdc.recipe import Head
 from mlkdc.records.manifest import InputSpec, Manifest, OutputSpec, Preprocess
 from mlkdc.runtime.base import RUNTIMES, Backend
+from mlkdc.runtime.session import spec_of
 from mlkdc.runtime.targets import load_target
 
 SIZE = 64
@@ -120,7 +121,7 @@ def export(job: Job) -> Manifest:
 
 
 def opened(job: Job, manifest: Manifest, threads: int | None = 1) -> Backend:
-    return RUNTIMES.get(job.target.runtime)(job.folder, manifest, threads)
+    return RUNTIMES.get(job.target.runtime)(job.folder, spec_of(manifest), threads)
 
 
 def answers(backend: Backend, manifest: Manifest, images: np.ndarray) -> np.ndarray:

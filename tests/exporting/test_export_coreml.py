@@ -16,6 +16,7 @@ from mlkdc.exporting.formats.coreml import export_coreml
 from mlkdc.exporting.merging.merge import merge
 from mlkdc.records.manifest import ModelFile
 from mlkdc.runtime.backends.coreml import CoreMl
+from mlkdc.runtime.session import spec_of
 
 coremltools = pytest.importorskip("coremltools")
 pytestmark = pytest.mark.converter
@@ -211,12 +212,12 @@ def test_elsewhere_it_says_what_it_needs(exported, manifest, monkeypatch):
     monkeypatch.setattr(platform, "system", lambda: "Linux")
     assert CoreMl.cannot_run() == "needs macOS"
     with pytest.raises(UsageError, match="needs macOS, this is Linux"):
-        CoreMl(exported[1], manifest, None)
+        CoreMl(exported[1], spec_of(manifest), None)
 
 
 def test_a_mac_predicts(exported, manifest, mac, framed_noise):
     assert CoreMl.cannot_run() is None
-    backend = CoreMl(exported[1], manifest, 1)
+    backend = CoreMl(exported[1], spec_of(manifest), 1)
     actual = backend.run(framed_noise.numpy()[:1])
     np.testing.assert_allclose(actual, expected(exported[0], framed_noise.numpy()[:1]), atol=0.02)
     backend.close()
@@ -236,7 +237,7 @@ def test_a_mac_predicts(exported, manifest, mac, framed_noise):
 )
 def test_a_package_that_is_not_the_manifests_is_refused(exported, manifest, mac, change, message):
     with pytest.raises(UsageError, match=message):
-        CoreMl(exported[1], phone.changed(manifest, **change), None)
+        CoreMl(exported[1], spec_of(phone.changed(manifest, **change)), None)
 
 
 def test_a_package_that_cannot_be_compiled_is_refused(exported, manifest, monkeypatch):
@@ -246,11 +247,11 @@ def test_a_package_that_cannot_be_compiled_is_refused(exported, manifest, monkey
     monkeypatch.setattr(platform, "system", lambda: "Darwin")
     monkeypatch.setattr(coremltools.models, "MLModel", load)
     with pytest.raises(UsageError, match=r"Core ML cannot load .*model\.mlpackage: You will not be able"):
-        CoreMl(exported[1], manifest, None)
+        CoreMl(exported[1], spec_of(manifest), None)
 
 
 def test_a_missing_package_says_what_to_install(exported, manifest, monkeypatch):
     monkeypatch.setattr(platform, "system", lambda: "Darwin")
     monkeypatch.setitem(__import__("sys").modules, "coremltools", None)
     with pytest.raises(UsageError, match=r"needs coremltools.* pip install 'mlkdc\[coreml-runtime\]'"):
-        CoreMl(exported[1], manifest, None)
+        CoreMl(exported[1], spec_of(manifest), None)

@@ -15,6 +15,7 @@ from mlkdc.exporting.merging.merge import merge
 from mlkdc.records.manifest import Manifest, ModelFile
 from mlkdc.runtime import open_artifact
 from mlkdc.runtime.backends.ncnn import Ncnn
+from mlkdc.runtime.session import spec_of
 
 ncnn = pytest.importorskip("ncnn")
 pnnx = pytest.importorskip("pnnx")
@@ -45,7 +46,7 @@ def convert(tmp_path):
     def use(model: nn.Module, size: int = SIZE, precision: str = "fp32") -> Ncnn:
         manifest = phone.export(phone.make_job(model, "ncnn", tmp_path, precision, input_shape=(1, 3, size, size)))
         assert sorted(manifest.files) == FILES
-        return Ncnn(tmp_path, manifest, 1)
+        return Ncnn(tmp_path, spec_of(manifest), 1)
 
     return use
 
@@ -189,7 +190,7 @@ def test_a_truncated_file_is_refused(name, kept, copied):
     (folder / name).write_bytes(content[: int(kept * len(content))])
     # A net that was cut in the last name is one with another name.
     with pytest.raises(UsageError, match=rf"(cannot load .*{name}|{name}: expected .* got)"):
-        Ncnn(folder, manifest, 1)
+        Ncnn(folder, spec_of(manifest), 1)
 
 
 @pytest.mark.parametrize(
@@ -210,7 +211,7 @@ def test_a_truncated_file_is_refused(name, kept, copied):
 def test_another_signature_than_the_manifest_says_is_refused(change, message, copied):
     folder, manifest = copied
     with pytest.raises(UsageError, match=message):
-        Ncnn(folder, phone.changed(manifest, **change), 1)
+        Ncnn(folder, spec_of(phone.changed(manifest, **change)), 1)
 
 
 def test_another_size_than_the_manifest_says_is_refused(copied):
@@ -219,14 +220,14 @@ def test_another_size_than_the_manifest_says_is_refused(copied):
     param = folder / "model.ncnn.param"
     param.write_text(param.read_text().replace("1=64", "1=96", 1))
     with pytest.raises(UsageError, match=r"expected .*\[1, 3, 64, 64\].*got .*\[1, 3, 96, 64\]"):
-        Ncnn(folder, manifest, 1)
+        Ncnn(folder, spec_of(manifest), 1)
 
 
 def test_foreign_files_and_a_missing_package_are_reported(copied, monkeypatch):
     folder, manifest = copied
     (folder / "model.ncnn.param").write_bytes(b"\x08\x07\x12\xff no net at all")
     with pytest.raises(UsageError, match=r"cannot load .*model\.ncnn\.param: damaged, or with unknown layers"):
-        Ncnn(folder, manifest, 1)
+        Ncnn(folder, spec_of(manifest), 1)
     monkeypatch.setitem(sys.modules, "ncnn", None)
     with pytest.raises(UsageError, match=r"run: pip install 'mlkdc\[ncnn-runtime\]'"):
-        Ncnn(folder, manifest, 1)
+        Ncnn(folder, spec_of(manifest), 1)

@@ -20,6 +20,7 @@ from mlkdc.exporting.naming import module_of
 from mlkdc.models import DecoderHead
 from mlkdc.records.manifest import Engine, Manifest
 from mlkdc.runtime.backends.onnxruntime import OnnxRuntime
+from mlkdc.runtime.session import spec_of
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxscript")
@@ -83,7 +84,7 @@ def photos():
 def answers(job, images):
     """Through the backend of the runtime that stands in for TensorRT."""
     manifest = phone.manifest_of(job, ["model.engine", "model.onnx"])
-    session = OnnxRuntime(job.folder, manifest.for_proxy("onnxruntime"), 1)
+    session = OnnxRuntime(job.folder, spec_of(manifest.for_proxy("onnxruntime")), 1)
     assert session._session.get_session_options().get_session_config_entry("session.disable_quant_qdq") == "1"
     pixels = images.astype(job.input_dtype)
     return session.run(pixels) if job.dynamic else np.concatenate([session.run(image[None]) for image in pixels])

@@ -5,7 +5,7 @@ import pytest
 from samples import make_manifest
 from sklearn.metrics import average_precision_score
 
-from mlkdc.devices import Completed, LocalDevice
+from mlkdc.devices import LocalDevice
 from mlkdc.errors import MlkdcError
 from mlkdc.exporting.parity import ROUNDING, answers_of, compare
 from mlkdc.exporting.reference import Reference
@@ -146,21 +146,20 @@ def artifact(tmp_path):
     return folder
 
 
-def test_answers_come_from_a_worker_on_the_device(artifact, tmp_path, monkeypatch):
+def test_answers_come_from_the_device(artifact, monkeypatch):
     pixels = np.arange(3 * 8 * 8, dtype=np.uint8).reshape(1, 3, 8, 8)
-    commands = []
+    asked = []
 
-    def work(device, arguments):
-        commands.append(arguments[:4])
-        np.testing.assert_array_equal(np.load(arguments[4]), pixels)
-        np.save(arguments[5], np.float32([[0.1, 0.2, 0.3]]))
-        return Completed(0, "", "")
+    def answers(device, subject, images):
+        asked.append(subject.folder)
+        np.testing.assert_array_equal(images, pixels)
+        return np.float32([[0.1, 0.2, 0.3]])
 
-    monkeypatch.setattr(LocalDevice, "run", work)
+    monkeypatch.setattr(LocalDevice, "answers", answers)
     np.testing.assert_array_equal(answers_of(artifact, pixels), np.float32([[0.1, 0.2, 0.3]]))
-    assert commands == [["-m", "mlkdc.runtime.worker", "predict", str(artifact)]]
+    assert asked == [artifact]
 
 
-def test_an_artifact_that_does_not_run_is_reported_in_the_runtimes_words(artifact, tmp_path):
+def test_an_artifact_that_does_not_run_is_reported_in_the_runtimes_words(artifact):
     with pytest.raises(MlkdcError, match=r"the exported model does not run: ONNX Runtime cannot load .*model\.onnx"):
         answers_of(artifact, np.zeros((1, 3, 8, 8), dtype=np.uint8))

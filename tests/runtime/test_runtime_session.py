@@ -79,9 +79,9 @@ def test_manifest_survives_the_round_trip(make_artifact):
 def test_weights_in_the_full_range_are_refused_where_their_sums_overflow(make_artifact, images, monkeypatch):
     full_range = make_artifact(precision="int8", details=RuntimeDetails(reduce_range=False))
     for vnni in (True, None):
-        monkeypatch.setattr("mlkdc.runtime.session.vnni", lambda vnni=vnni: vnni)
+        monkeypatch.setattr("mlkdc.runtime.model.vnni", lambda vnni=vnni: vnni)
         assert open_artifact(full_range).predict(images).shape == (7, 3)
-    monkeypatch.setattr("mlkdc.runtime.session.vnni", lambda: False)
+    monkeypatch.setattr("mlkdc.runtime.model.vnni", lambda: False)
     with pytest.raises(UsageError, match=r"overflow on this processor .*; export again with --reduce-range"):
         open_artifact(full_range)
     assert (

@@ -1,0 +1,132 @@
+"""docs/latency.md from contention.json and the limits in the code; a test keeps them equal.
+
+python benchmarks/render_latency.py
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import median
+
+from contention_records import ContentionStudy, Situation
+from tables import origin
+
+from mlkdc.agent.frames import SILENCE_SECONDS
+from mlkdc.bench import verdict
+from mlkdc.bench.schedule import LEAST_RUNS, WARMER, Plan
+from mlkdc.bench.table import speedup_text
+from mlkdc.devices.bootstrap import archive
+from mlkdc.figures import number
+from mlkdc.resources import write_text
+from mlkdc.runtime import conditions, timing
+from mlkdc.runtime.targets import load_target, target_names
+from mlkdc.tables import Table
+
+HERE = Path(__file__).parent
+DOCUMENT = HERE.parent / "docs" / "latency.md"
+
+
+def percent(fraction: float) -> str:
+    """A limit as people read it."""
+    return f"{fraction:.0%}".replace("%", " %")
+
+
+def protocol() -> str:
+    """How it is measured, with the limits that the code has."""
+    text = (HERE / "latency_page.md").read_text(encoding="utf-8")
+    return text.format(
+        agent_kb=round(len(archive()) / 1000),
+        silence=round(SILENCE_SECONDS),
+        warmup=f"{timing.WARMUP_LEAST_SECONDS:g}",
+        warmup_most=f"{timing.WARMUP_MOST_SECONDS:g}",
+        settled=percent(timing.SETTLED),
+        runs=LEAST_RUNS,
+        seconds=f"{Plan().seconds:g}",
+        warmer=WARMER,
+        cooling=conditions.COOLING_SECONDS / 60,
+        clock=percent(verdict.CLOCK),
+        drift=percent(verdict.DRIFT - 1),
+        waited=percent(verdict.WAITED),
+        cpu=percent(verdict.CPU_FRACTION),
+        spread=percent(verdict.SPREAD),
+    )
+
+
+def experiment(study: ContentionStudy) -> str:
+    """One artifact, quiet and next to busy processes."""
+    head = ["threads", "busy processes", "medians of ten turns, ms", "waited", "CPU fraction", "looked steady"]
+    head += ["verdict", "itself / itself"]
+    rows = []
+    for situation in study.situations:
+        medians = [timed.turn.median_ms for timed in situation.turns]
+        rows.append(
+            [
+                str(situation.threads),
+                str(situation.busy),
+                f"{number(min(medians))} to {number(max(medians))}",
+                _range([timed.turn.conditions.waited for timed in situation.turns]),
+                _range([timed.turn.conditions.cpu_fraction for timed in situation.turns]),
+                f"{sum(timed.steady for timed in situation.turns)} of {len(situation.turns)}",
+                situation.verdict,
+                speedup_text(situation.same),
+            ]
+        )
+    text = (
+        f"`python benchmarks/contention.py ARTIFACT`: {study.artifact}, ten turns in each situation. *Looked steady* "
+        "is what can be seen from within a process: the halves of its calls agree within 10 %, and nine of ten calls "
+        f"took at most 1.25 times the median. {_conclusion(study.situations)}"
+    )
+    return f"{text}\n\n{Table(head, rows, 'rrrrrrlr').markdown()}"
+
+
+def _range(values: Sequence[float | None]) -> str:
+    known = [value for value in values if value is not None]
+    if not known:
+        return "not said"
+    return f"{number(min(known))} to {number(max(known))}"
+
+
+def _conclusion(situations: Sequence[Situation]) -> str:
+    """How wrong timings were that looked steady."""
+    wrong, worst = 0, 1.0
+    for situation in situations:
+        quiet = _quiet(situations, situation.threads)
+        for timed in situation.turns:
+            if situation.busy and timed.steady:
+                wrong += 1
+                worst = max(worst, timed.turn.median_ms / quiet)
+    return (
+        f"Of the turns next to busy processes {wrong} looked steady, and were up to {worst:.1f} times as slow as the "
+        "quiet ones. The time that threads waited for a core tells them apart."
+    )
+
+
+def _quiet(situations: Sequence[Situation], threads: int) -> float:
+    for situation in situations:
+        if situation.threads == threads and situation.busy == 0:
+            return median([timed.turn.median_ms for timed in situation.turns])
+    raise ValueError(f"no quiet situation with {threads} threads")
+
+
+def setup() -> str:
+    """How to prepare a device."""
+    wheels = []
+    for name in target_names():
+        target = load_target(name)
+        if target.glibc is not None:
+            wheels.append(f"{target.runtime_packages[0]} glibc {target.glibc}")
+    return (HERE / "latency_setup.md").read_text(encoding="utf-8").replace("{wheels}", ", ".join(wheels))
+
+
+def document() -> str:
+    """The page."""
+    study = ContentionStudy.load(HERE / "results")
+    return "\n".join([protocol(), experiment(study), "", origin(study.machine, study.versions), "", setup()])
+
+
+def main() -> None:
+    """Write it."""
+    write_text(DOCUMENT, document())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,111 @@
+"""What a device can do: `mlkdc doctor --device`. It installs nothing."""
+
+from collections.abc import Sequence
+
+from mlkdc.commands.doctor import READY
+from mlkdc.devices.agent import AgentDevice
+from mlkdc.devices.urls import device_at
+from mlkdc.records.base import Record
+from mlkdc.records.bench import DeviceInfo
+from mlkdc.runtime.targets import Target, load_target, module_name, target_names
+
+IMPORT_SECONDS = 120
+NEEDED_MIB = 100
+
+
+class RuntimeState(Record):
+    """One runtime on a device.
+
+    Args:
+        version: that is installed; None where it is not.
+        state: ``ready``, ``missing``, or what is wrong.
+        install: the line that installs it there; empty where nothing is missing, or nothing can be installed.
+    """
+
+    target: str
+    package: str
+    version: str | None
+    state: str
+    install: str = ""
+
+
+class DeviceReport(Record):
+    """A device that was reached.
+
+    Args:
+        free_mib: disk space for the agent and the artifacts; None where it is not known.
+        runtimes: what can run there; empty for a device that is not measured through Python.
+    """
+
+    info: DeviceInfo
+    free_mib: float | None = None
+    runtimes: tuple[RuntimeState, ...] = ()
+
+
+def check_device(url: str) -> DeviceReport:
+    """Connect to a device and look at it.
+
+    Raises:
+        UsageError: it is not set up, or the name is wrong.
+        DeviceLost: it cannot be reached.
+    """
+    with device_at(url) as device:
+        info = device.open()
+        if not isinstance(device, AgentDevice):
+            return DeviceReport(info=info)
+        states = [_numpy(device, info)]
+        for name in target_names():
+            states.append(_state(device, info, load_target(name)))
+        return DeviceReport(info=info, free_mib=device.free_mib, runtimes=tuple(states))
+
+
+def _numpy(device: AgentDevice, info: DeviceInfo) -> RuntimeState:
+    return _checked(device, info, "all", ["numpy"])
+
+
+def _state(device: AgentDevice, info: DeviceInfo, target: Target) -> RuntimeState:
+    alternatives = target.runtime_packages[0].split("|")
+    if never := _never(device, target.runtime):
+        return RuntimeState(target=target.name, package=alternatives[0], version=None, state=f"no: {never}")
+    state = _checked(device, info, target.name, alternatives)
+    if state.version is None and (why := _no_wheel(info, target)):
+        return state.model_copy(update={"state": why, "install": ""})
+    return state
+
+
+def _never(device: AgentDevice, runtime: str) -> str:
+    """Why the device can never run it, asked there; empty where it can."""
+    code = (
+        f"import sys; sys.path.insert(0, {device.archive!r}); from mlkdc.runtime.base import RUNTIMES; "
+        f"print(RUNTIMES.get({runtime!r}).cannot_run() or '')"
+    )
+    return device.run(["-c", code], timeout_seconds=IMPORT_SECONDS).stdout.strip()
+
+
+def _checked(device: AgentDevice, info: DeviceInfo, target: str, alternatives: Sequence[str]) -> RuntimeState:
+    """The first alternative that is installed, imported there in a process of its own."""
+    for package in alternatives:
+        version = info.versions.get(package)
+        if version is None:
+            continue
+        done = device.run(["-c", f"import {module_name(package)}"], timeout_seconds=IMPORT_SECONDS)
+        state = READY
+        if done.failure is not None:
+            state = f"broken: {done.failure}"
+        return RuntimeState(target=target, package=package, version=version, state=state)
+    package = alternatives[0]
+    install = f"{device.python} -m pip install {package}"
+    return RuntimeState(target=target, package=package, version=None, state="missing", install=install)
+
+
+def _no_wheel(info: DeviceInfo, target: Target) -> str | None:
+    """Why a package index has nothing that fits an Arm board's C library."""
+    machine = info.machine.system.rpartition(" ")[2]
+    name, _, version = (info.libc or "").partition(" ")
+    if machine != "aarch64" or name != "glibc" or target.glibc is None or _numbers(version) >= _numbers(target.glibc):
+        return None
+    return f"no: its wheels need glibc {target.glibc}, this is {version}"
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split("."))

@@ -1,0 +1,73 @@
+"""Which artifact is named for a budget, and what is said where none fits."""
+
+import pytest
+from fake_device import turn
+
+from mlkdc.bench.recommend import Budget, recommend
+from mlkdc.records.bench import Accuracy, BenchFile, DeviceInfo, LatencyRow, Protocol, RowTiming
+from mlkdc.records.machine import Machine
+
+MAPS = {"fp32": 61.0, "int8": 60.0, "fp16": 61.0}
+
+
+def row(name: str, *medians: float, verdict: str = "stable", **values) -> LatencyRow:
+    middle = sorted(medians)[len(medians) // 2]
+    timing = RowTiming(median_ms=middle, p90_ms=middle, min_ms=middle, runs=200, passes=1, verdict=verdict)
+    turns = tuple(turn(median) for median in medians)
+    defaults = {"device": "pi", "threads": 1, "precision": name}
+    return LatencyRow(name=name, timing=timing, turns=turns, **{**defaults, **values})
+
+
+def chosen(*rows: LatencyRow, budget: Budget):
+    pi = DeviceInfo(url="pi", machine=Machine(cpu="made up", cores=4, system="tests"))
+    protocol = Protocol(passes=1, least_runs=200, least_seconds=3)
+    figures = BenchFile(
+        command="", when="2026-01-01T00:00:00+00:00", image_size=96, protocol=protocol, devices={"pi": pi}, rows=rows
+    )
+    (found,) = recommend(figures, MAPS, budget)
+    return found
+
+
+def test_the_most_accurate_that_fits():
+    found = chosen(row("fp32", 9.0), row("int8", 4.0), budget=Budget(10))
+    assert found.row.name == "fp32"
+    assert found.why == "fp32 (9.00 ms with 1 thread, mAP 61.00): the highest mAP within 10 ms"
+    assert chosen(row("fp32", 9.0), row("int8", 4.0), budget=Budget(8)).row.name == "int8"
+
+
+def test_of_equal_accuracy_the_faster():
+    assert chosen(row("fp32", 9.0), row("fp16", 5.0), budget=Budget(10)).row.name == "fp16"
+
+
+def test_the_slowest_turn_must_fit():
+    found = chosen(row("fp32", 7.9, 8.1, 7.9), budget=Budget(8))
+    assert found.row is None
+    assert found.why == "none fits 8 ms; fp32 (8.10 ms with 1 thread, mAP 61.00) comes nearest"
+
+
+def test_accuracy_that_is_wanted():
+    found = chosen(row("fp32", 9.0), row("int8", 4.0), budget=Budget(8, map_percent=60.5))
+    assert found.row is None
+    assert "none fits 8 ms and mAP 60.5; int8" in found.why
+
+
+def test_what_was_measured_on_the_device_goes_before_the_parity_check():
+    there = Accuracy(images=8, max_probability_difference=0.1, label_flips=0, map_images=8, map_percent=30.0)
+    assert chosen(row("fp32", 5.0, accuracy=there), row("int8", 4.0), budget=Budget(8)).row.name == "int8"
+
+
+def test_another_model_is_never_named():
+    other = Accuracy(images=8, max_probability_difference=0.9, within_tolerance=False, label_flips=9)
+    found = chosen(row("fp32", 5.0, accuracy=other), budget=Budget(8))
+    assert (found.row, found.why) == (None, "no artifact was measured there")
+
+
+@pytest.mark.parametrize(("verdict", "expected"), [("disturbed", "int8"), ("stable", "fp32")])
+def test_stable_timings_first(verdict, expected):
+    found = chosen(row("fp32", 5.0, verdict=verdict), row("int8", 4.0), budget=Budget(8))
+    assert found.row.name == expected
+
+
+def test_a_timing_that_is_not_stable_is_said():
+    found = chosen(row("fp32", 5.0, verdict="disturbed"), budget=Budget(8))
+    assert found.why.endswith("its timing is disturbed, measure again before you rely on it")

@@ -1,0 +1,89 @@
+"""Each verdict from the turns that deserve it, and the limits on both sides."""
+
+import subprocess
+import sys
+
+import pytest
+from fake_device import QUIET, turn
+
+from mlkdc.bench.verdict import judge
+from mlkdc.devices import Load, LocalDevice, Subject
+from mlkdc.records.bench import Conditions
+from mlkdc.records.manifest import Manifest
+
+
+def verdict(turns, threads: int = 1) -> str:
+    return judge(turns, threads)[0]
+
+
+def conditions(**values) -> Conditions:
+    return QUIET.model_copy(update=values)
+
+
+def test_quiet_turns_are_stable_and_say_nothing():
+    assert judge([turn(1.0), turn(1.05), turn(1.0)], 1) == ("stable", "")
+
+
+@pytest.mark.parametrize(("waited", "expected"), [(0.029, "stable"), (0.031, "disturbed")])
+def test_threads_that_wait_for_a_core(waited, expected):
+    assert verdict([turn(conditions=conditions(waited=waited))] * 3) == expected
+
+
+def test_one_disturbed_turn_of_five_does_not_move_the_median():
+    disturbed = turn(1.04, conditions=conditions(waited=0.5))
+    assert verdict([turn(), turn(), turn(), turn(), disturbed]) == "stable"
+    slow = turn(2.0, conditions=conditions(waited=0.5))
+    assert verdict([turn(), turn(), turn(), turn(), slow]) == "spread"
+    assert verdict([turn(), disturbed, disturbed]) == "disturbed"
+
+
+@pytest.mark.parametrize(("fraction", "expected"), [(0.96, "stable"), (0.76, "disturbed")])
+def test_where_waiting_is_not_recorded_cpu_time_tells_at_one_thread(fraction, expected):
+    turns = [turn(conditions=Conditions(cpu_fraction=fraction))] * 3
+    assert verdict(turns) == expected
+    assert verdict(turns, threads=2) == "unknown"
+    assert verdict([turn(conditions=Conditions())]) == "unknown"
+
+
+def test_a_warm_up_that_never_ended():
+    assert judge([turn(), turn(settled=False)], 1)[0] == "unsettled"
+    assert "1 of 2 turns" in judge([turn(), turn(settled=False)], 1)[1]
+
+
+@pytest.mark.parametrize(("other", "expected"), [(1.09, "stable"), (1.12, "spread")])
+def test_turns_that_disagree(other, expected):
+    assert verdict([turn(1.0), turn(1.0), turn(other)]) == expected
+
+
+def test_throttling_by_firmware_clock_or_drift():
+    weak = turn(conditions=conditions(throttled="under-voltage"))
+    assert judge([weak], 1)[1].startswith("the firmware reports under-voltage")
+    clocks = [turn(conditions=conditions(mhz=(600.0, mhz))) for mhz in (2400.0, 2000.0)]
+    assert "from 2400 to 2000 MHz" in judge(clocks, 1)[1]
+    rising = turn(conditions=conditions(mhz=(600.0, 2400.0)))
+    assert verdict([rising] * 2) == "stable", "before a turn the clock may idle"
+    assert verdict([turn(drift=1.06)] * 2) == "throttled"
+    assert verdict([turn(drift=1.06), turn(drift=1.0), turn(drift=1.0)]) == "stable"
+    assert verdict([turn(conditions=conditions(throttled=""))]) == "stable"
+
+
+def test_contention_explains_drift():
+    assert verdict([turn(drift=1.5, conditions=conditions(waited=0.3))] * 2) == "disturbed"
+
+
+@pytest.mark.slow
+def test_a_busy_process_on_each_core_disturbs_a_real_measurement(make_artifact):
+    import os
+
+    folder = make_artifact()
+    subject = Subject(folder, Manifest.load(folder))
+    busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in os.sched_getaffinity(0)]
+    try:
+        with LocalDevice() as device:
+            device.open()
+            turns = [device.turn(subject, Load(threads=1, least_seconds=1.0)) for _ in range(2)]
+    finally:
+        for process in busy:
+            process.kill()
+            process.wait()
+    assert verdict(turns) == "disturbed"

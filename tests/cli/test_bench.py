@@ -1,0 +1,167 @@
+"""`mlkdc bench` and `mlkdc doctor --device` as they are typed."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from tiny_artifact import expected_fixture, images, make_artifact
+
+from mlkdc.cli import cli
+from mlkdc.cli.bench import Milliseconds
+from mlkdc.errors import MlkdcError, UsageError
+from mlkdc.records.answers import ANSWERS_FILE, KnownAnswers
+from mlkdc.records.bench import BenchFile
+
+__all__ = ["expected_fixture", "images", "make_artifact"]
+QUICK = ("--passes", "1", "--threads", "1", "--seconds", "0.2")
+
+
+def bench(*arguments: object):
+    return CliRunner().invoke(cli, ["bench", *map(str, arguments), *QUICK])
+
+
+def test_a_table_a_file_and_what_limits_the_figures(make_artifact, tmp_path):
+    out = tmp_path / "figures.json"
+    done = bench(make_artifact(), "--out", out)
+    assert done.exit_code == 0, done.output
+    table, _, rest = done.stdout.partition("\n\n")
+    assert table.splitlines()[-1].startswith("onnx-fp32")
+    assert max(map(len, table.splitlines())) <= 80
+    assert str(out) in rest
+    assert "answers not compared" in rest
+    (row,) = BenchFile.load_from(out).rows
+    assert row.timing.passes == len(row.turns) == 1
+
+
+def test_answers_and_accuracy_are_measured_on_the_device(finished_run: Path, tmp_path):
+    artifact = finished_run / "export" / "onnx-fp32"
+    out = tmp_path / "figures.json"
+    done = bench(artifact, "--score", "all", "--out", out)
+    assert done.exit_code == 0, done.output
+    (row,) = BenchFile.load_from(out).rows
+    assert row.accuracy.within_tolerance
+    assert row.accuracy.label_flips == 0
+    # Another way to the same figure: in this process, through a session.
+    scores = CliRunner().invoke(cli, ["evaluate", str(artifact), "--json"])
+    assert row.accuracy.map_percent == pytest.approx(json.loads(scores.stdout)["metrics"]["mAP"], abs=0.01)
+    part = bench(artifact, "--score", "4", "--out", out)
+    assert part.exit_code == 0, part.output
+    assert BenchFile.load_from(out).rows[0].accuracy.map_images == 4
+
+
+def test_a_device_that_answers_otherwise_fails_the_command(finished_run: Path, tmp_path):
+    run = Path(shutil.copytree(finished_run, tmp_path / "run"))
+    known = KnownAnswers.load(run)
+    KnownAnswers(known.pixels, 1 - known.probabilities, known.targets).save(run)
+    out = tmp_path / "figures.json"
+    done = bench(run / "export" / "onnx-fp32", "--out", out)
+    assert isinstance(done.exception, MlkdcError)
+    assert done.exception.exit_code == 1
+    assert "onnx-fp32 answers otherwise on local" in str(done.exception)
+    assert "its answers differ from the torch model's" in done.stdout
+    assert BenchFile.load_from(out).rows[0].timing is not None
+    (run / ANSWERS_FILE).write_bytes(b"damaged")
+    assert "is damaged" in bench(run / "export" / "onnx-fp32", "--out", out).stdout
+
+
+def test_images_of_another_model_are_not_compared(make_artifact, tmp_path):
+    folder = make_artifact()
+    pixels = np.zeros((1, 3, 32, 32), np.uint8)
+    KnownAnswers(pixels, np.zeros((1, 3), np.float32), np.zeros((1, 3), np.uint8)).save(folder.parent.parent)
+    assert "are of another model" in bench(folder, "--out", tmp_path / "figures.json").stdout
+
+
+@pytest.mark.parametrize(("limit", "fails"), [("0.000001ms", True), ("60s", False)])
+def test_a_gate_for_ci(make_artifact, tmp_path, limit, fails):
+    done = bench(make_artifact(), "--fail-over", limit, "--out", tmp_path / "figures.json")
+    assert (done.exit_code != 0) == fails
+    if fails:
+        assert isinstance(done.exception, MlkdcError)
+        assert "onnx-fp32 takes" in str(done.exception)
+    assert (tmp_path / "figures.json").is_file()
+
+
+def test_a_row_that_cannot_be_timed_does_not_pass_the_gate(make_artifact, tmp_path):
+    done = bench(make_artifact(runtime="coreml"), "--fail-over", "60s", "--out", tmp_path / "figures.json")
+    assert "onnx-fp32 could not be timed" in str(done.exception)
+
+
+def test_a_recommendation(make_artifact, tmp_path):
+    out = tmp_path / "figures.json"
+    assert "local: ship onnx-fp32" in bench(make_artifact(), "--budget", "1s", "--out", out).stdout
+    none = bench(make_artifact(), "--budget", "1s", "--min-map", "99", "--out", out)
+    assert "local: none fits 1000 ms and mAP 99; onnx-fp32" in none.stdout
+
+
+def test_a_device_that_is_not_there_does_not_stop_the_others(make_artifact, tmp_path):
+    out = tmp_path / "figures.json"
+    done = bench(make_artifact(), "--device", "ssh://nobody@nowhere.invalid", "--device", "local", "--out", out)
+    assert "ssh://nobody@nowhere.invalid was lost" in str(done.exception)
+    figures = BenchFile.load_from(out)
+    assert [row.device for row in figures.rows if row.timing] == ["local"]
+    assert "there is no host of that name" in figures.lost[0].why
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--device", "ssh://nobody@nowhere.invalid"), "there is no host of that name"),
+        (("--device", "pi"), "unknown device 'pi'; expected local or ssh://"),
+        (("--device", "local", "--device", "local"), "named twice"),
+        (("--min-map", "60"), "--min-map goes with --budget"),
+        (("--score", "all"), "--score needs the run's images"),
+        (("--baseline", "onnx"), "did you mean onnx-fp32?"),
+    ],
+)
+def test_what_is_refused(make_artifact, tmp_path, arguments, words):
+    done = bench(make_artifact(), *arguments, "--out", tmp_path / "figures.json")
+    assert isinstance(done.exception, UsageError)
+    assert words in str(done.exception)
+
+
+@pytest.mark.parametrize(("text", "expected"), [("8ms", 8), ("8", 8), ("0.5s", 500), ("1.25 ms", 1.25)])
+def test_durations(text, expected):
+    assert Milliseconds().convert(text, None, None) == expected
+
+
+@pytest.mark.parametrize(
+    "arguments", [("--budget", "fast"), ("--fail-over", "0ms"), ("--score", "0"), ("--score", "x")]
+)
+def test_numbers_that_are_none(make_artifact, arguments):
+    done = bench(make_artifact(), *arguments)
+    assert done.exit_code == 2
+    assert "expected" in done.output
+
+
+def test_doctor_looks_at_a_device():
+    done = CliRunner().invoke(cli, ["doctor", "--device", "local"])
+    assert done.exit_code == 0, done.output
+    assert "MiB free" in done.stdout
+    line = next(line for line in done.stdout.splitlines() if line.startswith("all"))
+    assert np.__version__ in line
+    assert line.endswith("ready")
+    report = json.loads(CliRunner().invoke(cli, ["doctor", "--device", "local", "--json"]).stdout)
+    states = {state["target"]: state for state in report["runtimes"]}
+    assert states["coreml"]["state"] == "no: needs macOS"
+    assert states["onnx"]["state"] == "ready"
+
+
+def test_doctor_gives_the_line_that_installs_what_is_missing(monkeypatch):
+    from mlkdc.commands.device import check_device
+    from mlkdc.devices.local import LocalDevice
+    from mlkdc.records.bench import DeviceInfo
+
+    def old_arm_board(device: LocalDevice) -> DeviceInfo:
+        info = AGENT_OPEN(device)
+        machine = info.machine.model_copy(update={"system": "Linux 5.10 aarch64"})
+        return info.model_copy(update={"machine": machine, "libc": "glibc 2.31", "versions": {}})
+
+    AGENT_OPEN = LocalDevice.open
+    monkeypatch.setattr(LocalDevice, "open", old_arm_board)
+    states = {state.target: state for state in check_device("local").runtimes}
+    assert states["onnx"].install.endswith("-m pip install onnxruntime")
+    assert states["openvino"].state == "no: its wheels need glibc 2.35, this is 2.31"
+    assert states["openvino"].install == ""

@@ -1,0 +1,37 @@
+"""docs/latency.md is what the study and the code's limits say."""
+
+from importlib import import_module
+from pathlib import Path
+
+from mlkdc.bench.verdict import WAITED
+from mlkdc.records.bench import Verdict
+
+ROOT = Path(__file__).parents[2]
+
+
+def page() -> str:
+    return (ROOT / "docs" / "latency.md").read_text(encoding="utf-8")
+
+
+def test_the_page_is_rendered_from_the_study() -> None:
+    assert import_module("render_latency").document() == page()
+
+
+def test_every_verdict_is_explained() -> None:
+    for name in Verdict.__args__:
+        assert f"| `{name}` |" in page()
+
+
+def test_the_study_shows_what_the_limits_rest_on() -> None:
+    study = import_module("contention_records").ContentionStudy.load(ROOT / "benchmarks" / "results")
+    cores = study.machine.cores
+    for situation in study.situations:
+        waits = [timed.turn.conditions.waited for timed in situation.turns]
+        if situation.busy == 0:
+            assert situation.verdict == "stable"
+            assert sorted(waits)[len(waits) // 2] < WAITED
+        elif situation.busy >= cores:
+            assert situation.verdict == "disturbed"
+            assert min(waits) > WAITED
+        assert situation.same.low <= 1.02
+        assert situation.same.high >= 0.98
