@@ -6,7 +6,7 @@ from statistics import mean, stdev
 
 from study_records import Training
 
-from mlkdc.figures import number
+from mlkdc.figures import counted, number
 from mlkdc.records.bench import LOCAL, BenchFile
 from mlkdc.records.machine import Machine
 
@@ -35,10 +35,9 @@ def paired(scores: Mapping[int, float], baseline: Mapping[int, float]) -> list[f
 
 def origin(machine: Machine, versions: Mapping[str, str]) -> str:
     """The machine and the versions of a measurement, in words."""
-    cores = f"{machine.cores} core"
-    if machine.cores != 1:
-        cores += "s"
-    parts = [machine.cpu, cores]
+    parts = [machine.cpu]
+    if machine.cores is not None:
+        parts.append(counted(machine.cores, "core"))
     if machine.vnni is not None:
         parts.append("VNNI" if machine.vnni else "no VNNI")
     if machine.memory_gib is not None:

@@ -143,6 +143,7 @@ class LatencyRow(Record):
     Args:
         name: of the artifact's folder (with its run in front where two have one name), or ``torch eager``.
         device: key of :attr:`BenchFile.devices`.
+        threads: 0 where another tool measured, which does not say.
         precision: of an artifact.
         provider: what ran it there (``onnxruntime``, ``LiteRT.js wasm``).
         size_bytes: of the model files; None where that means nothing.

@@ -1,5 +1,6 @@
 """The charts, conditions and notes of several devices, read back as XML and compared with the bench.json."""
 
+import json
 import re
 from pathlib import Path
 from xml.etree import ElementTree
@@ -10,6 +11,7 @@ from page_reader import Page
 from report_devices import PI, devices_bench
 from report_folder import write_full
 
+from mlkdc.bench.imported import with_import
 from mlkdc.records.bench import BenchFile, LatencyRow
 from mlkdc.report import write_report
 
@@ -219,3 +221,22 @@ def test_a_long_name_keeps_its_end(tmp_path):
         [shown] = [text.text for text in drawing.iter("text") if text.get("class") == "name"]
         assert shown.startswith("…")
         assert "onnx-int8" in shown
+
+
+def test_a_row_of_another_tool_is_marked_and_has_no_accuracy(tmp_path):
+    profile = {"execution_summary": {"estimated_inference_time": 900, "all_inference_times": [900, 1000, 1500]}}
+    (tmp_path / "onnx-fp32.json").write_text(json.dumps(profile), encoding="utf-8")
+    bench = with_import(BENCH, "qai-hub", tmp_path / "onnx-fp32.json", device="Galaxy <S24>")
+    device = "qai-hub: Galaxy <S24>"
+    source = written(tmp_path, bench)
+    page = Page(source)
+    [cells] = [row for table in page.tables for row in table if row[:2] == ["onnx-fp32", device] and len(row) == 13]
+    assert cells[2:5] == ["–", "1.00", "1.40"]
+    assert cells[9:] == ["–", "–", "–", "unknown, imported from qai-hub"]
+    assert len(drawings(source, "mAP, % against")) == 2  # of the two others
+    *_, drawing = drawings(source, "of single calls")
+    assert "onnx-fp32, from qai-hub: 1.00 ms, unknown" in "".join(drawing.itertext())
+    assert f"{device}: measured by another tool and imported; " in page.text
+    assert "verdict unknown" not in page.text
+    assert "<S24>" not in source
+    assert json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))["best"]["device"] == "local"
