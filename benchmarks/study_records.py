@@ -126,6 +126,15 @@ class TimedModel(Record):
         )
 
 
+def without_samples(bench: BenchFile) -> BenchFile:
+    """The figures of a study: single calls would be most of its file, and no document shows them."""
+    rows = []
+    for row in bench.rows:
+        turns = tuple(turn.model_copy(update={"samples_us": ()}) for turn in row.turns)
+        rows.append(row.model_copy(update={"turns": turns}))
+    return bench.model_copy(update={"rows": tuple(rows)})
+
+
 def _with_current_bench(values: dict[str, Any]) -> dict[str, Any]:
     """A part of a study of format 2, whose ``bench`` is of bench.json's format 2."""
     return {**values, "bench": BenchFile.upgraded(2, values["bench"])}

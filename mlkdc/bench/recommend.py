@@ -7,7 +7,6 @@ from mlkdc.figures import number
 from mlkdc.figures import threads as threads_in_words
 from mlkdc.records.bench import BenchFile, LatencyRow, RowTiming
 
-
 #: Verdicts as a sentence says them, where the word alone is none.
 STATES = {"spread": "spread out", "unknown": "of unknown quality"}
 

@@ -88,6 +88,9 @@ def test_a_run_becomes_an_entry_of_targets(finished_run: Path) -> None:
     assert entry.commands == ("mlkdc distill RECIPE",) * 2
     assert list(entry.artifacts) == ["onnx-fp32"]
     assert entry.artifacts["onnx-fp32"].status == "ok"
+    timed = [row for row in entry.bench.rows if row.turns]
+    assert {row.name for row in timed} == {"torch eager", "onnx-fp32"}
+    assert not any(turn.samples_us for row in timed for turn in row.turns)
 
 
 @pytest.mark.converter
