@@ -15,11 +15,11 @@ from mlkdc.records.manifest import (
     Manifest,
     MergeReport,
     OutputSpec,
-    Preprocess,
     RuntimeDetails,
     describe_files,
 )
 from mlkdc.records.parity import Parity
+from mlkdc.records.preparation import Preparation
 from mlkdc.records.results import ModelSize
 from mlkdc.records.run import Run
 from mlkdc.train import load_model
@@ -111,7 +111,7 @@ def write(run: Run, step: str, folder: Path) -> Path:
         files=describe_files(folder, [FILE]),
         classes=run.classes,
         thresholds=(0.5,) * labels,
-        preprocess=Preprocess(size=size),
+        preprocess=Preparation(size=size),
         input=InputSpec(name="image", shape=(1, 3, size, size), layout="NCHW", dtype="float32"),
         output=OutputSpec(name="probabilities", shape=(1, labels)),
         dynamic_batch=False,

@@ -22,8 +22,8 @@ from mlkdc.exporting import ExportOptions
 from mlkdc.exporting.builder import Builder
 from mlkdc.exporting.int8.equalize import equalize
 from mlkdc.exporting.job import Quantization
+from mlkdc.exporting.known import reference_of
 from mlkdc.exporting.merging.model import ExportModel
-from mlkdc.exporting.reference import reference_of
 from mlkdc.exporting.request import make_request
 from mlkdc.records.parity import Parity
 from mlkdc.records.run import Run, load_run
@@ -72,7 +72,7 @@ def ways(builder: Builder, images: np.ndarray) -> Iterator[tuple[str, str, Quant
 def measure(run: Run) -> Iterator[Int8Row]:
     """One row for each target and way."""
     # Once for all: the same answers are compared with every artifact.
-    reference = reference_of(run)
+    reference = reference_of(run, print)
     for name in TARGETS:
         with tempfile.TemporaryDirectory() as folder:
             scratch = Path(folder)

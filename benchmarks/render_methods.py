@@ -32,8 +32,10 @@ RSD and SSD `mskd` does not lose on average, nor does `uskd` with a tenth. `mld`
 that its probabilities say little that the labels do not; with BCE divided by the batch, where MLD counts ten times
 as much, it gains nothing either. `mulsupcon`: within the scatter.
 `ps-kd`: its targets are up to 0.8 of what the student predicted an epoch earlier, and of four epochs most are early.
-`dlb`: half of every batch is that of the step before, so that in as many steps it sees half as many views. `ud`: its
-self-teacher knows nothing that the student does not.
+`dlb`: as it was when these rows were trained, half of every batch was the very pixels of the step before, so that the
+student was held to what it had just answered to them and saw half as many views in as many steps. The authors' code
+shows those images in a second, independent view, and so does mlkdc now; that was not measured. `ud`: its self-teacher
+knows nothing that the student does not.
 """
 
 

@@ -2,4 +2,6 @@
 
 from mlkdc.cli import main
 
-main()
+# Processes that Python starts anew import this module too.
+if __name__ == "__main__":
+    main()

@@ -10,8 +10,9 @@ from mlkdc.errors import RecipeError, UsageError, nearest
 from mlkdc.fit import Fit
 from mlkdc.resources import digest, shipped
 
-#: Where release, text and printed equation of a paper differ: the authors' code, the settled reading, or as printed.
-Form = Literal["reference", "paper", "literal"]
+#: Where release, text and printed equation of a paper differ: the authors' code, the settled reading, or as printed;
+#: ``printed`` is the printed loss of a paper whose code does not run.
+Form = Literal["reference", "paper", "literal", "printed"]
 
 
 class Section(BaseModel):
@@ -81,6 +82,10 @@ class Model(Section):
     model: str = Field("mobilenetv2", description="a student's short name, or any timm or torchvision model")
     width: float = Field(1.0, gt=0, description="channel multiplier, for models that have one")
     weights: str = Field("pretrained", description="'pretrained', 'none', or a .safetensors / state-dict file")
+    weights_mean: tuple[float, float, float] | None = Field(
+        None, description="of the pixels (in 0..1) that the weights were trained on; null = the model's usual one"
+    )
+    weights_std: tuple[float, float, float] | None = Field(None, description="their deviation; null = the usual one")
     head: Head = Field(default_factory=Head)
 
 
@@ -120,6 +125,9 @@ class Teacher(Model):
 
     image_size: int | None = Field(None, ge=32, le=1024, description="input in pixels; null = the student's")
     source: str | None = Field(None, description="a run folder or a weights file to use instead of fine-tuning")
+    classes: str | None = Field(
+        None, description="labels of a weights file that does not say: a file with one a line, or 'data' for the data's"
+    )
     cache: bool = Field(True, description="keep its outputs on disk, so that runs with equal views reuse them")
     seed: int = Field(0, ge=0, description="of its fine-tuning; the student's seed does not change the teacher")
     train: Train = Field(default_factory=Train)

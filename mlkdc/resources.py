@@ -2,9 +2,11 @@
 
 import hashlib
 import json
+import logging
 import os
 import tempfile
 from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 
 from mlkdc.errors import MlkdcError
@@ -20,18 +22,62 @@ def shipped(kind: str) -> Path:
 
 
 def cache_dir(kind: str) -> Path:
-    """A folder, made if absent, in ``$MLKDC_CACHE``, else ``$XDG_CACHE_HOME/mlkdc``, else ``~/.cache/mlkdc``."""
-    folder = _cache_root() / kind
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
+    """A folder for what can be made again, made if absent.
+
+    In ``$MLKDC_CACHE``, else ``$XDG_CACHE_HOME/mlkdc``, else ``~/.cache/mlkdc``; where none of them can be written (a
+    container's user has no home), below the system's folder for temporary files, which is said once.
+
+    Raises:
+        MlkdcError: that one cannot be written either.
+    """
+    root = _cache_root()
+    if root is not None and _is_writable(root / kind):
+        return root / kind
+    chosen = Path(tempfile.gettempdir()) / f"mlkdc-cache-{_user()}"
+    if not (_is_writable(chosen / kind) and _is_private(chosen)):
+        raise MlkdcError(f"neither {root} nor {chosen} can be written; set MLKDC_CACHE to a folder that can")
+    _say_once(f"the cache {root or 'below the home folder'} cannot be written; using {chosen} (MLKDC_CACHE chooses)")
+    return chosen / kind
 
 
-def _cache_root() -> Path:
+def _cache_root() -> Path | None:
+    """None for a user without a home."""
     chosen = os.environ.get("MLKDC_CACHE")
     if chosen:
         return Path(chosen)
-    caches = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(caches) / "mlkdc"
+    caches = os.environ.get("XDG_CACHE_HOME")
+    if caches:
+        return Path(caches) / "mlkdc"
+    try:
+        return Path.home() / ".cache" / "mlkdc"
+    except RuntimeError:
+        return None
+
+
+def _is_writable(folder: Path) -> bool:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return False
+    return os.access(folder, os.W_OK | os.X_OK)
+
+
+def _is_private(folder: Path) -> bool:
+    """Whether a folder among those of all users is this user's: another one could have put something there."""
+    if not hasattr(os, "geteuid"):
+        return True
+    return folder.stat().st_uid == os.geteuid() and not folder.is_symlink()
+
+
+def _user() -> str:
+    if hasattr(os, "geteuid"):
+        return str(os.geteuid())
+    return "user"
+
+
+@lru_cache
+def _say_once(text: str) -> None:
+    logging.getLogger(__name__).warning(text)
 
 
 def write_atomic(path: Path, write: Callable[[Path], object]) -> None:

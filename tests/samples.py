@@ -6,9 +6,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from mlkdc.records.manifest import InputSpec, Manifest, MergeReport, OutputSpec, Preprocess, RuntimeDetails
+from mlkdc.records.manifest import InputSpec, Manifest, MergeReport, OutputSpec, RuntimeDetails
 from mlkdc.records.manifest import describe_files as describe
 from mlkdc.records.parity import Parity
+from mlkdc.records.preparation import Preparation
 from mlkdc.records.results import ModelSize
 
 SIZE = ModelSize(params=30, params_backbone=20, params_head=10, macs=300, macs_backbone=200, macs_head=100)
@@ -29,7 +30,7 @@ def make_manifest(folder: Path, files: list[str], *, size: int = 8, **changes: A
         "files": describe(folder, files),
         "classes": CLASSES,
         "thresholds": (0.5, 0.5, 0.5),
-        "preprocess": Preprocess(size=size),
+        "preprocess": Preparation(size=size),
         "input": InputSpec(name="image", shape=(1, 3, size, size), layout="NCHW", dtype=dtype),
         "output": OutputSpec(name="probabilities", shape=(1, 3)),
         "dynamic_batch": False,

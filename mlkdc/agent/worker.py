@@ -1,6 +1,6 @@
 """One measurement in a process of its own: the program that the agent starts for each turn.
 
-    predict FOLDER IMAGES.npy OUT.npy [--threads N]      uint8 [n, 3, s, s] -> float32 [n, q]
+    predict FOLDER IMAGES.npy OUT.npy [--threads N] [--batch N]      uint8 [n, 3, s, s] -> float32 [n, q]
     time FOLDER --threads N [--runs N] [--seconds S] [--cool-to C]    one JSON line: a Turn record
 
 FOLDER holds the model files and spec.json. An error is one line on stderr and exit code 2 (wrong input) or 1.
@@ -17,7 +17,7 @@ import numpy as np
 
 from mlkdc.errors import MlkdcError, UsageError
 from mlkdc.runtime.conditions import Conditions, Watch, cool_down, peak_mib
-from mlkdc.runtime.model import Model, load_backend
+from mlkdc.runtime.model import BATCH, Model, load_backend
 from mlkdc.runtime.spec import ModelSpec
 from mlkdc.runtime.timing import Timed, measure
 
@@ -48,6 +48,7 @@ def _parser() -> argparse.ArgumentParser:
     predict.add_argument("images", type=Path)
     predict.add_argument("out", type=Path)
     predict.add_argument("--threads", type=int)
+    predict.add_argument("--batch", type=int, default=BATCH)
     add_load_options(timing)
     return parser
 
@@ -71,7 +72,7 @@ def _predict(options: argparse.Namespace) -> None:
     except (OSError, ValueError) as error:
         raise UsageError(f"{options.images}: expected a .npy array of images ({error})") from None
     with _opened(options.folder, options.threads) as model:
-        probabilities = model.predict(pixels)
+        probabilities = model.predict(pixels, options.batch)
     with options.out.open("wb") as stream:
         np.save(stream, probabilities)
 

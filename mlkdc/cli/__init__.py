@@ -7,16 +7,17 @@ import click
 from mlkdc import __version__
 from mlkdc.cli.artifacts import evaluate, export, predict, report
 from mlkdc.cli.bench import bench
+from mlkdc.cli.ending import DEBUG, exit_code, flushed, prepare_streams
 from mlkdc.cli.listing import ls
 from mlkdc.cli.look import cp, data, doctor, validate
 from mlkdc.cli.reproduce import reproduce
 from mlkdc.cli.train import distill, run
-from mlkdc.errors import MlkdcError
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="mlkdc")
-def cli() -> None:
+@click.option(DEBUG, is_flag=True, help="Show the traceback of an error; anywhere in the command.")
+def cli(debug: bool) -> None:
     """Distill, re-parameterize, export and measure multi-label image models for devices.
 
     Start with:  mlkdc run --recipe quickstart
@@ -29,14 +30,11 @@ for command in (run, distill, evaluate, export, bench, report, predict, reproduc
 
 def main() -> None:
     """Entry point. Exit codes: 0 done; 1 the job failed; 2 the command, recipe or data was wrong; 130 Ctrl-C."""
+    prepare_streams()
+    debug = DEBUG in sys.argv
+    arguments = [argument for argument in sys.argv[1:] if argument != DEBUG]
     try:
-        sys.exit(cli.main(standalone_mode=False) or 0)
-    except click.ClickException as error:
-        error.show()
-        sys.exit(2)
-    except (click.Abort, KeyboardInterrupt):
-        click.echo("stopped", err=True)
-        sys.exit(130)
-    except MlkdcError as error:
-        click.echo(f"error: {error}", err=True)
-        sys.exit(error.exit_code)
+        code = cli.main(arguments, standalone_mode=False) or 0
+    except (Exception, KeyboardInterrupt) as error:
+        code = exit_code(error, debug)
+    sys.exit(flushed(code))

@@ -9,7 +9,7 @@ import click
 from mlkdc.cli.bench import MIN_MAP_ALONE, budget_option, min_map_option
 from mlkdc.cli.shared import data_option, examples, json_option, pick_run, run_argument, say, show
 from mlkdc.errors import MlkdcError, UsageError
-from mlkdc.figures import number
+from mlkdc.figures import counted, number
 from mlkdc.tables import Table
 
 if TYPE_CHECKING:
@@ -35,12 +35,22 @@ def evaluate(folder: Path | None, data_path: str | None, as_json: bool, allow_fa
         folder = pick_run(None).path
     if is_artifact_folder(folder):
         _say_if_unverified(folder)
-    scores = score(folder, data_path, allow_failed=allow_failed)
+    scores = score(folder, data_path, allow_failed=allow_failed, say=say)
     if as_json:
         click.echo(scores.model_dump_json(indent=2))
         return
-    say(f"scored on {scores.scored_on}; thresholds from {scores.thresholds_from}")
+    say(f"scored on {_scored(scores, data_path)}; thresholds from {scores.thresholds_from}")
     _show_scores(scores)
+
+
+def _scored(scores: "Scores", data_path: str | None) -> str:
+    """Which images, in words."""
+    text = scores.scored_on
+    if scores.images is not None:
+        text = f"{counted(scores.images, 'image')} ({text})"
+    if data_path is not None:
+        text += f" of {data_path}"
+    return text
 
 
 def _show_scores(scores: "Scores") -> None:

@@ -6,14 +6,22 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 
+from mlkdc.cli.ending import nowhere
 from mlkdc.progress import Progress
+
+
+class _Console(Console):
+    """On standard error. Where nobody reads that any more, a training goes on in silence."""
+
+    def on_broken_pipe(self) -> None:
+        self.file = nowhere()
 
 
 class Shown(Progress):
     """Prints what it hears on standard error."""
 
     def __init__(self) -> None:
-        self.console = Console(stderr=True, highlight=False)
+        self.console = _Console(stderr=True, highlight=False)
         columns = (
             TextColumn("{task.description}"),
             BarColumn(bar_width=20),
@@ -24,7 +32,10 @@ class Shown(Progress):
         self.bars = Bars(*columns, console=self.console, transient=True, disable=not self.console.is_terminal)
 
     def say(self, text: str) -> None:
-        self.console.print(text, soft_wrap=True, markup=False)
+        try:
+            self.console.print(text, soft_wrap=True, markup=False)
+        except OSError:  # a full disk under the file that it is written to
+            self.console.on_broken_pipe()
 
     def start(self, title: str, steps: int, done: int = 0) -> None:
         self.bars.start()

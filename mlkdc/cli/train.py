@@ -52,11 +52,20 @@ class _Given:
         if self.resume is None:
             return self._load(require(self.recipe_name, "--recipe", example))
         if self.out or self.settings or self.skip_bad or self._named():
-            raise UsageError("--resume uses the recipe in its run folder; omit all other options")
+            raise UsageError(
+                "--resume uses the recipe in its run folder; omit all other options (but --data, if the data has moved)"
+            )
         return None
 
+    @property
+    def moved_data(self) -> str | None:
+        """Where the data of a resumed run is now; None where it has not moved, or no run is resumed."""
+        if self.resume is None:
+            return None
+        return self.data_path
+
     def _named(self) -> bool:
-        return any((self.recipe_name, self.data_path, self.teacher, self.weights))
+        return any((self.recipe_name, self.teacher, self.weights))
 
     def _load(self, name: str) -> "Recipe":
         from mlkdc.recipe import load_recipe
@@ -102,7 +111,14 @@ def distill(**values: Any) -> None:
 
     given = _Given(**values)
     recipe = given.recipe("mlkdc distill --recipe l2d-mobilenet")
-    run = train(recipe, out=given.out, resume=given.resume, command=command_line(), progress=Shown())
+    run = train(
+        recipe,
+        out=given.out,
+        resume=given.resume,
+        data=given.moved_data,
+        command=command_line(),
+        progress=Shown(),
+    )
     if not is_main():
         return
     results = run.results
@@ -143,7 +159,14 @@ def run(**values: Any) -> None:
         )
     given = _Given(**values)
     recipe = given.recipe("mlkdc run --recipe quickstart")
-    done, page = run_all(recipe, out=given.out, resume=given.resume, command=command_line(), progress=Shown())
+    done, page = run_all(
+        recipe,
+        out=given.out,
+        resume=given.resume,
+        data=given.moved_data,
+        command=command_line(),
+        progress=Shown(),
+    )
     click.echo()
     show(summary_table(done))
     image = run_data(done).samples[0].image

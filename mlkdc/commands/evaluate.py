@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 
 from mlkdc.commands.halves import require_training
-from mlkdc.data import open_data
-from mlkdc.data.runs import check_labels, run_data, scored_split
+from mlkdc.data.runs import Say, check_labels, warn
+from mlkdc.data.scoring import ScoredImages, other_images, own_images
 from mlkdc.errors import UsageError
 from mlkdc.metrics import summarize
 from mlkdc.records.manifest import Manifest
@@ -21,19 +21,21 @@ def is_artifact_folder(folder: Path) -> bool:
     return (folder / Manifest.FILE).is_file()
 
 
-def evaluate(folder: Path | str, data: str | None = None, *, allow_failed: bool = False) -> Scores:
+def evaluate(folder: Path | str, data: str | None = None, *, allow_failed: bool = False, say: Say = warn) -> Scores:
     """Score an artifact in its runtime, or a run's model in torch.
 
     Args:
         folder: of the artifact or the run.
-        data: images with the same labels; None = the run's.
+        data: images with the model's labels, or some of them; None = the run's. Images that the run was trained on
+            are left out by name.
         allow_failed: score an artifact although it failed its parity check.
+        say: hears what is left out, and what has changed since the training.
 
     Returns:
         Metrics in percent, thresholds and per-class figures on the test split (else the validation split, else all).
 
     Raises:
-        UsageError: there is no such folder, its labels are others, or torch is needed and not installed.
+        UsageError: there is no such folder, the data has other labels, or torch is needed and not installed.
 
     Example:
         >>> from mlkdc import evaluate
@@ -43,44 +45,45 @@ def evaluate(folder: Path | str, data: str | None = None, *, allow_failed: bool 
     """
     folder = Path(folder)
     if is_artifact_folder(folder):
-        return evaluate_artifact(folder, data, allow_failed=allow_failed)
+        return evaluate_artifact(folder, data, allow_failed=allow_failed, say=say)
     run = load_run(folder)
     if allow_failed:
         raise UsageError(f"--allow-failed is for an artifact; {folder} is a run, which has no parity check to fail")
     require_training("scoring a run's torch model")
     from mlkdc.train import evaluate_run
 
-    return evaluate_run(run, data)
+    return evaluate_run(run, data, say)
 
 
-def evaluate_artifact(folder: Path, data_path: str | None, *, allow_failed: bool = False) -> Scores:
+def evaluate_artifact(folder: Path, data_path: str | None, *, allow_failed: bool = False, say: Say = warn) -> Scores:
     """Score an artifact in its runtime, at the thresholds of its manifest.
 
     Args:
         folder: the artifact.
-        data_path: images with the same labels; None = those of the run whose ``export`` folder it lies in.
+        data_path: as of :func:`evaluate`; None = those of the run whose ``export`` folder it lies in.
         allow_failed: score it although it failed its parity check.
+        say: as of :func:`evaluate`.
 
     Raises:
         UsageError: there is no such run, or its labels are others.
     """
     with open_artifact(folder, allow_failed=allow_failed) as session:
         manifest = session.manifest
-        trained: list[str] = []
-        if data_path is None:
-            home = folder.resolve().parent.parent  # of RUN/export/onnx-fp32
-            if not Run(home).exists:
-                raise UsageError(
-                    f"{folder} is not in a run's export folder; say which images to score it on: --data PATH"
-                )
-            run = load_run(home)
-            data = run_data(run)
-            trained += run.recipe.data.train_splits
-        else:
-            data = open_data(data_path, split=False)
-        check_labels(data, manifest.classes, f"the model in {folder}")
-        split = scored_split(data, trained)
-        paths = [sample.image for sample in data.split(split)]
-        probabilities = predict_files(session, paths)
+        images = _images(folder, data_path, manifest, say)
+        probabilities = predict_files(session, images.paths)
     thresholds_from = f"{folder.name}/{Manifest.FILE}"
-    return summarize(data, split, probabilities, np.array(manifest.thresholds), thresholds_from)
+    return summarize(images.data, images.split, probabilities, np.array(manifest.thresholds), thresholds_from)
+
+
+def _images(folder: Path, data_path: str | None, manifest: Manifest, say: Say) -> ScoredImages:
+    home = Run(folder.resolve().parent.parent)  # of RUN/export/onnx-fp32
+    if data_path is not None:
+        run = None
+        if home.finished and home.classes == manifest.classes:
+            run = home
+        return other_images(data_path, manifest.classes, run, say)
+    if not home.exists:
+        raise UsageError(f"{folder} is not in a run's export folder; say which images to score it on: --data PATH")
+    images = own_images(load_run(home.path), say)
+    check_labels(images.data, manifest.classes, f"the model in {folder}")
+    return images

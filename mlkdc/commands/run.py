@@ -27,6 +27,7 @@ def run_all(
     *,
     out: Path | None = None,
     resume: Path | None = None,
+    data: str | None = None,
     command: str = "",
     progress: Progress | None = None,
 ) -> tuple[Run, Path]:
@@ -44,7 +45,7 @@ def run_all(
     if recipe is not None:  # what would stop an export is said now, not after the training
         check_recipe(recipe)
         check_exports(recipe)
-    run = distill(recipe, out=out, resume=resume, command=command, progress=progress)
+    run = distill(recipe, out=out, resume=resume, data=data, command=command, progress=progress)
     for target in run.recipe.targets:
         progress.say(f"exporting to {target}")
         name, precision = split_name(target)

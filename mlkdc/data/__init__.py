@@ -6,7 +6,8 @@ from pathlib import Path
 
 from mlkdc.data.digits import open_digits
 from mlkdc.data.layouts import LAYOUTS, UNSPLIT, list_layouts
-from mlkdc.data.split import stratified
+from mlkdc.data.names import image_names, size_bytes
+from mlkdc.data.split import split_by_name
 from mlkdc.errors import UsageError
 from mlkdc.images import SUFFIXES
 from mlkdc.resources import digest
@@ -51,7 +52,7 @@ def open_data(
     if data.samples[0].split != UNSPLIT:
         return data
     if split:
-        return stratified(data, seed)
+        return split_by_name(data, seed)
     samples = tuple(replace(sample, split="test") for sample in data.samples)
     return replace(data, samples=samples, split_from="none: every image counts as test")
 
@@ -99,15 +100,7 @@ def fingerprint(data: TaggedImages) -> str:
     It does not depend on where the folder is, and changes with the labels, the split and the files. Images are not
     opened.
     """
-    base = data.root
-    if not base.is_dir():
-        base = base.parent
     rows = []
-    for sample in data.samples:
-        size_bytes = None
-        if sample.image.is_file():
-            size_bytes = sample.image.stat().st_size
-        # With / on every system.
-        relative = Path(os.path.relpath(sample.image, base)).as_posix()
-        rows.append((relative, size_bytes, sample.labels, sample.split))
+    for name, sample in zip(image_names(data), data.samples, strict=True):
+        rows.append((name, size_bytes(sample.image), sample.labels, sample.split))
     return digest([data.classes, rows])

@@ -1,37 +1,75 @@
-"""The data of a run: read as it was for its training, and checked against the labels of its model."""
+"""The data of a run: found again as it was when the run began, with what has changed since said or refused."""
 
-from collections.abc import Sequence
-from dataclasses import replace
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 from mlkdc.data import open_data
+from mlkdc.data.listing import as_listed
+from mlkdc.data.names import base_folder
+from mlkdc.data.split import MADE_HERE
 from mlkdc.errors import UsageError
+from mlkdc.figures import counted
 from mlkdc.recipe import Recipe
+from mlkdc.records.images import ImageList
 from mlkdc.records.run import Run
-from mlkdc.types import TaggedImages
+from mlkdc.types import Box, Sample, TaggedImages
 
 SHOWN_LABELS = 4
 
+Say = Callable[[str], None]
+#: Where nobody else shows what is said: Python prints warnings on standard error.
+warn: Say = logging.getLogger(__name__).warning
 
-def read_data(recipe: Recipe) -> TaggedImages:
-    """The data a recipe names. How it is split, and the embedded data, do not depend on the run's seed."""
+
+def read_data(recipe: Recipe, *, split: bool = True) -> TaggedImages:
+    """The data a recipe names. How it is split, and the embedded data, do not depend on the run's seed.
+
+    ``split``: as of :func:`mlkdc.data.open_data`.
+    """
     spec = recipe.data
-    return open_data(spec.path, layout=spec.layout, seed=0, digits_images=spec.digits_images)
+    return open_data(spec.path, layout=spec.layout, seed=0, digits_images=spec.digits_images, split=split)
 
 
-def run_data(run: Run, path: str | None = None) -> TaggedImages:
-    """The data of a run without the images that were skipped, or other data whose labels must be the same.
+def run_data(run: Run, say: Say = warn) -> TaggedImages:
+    """The images of a run, each in the split that it was in when the run began; says what has changed since.
+
+    Images that are new are in no split, and left out; so are those that were skipped.
 
     Raises:
-        UsageError: the data is missing, or its labels are not the model's.
+        UsageError: the data is missing, or has labels that the model does not have.
     """
-    if path is None:
-        data = read_data(run.recipe)
-        if run.finished:
-            data = _without(data, run.results.data.skipped)
-    else:
-        data = open_data(path, digits_images=run.recipe.data.digits_images, split=False)
-    check_labels(data, run.classes, f"the model in {run.path}")
+    listed = ImageList.load(run.path)
+    if listed is None:
+        return _unlisted_data(run, say)
+    data = aligned(read_data(run.recipe, split=False), run.classes, f"the model in {run.path}")
+    data, changes = as_listed(data, listed)
+    if not data.samples:
+        raise UsageError(
+            f"none of the {counted(len(listed.images), 'image')} of {run.path} is in {data.root} ({changes.all}); "
+            "if they are elsewhere now, say where: --data PATH"
+        )
+    if changes.all:
+        say(f"{data.root} has changed since {run.path} was trained: {changes.all}")
     return data
+
+
+def _unlisted_data(run: Run, say: Say) -> TaggedImages:
+    """Of a run of an earlier version, which did not list its images."""
+    data = aligned(read_data(run.recipe), run.classes, f"the model in {run.path}")
+    if run.finished:
+        data = _without(data, run.results.data.skipped)
+    if is_forgotten(data):
+        say(
+            f"{run.path} is of an earlier version, which split {data.root} otherwise and did not record how: "
+            "the model may have been trained on any of these images"
+        )
+    return data
+
+
+def is_forgotten(data: TaggedImages) -> bool:
+    """Whether data of a run that has no list was split in a way that is not known any more."""
+    return data.split_from.startswith(MADE_HERE)
 
 
 def _without(data: TaggedImages, skipped: Sequence[str]) -> TaggedImages:
@@ -39,6 +77,85 @@ def _without(data: TaggedImages, skipped: Sequence[str]) -> TaggedImages:
     paths = set(skipped)
     samples = tuple(sample for sample in data.samples if str(sample.image) not in paths)
     return replace(data, samples=samples)
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """The images of a training that begins or goes on.
+
+    Args:
+        data: of a stopped training: as it began with them.
+        skipped: paths of unreadable images that were left out then.
+        compared: whether they are known to be those that the training began with.
+    """
+
+    data: TaggedImages
+    skipped: tuple[str, ...] = ()
+    compared: bool = True
+
+
+def resumed_data(run: Run, recipe: Recipe, say: Say) -> TrainingData:
+    """The images of a run whose training was stopped; writes nothing.
+
+    Args:
+        run: the folder.
+        recipe: its recipe, with the place where the data is now.
+        say: hears of new images, which are not used.
+
+    Raises:
+        UsageError: the images, their labels or the list of labels are not those that the training began with.
+    """
+    what = f"the training in {run.path}"
+    listed = ImageList.load(run.path)
+    if listed is None:
+        data = read_data(recipe)
+        check_labels(data, run.classes, what)
+        if is_forgotten(data):
+            raise UsageError(
+                f"{run.path} was begun by an earlier version, which split {data.root} otherwise and did not record "
+                "how: resumed, it would be scored on images that it was trained on. Train again in another folder"
+            )
+        say(f"{run.path} was begun by an earlier version: whether its images have changed since cannot be checked")
+        return TrainingData(data, compared=False)
+    data, changes = as_listed(aligned(read_data(recipe, split=False), run.classes, what), listed)
+    if changes.of_listed:
+        raise UsageError(
+            f"{data.root} has changed since {what} began: {changes.of_listed}. Restore what it was (if it has moved: "
+            "--data PATH), or train again in another folder"
+        )
+    if changes.of_added:
+        say(f"{data.root} has changed since {what} began: {changes.of_added}")
+    base = base_folder(data)
+    return TrainingData(data, tuple(str(base / name) for name in listed.skipped))
+
+
+def aligned(data: TaggedImages, classes: Sequence[str], what: str) -> TaggedImages:
+    """The same images with their labels numbered as a model numbers them.
+
+    Args:
+        data: with any of the model's labels, in any order.
+        classes: the model's.
+        what: names the model, for the message.
+
+    Raises:
+        UsageError: the data has a label that the model does not have.
+    """
+    if tuple(classes) == data.classes:
+        return data
+    if not set(data.classes) <= set(classes):
+        check_labels(data, classes, what)
+    number = {name: index for index, name in enumerate(classes)}
+    numbers = [number[name] for name in data.classes]
+    samples = tuple(_renumbered(sample, numbers) for sample in data.samples)
+    return replace(data, classes=tuple(classes), samples=samples)
+
+
+def _renumbered(sample: Sample, numbers: Sequence[int]) -> Sample:
+    boxes = []
+    for box in sample.boxes:
+        boxes.append(Box(numbers[box.label], box.left, box.top, box.right, box.bottom))
+    labels = tuple(sorted(numbers[label] for label in sample.labels))
+    return replace(sample, labels=labels, boxes=tuple(boxes))
 
 
 def check_labels(data: TaggedImages, classes: Sequence[str], what: str) -> None:

@@ -1,32 +1,37 @@
-"""A split for data that come without one: seeded, and with every label in the same proportion in every part.
+"""A split for data that come without one, by the names of the images: an image that is added moves no other.
 
-Iterative stratification is algorithm 1 of Sechidis, Tsoumakas and Vlahavas, "On the stratification of multi-label
-data" (ECML PKDD 2011). The parts are, row by row, those of ``MultilabelStratifiedShuffleSplit`` of the package
-iterative-stratification (T. J. Bradberry), which drew the splits of earlier versions.
+A name is hashed to a place between 0 and 1, and the place decides. So the split of one image does not depend on which
+others there are, nor on their order, and two versions of a data set agree on what was never trained on.
 """
 
-import math
-from collections.abc import Sequence
+import hashlib
 from dataclasses import replace
 
 import numpy as np
 
+from mlkdc.data.names import image_names
 from mlkdc.errors import UsageError
-from mlkdc.types import SPLITS, Sample, TaggedImages
+from mlkdc.types import TaggedImages
 
 FRACTIONS = (0.7, 0.1, 0.2)
-"""Of the images that go to train, val and test."""
+"""Of the images that go to train, val and test, on average."""
 
 FEWEST = 20
 """Fewer images than this would give a val split of one image or none."""
 
-UNASSIGNED = -1
+MADE_HERE = "made here"
+"""How ``split_from`` begins where the source had no split."""
+
+#: Of the digest; 2^64 places are enough that no two images share one.
+PLACE_BYTES = 8
 
 
-def stratified(data: TaggedImages, seed: int) -> TaggedImages:
-    """The same images with every label spread over train, val and test in the proportions of ``FRACTIONS``.
+def split_by_name(data: TaggedImages, seed: int) -> TaggedImages:
+    """The same images in train, val and test, in about the proportions of ``FRACTIONS``.
 
-    A label with very few images goes to train first.
+    Two exceptions to what a name alone decides: of each label, the image with the lowest place is trained on, since a
+    label that training never sees cannot be learned; and val and test are never empty while train has an image to
+    spare.
 
     Raises:
         UsageError: there are fewer than ``FEWEST`` images.
@@ -36,89 +41,47 @@ def stratified(data: TaggedImages, seed: int) -> TaggedImages:
             f"{data.root}: {len(data.samples)} images are too few to split into train, val and test; "
             f"give at least {FEWEST}, or a column 'split' that says which is which"
         )
-    train_fraction, val_fraction, test_fraction = FRACTIONS
-    targets = _targets(data.samples, len(data.classes))
-    rest, test = stratified_cut(targets, test_fraction, seed)
-    # Train and val share what test leaves, so val is a larger fraction of that.
-    _, val_of_rest = stratified_cut(targets[rest], val_fraction / (train_fraction + val_fraction), seed)
-    names = np.full(len(targets), SPLITS[0], dtype=object)
-    names[rest[val_of_rest]] = SPLITS[1]
-    names[test] = SPLITS[2]
+    places = np.array([_place(name, seed) for name in image_names(data)])
+    train_end, val_end = FRACTIONS[0], FRACTIONS[0] + FRACTIONS[1]
+    splits = np.select([places < train_end, places < val_end], ["train", "val"], "test")
+    needed = _lowest_of_each_label(data, places)
+    splits[needed] = "train"
+    for name in ("test", "val"):
+        _fill(splits, name, places, needed)
     samples = []
-    for sample, name in zip(data.samples, names, strict=True):
-        samples.append(replace(sample, split=name))
+    for sample, split in zip(data.samples, splits.tolist(), strict=True):
+        samples.append(replace(sample, split=split))
     percent = "/".join(f"{100 * fraction:.0f}" for fraction in FRACTIONS)
     return replace(
         data,
         samples=tuple(samples),
-        split_from=f"made here, as the source has none: iterative-stratified {percent} train/val/test, seed {seed}",
+        split_from=f"{MADE_HERE}, as the source has none: about {percent} train/val/test by image name, seed {seed}",
     )
 
 
-def _targets(samples: Sequence[Sample], classes: int) -> np.ndarray:
-    """``bool[n, q + 1]``; the last column marks images without any label, so that they are spread evenly too."""
-    matrix = np.zeros((len(samples), classes + 1), dtype=bool)
-    for row, sample in enumerate(samples):
-        matrix[row, list(sample.labels) or [classes]] = True
-    return matrix
+def _place(name: str, seed: int) -> float:
+    """Between 0 and 1."""
+    # File names need not be valid text.
+    hashed = hashlib.sha256(f"{seed}/{name}".encode(errors="surrogateescape")).digest()
+    place: float = int.from_bytes(hashed[:PLACE_BYTES], "big") / 256**PLACE_BYTES
+    return place
 
 
-def stratified_cut(targets: np.ndarray, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Cut rows in two so that both parts have every label in the proportion of their sizes, as far as possible.
-
-    Args:
-        targets: ``bool[n, q]``.
-        fraction: of the rows that go to the second part, in 0..1; rounded up to complete rows.
-        seed: of the order in which rows are assigned, and of ties.
-
-    Returns:
-        Row numbers of the first and of the second part, ascending. Their sizes can differ from the intended ones by a
-        few rows: proportions come first.
-    """
-    random = np.random.RandomState(seed)
-    rows = len(targets)
-    order = random.permutation(rows)
-    size = math.ceil(fraction * rows)
-    part_of = np.empty(rows, dtype=int)
-    part_of[order] = _assign(targets[order], np.array([rows - size, size]) / rows, random)
-    return np.flatnonzero(part_of == 0), np.flatnonzero(part_of == 1)
+def _lowest_of_each_label(data: TaggedImages, places: np.ndarray) -> np.ndarray:
+    """``bool[n]``: whether no other image with one of its labels has a lower place."""
+    lowest = np.ones(len(data.classes))
+    for sample, place in zip(data.samples, places, strict=True):
+        labels = list(sample.labels)
+        lowest[labels] = np.minimum(lowest[labels], place)
+    is_lowest = [bool(place in lowest[list(sample.labels)]) for sample, place in zip(data.samples, places, strict=True)]
+    # An image that is listed twice has one place, and stays together.
+    return np.isin(places, places[is_lowest])
 
 
-def _assign(targets: np.ndarray, fractions: np.ndarray, random: np.random.RandomState) -> np.ndarray:
-    """The part of each row, ``int[n]``: the rarest label first, its rows one by one where they are needed most."""
-    part_of = np.full(len(targets), UNASSIGNED)
-    # How many rows each part still needs: in all, and of each label.
-    needed = fractions * len(targets)
-    needed_by_label = np.outer(fractions, targets.sum(axis=0))
-    # By label, the rows that are not assigned yet.
-    waiting = targets.sum(axis=0)
-    while waiting.any():
-        rarest = np.flatnonzero(waiting == waiting[waiting > 0].min())
-        label = _draw(rarest, random)
-        for row in np.flatnonzero(targets[:, label] & (part_of == UNASSIGNED)):
-            neediest = _largest(np.arange(len(fractions)), needed_by_label[:, label])
-            part = _draw(_largest(neediest, needed), random)
-            part_of[row] = part
-            needed[part] -= 1
-            needed_by_label[part, targets[row]] -= 1
-            waiting -= targets[row]
-    for row in np.flatnonzero(part_of == UNASSIGNED):
-        part = _draw(_largest(np.arange(len(fractions)), needed), random)
-        part_of[row] = part
-        needed[part] -= 1
-    return part_of
-
-
-def _largest(candidates: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Those of the candidates that have the largest value."""
-    of_candidates = values[candidates]
-    chosen: np.ndarray = candidates[of_candidates == of_candidates.max()]
-    return chosen
-
-
-def _draw(candidates: np.ndarray, random: np.random.RandomState) -> int:
-    """One of the candidates, by chance where there are several."""
-    # Most often there is one, and choice() is slow. It would draw no random number for it.
-    if len(candidates) == 1:
-        return int(candidates[0])
-    return int(random.choice(candidates))
+def _fill(splits: np.ndarray, name: str, places: np.ndarray, needed: np.ndarray) -> None:
+    """Give an empty split the image of train with the highest place, unless train needs all of its images."""
+    if (splits == name).any():
+        return
+    spare = places[(splits == "train") & ~needed]
+    if spare.size:
+        splits[places == spare.max()] = name

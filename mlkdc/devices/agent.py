@@ -119,13 +119,17 @@ class AgentDevice(Device):
         except ValidationError:
             raise MlkdcError(f"the worker printed no result: {printed[-200:]!r}") from None
 
-    def answers(self, subject: Subject, pixels: np.ndarray) -> np.ndarray:
+    def answers(self, subject: Subject, pixels: np.ndarray, *, batch: int | None = None) -> np.ndarray:
+        """As :meth:`Device.answers`, with at most ``batch`` images at once, where the artifact takes more than one."""
         folder = self.push(subject)
         content = io.BytesIO()
         np.save(content, pixels)
         images, out = f"{folder}/images.npy", f"{folder}/answers.npy"
         self._put(self._relative(images), content.getvalue())
-        done = self.run([self.archive, "predict", folder, images, out], timeout_seconds=TIMEOUT_SECONDS)
+        arguments = [self.archive, "predict", folder, images, out]
+        if batch is not None:
+            arguments += ["--batch", str(batch)]
+        done = self.run(arguments, timeout_seconds=TIMEOUT_SECONDS)
         if done.failure is not None:
             raise MlkdcError(done.failure)
         answered = self._ask("get", path=self._relative(out)).blob

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from typing_extensions import Self
 
 from mlkdc.errors import MlkdcError
 from mlkdc.records.bench import DeviceInfo, Turn
@@ -79,7 +80,7 @@ class Device(ABC):
     def close(self) -> None:
         """Leave the device as it was found; does nothing where it is closed or gone already."""
 
-    def __enter__(self) -> "Device":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from mlkdc.errors import MlkdcError
 from mlkdc.exporting.builder import Builder
 from mlkdc.exporting.place import put_in_place
+from mlkdc.exporting.readme import write_readme
 from mlkdc.exporting.reference import Reference
 from mlkdc.exporting.request import ExportOptions, Request, make_request
 from mlkdc.records.manifest import Dtype, Manifest
@@ -49,7 +50,7 @@ def export(
         >>> from mlkdc import export, load_run
         >>> artifact = export(load_run("runs/photos"), "onnx", dynamic=True, out=Path("exported/any-batch"))
         >>> sorted(path.name for path in artifact.iterdir())
-        ['manifest.json', 'model.onnx']
+        ['README.md', 'manifest.json', 'model.onnx']
     """
     options = ExportOptions(
         target=target,
@@ -71,12 +72,12 @@ def export_artifact(run: Run, options: ExportOptions, *, reference: Reference | 
     Args:
         run: finished.
         options: what to export.
-        reference: of :func:`~mlkdc.exporting.reference.reference_of`, where several artifacts are made of one run;
+        reference: of :func:`~mlkdc.exporting.known.reference_of`, where several artifacts are made of one run;
             None = it is made for this one.
         say: called with a line of news.
     """
     request = make_request(run, options)
-    manifest = _write(request, reference, say)
+    manifest, reference = _write(request, reference, say)
     if manifest.status != "failed":
         return request.folder
     failure = _failure(request, manifest)
@@ -98,8 +99,8 @@ def _failure(request: Request, manifest: Manifest) -> str:
     return text
 
 
-def _write(request: Request, reference: Reference | None, say: Say) -> Manifest:
-    """Build, compare and put in place, whatever the comparison says."""
+def _write(request: Request, reference: Reference | None, say: Say) -> tuple[Manifest, Reference | None]:
+    """Build, compare and put in place, whatever the comparison says; the answers it was compared with, too."""
     folder = request.folder
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -109,7 +110,8 @@ def _write(request: Request, reference: Reference | None, say: Say) -> Manifest:
             scratch = Path(name)
             builder = Builder(request, scratch, reference=reference, say=say)
             manifest = builder.quantized() if request.precision == "int8" else builder.build(None)
+            write_readme(builder.folder, manifest)
             put_in_place(builder.folder, folder, scratch / "replaced")
     except OSError as error:
         raise MlkdcError(f"could not write {folder}: {error.strerror or error}; nothing there was changed") from error
-    return manifest
+    return manifest, builder.used_reference

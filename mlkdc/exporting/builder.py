@@ -3,7 +3,6 @@
 import copy
 import shutil
 from collections.abc import Callable
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -13,18 +12,21 @@ from mlkdc.data.runs import run_data
 from mlkdc.errors import UsageError
 from mlkdc.exporting.describe import describe
 from mlkdc.exporting.formats import run_exporter
+from mlkdc.exporting.identity import check_weights
 from mlkdc.exporting.int8.bias import correct_biases
 from mlkdc.exporting.int8.equalize import equalize
 from mlkdc.exporting.int8.guard import Ladder, climb
 from mlkdc.exporting.int8.sensitivity import sensitivity, weighted_modules
 from mlkdc.exporting.job import Job, Quantization
-from mlkdc.exporting.kept import keep_images
+from mlkdc.exporting.known import checked_reference
 from mlkdc.exporting.merging.merge import merge
-from mlkdc.exporting.parity import answers_of, compare
-from mlkdc.exporting.reference import Reference, make_reference, pixels_of
+from mlkdc.exporting.metadata import metadata
+from mlkdc.exporting.reference import Reference, pixels_of
 from mlkdc.exporting.request import Request
+from mlkdc.exporting.stranger import judge
 from mlkdc.records.manifest import Manifest
 from mlkdc.records.parity import Calibration, Parity, QuantizationReport
+from mlkdc.records.preparation import Preparation
 from mlkdc.runtime.base import RUNTIMES
 from mlkdc.train import load_model
 from mlkdc.train.input.store import images_for
@@ -54,19 +56,18 @@ class Builder:
         self.folder = scratch / "artifact"
         self.say = say
         self.data = run_data(request.run)
+        self.weights_sha256 = check_weights(request.run)
         self.model = load_model(request.run)
         self.size = self.model.preprocess.size
         self.merged, self.report = merge(self.model, self.size)
-        self._reference = reference
+        self.used_reference = reference
 
-    @cached_property
+    @property
     def reference(self) -> Reference:
         """The torch model's answers, once for all steps."""
-        if self._reference is not None:
-            return self._reference
-        reference = make_reference(self.model, self.data, self.request.run.recipe.data.train_splits)
-        keep_images(self.request.run, reference, self.say)
-        return reference
+        if self.used_reference is None:
+            self.used_reference = checked_reference(self.request.run, self.model, self.data, self.say)
+        return self.used_reference
 
     def build(self, quantization: Quantization | None) -> Manifest:
         """Export, compare, and write the manifest; what was in the folder before is deleted."""
@@ -75,6 +76,7 @@ class Builder:
         job = self._job(quantization)
         built = run_exporter(job)
         manifest = describe(self.request.run, self.model.preprocess, job, self.report, built)
+        manifest = manifest.model_copy(update={"weights_sha256": self.weights_sha256})
         # The runtime reads the manifest too: it must be there before the artifact can be compared.
         manifest.save(self.folder)
         manifest = self._compared(manifest)
@@ -95,6 +97,7 @@ class Builder:
             input_dtype=request.input_dtype,
             dynamic=request.dynamic,
             classes=len(request.run.classes),
+            metadata=metadata(request.run, Preparation.of(self.model.preprocess, request.target.layout)),
             quantization=quantization,
         )
 
@@ -102,7 +105,7 @@ class Builder:
         """With what the comparison says. Where the runtime cannot run, that is of the runtime that stands in for it."""
         proxy, obstacle = self.request.target.proxy, RUNTIMES.get(manifest.runtime).cannot_run()
         if obstacle is None:
-            return self._judged(manifest, self._parity(manifest, self.folder))
+            return self._judged(manifest, self._parity(self.folder))
         if proxy is None:
             parity = Parity(passed=None, reason=f"not compared: {manifest.runtime} {obstacle}")
             return manifest.compared(parity, "unverified")
@@ -111,16 +114,14 @@ class Builder:
         shutil.copytree(self.folder, folder)
         stand_in = manifest.for_proxy(proxy)
         stand_in.save(folder)
-        parity = self._parity(stand_in, folder)
+        parity = self._parity(folder)
         if not parity.passed:
             return self._judged(manifest, parity)
         note = f"{manifest.runtime} {obstacle}: compared through {proxy}, which ran the graph it is built from"
         return manifest.compared(parity.model_copy(update={"reason": note}), "unverified")
 
-    def _parity(self, manifest: Manifest, folder: Path) -> Parity:
-        answers = answers_of(folder, self.reference.pixels)
-        thresholds = np.array(manifest.thresholds)
-        return compare(self.reference, answers, thresholds, self.request.tolerance, manifest.runtime)
+    def _parity(self, folder: Path) -> Parity:
+        return judge(folder, self.reference, self.request.tolerance, self.scratch)
 
     def _judged(self, manifest: Manifest, parity: Parity) -> Manifest:
         return manifest.compared(parity, "ok" if parity.passed else "failed")

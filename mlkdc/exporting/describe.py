@@ -8,11 +8,11 @@ from mlkdc.records.manifest import (
     Manifest,
     MergeReport,
     OutputSpec,
-    Preprocess,
     RuntimeDetails,
     describe_files,
 )
 from mlkdc.records.parity import Parity
+from mlkdc.records.preparation import InsideNote, Preparation, Preprocess
 from mlkdc.records.run import Run
 from mlkdc.runtime.system import versions
 
@@ -36,7 +36,8 @@ def describe(run: Run, preprocess: Preprocess, job: Job, merged: MergeReport, bu
         files=describe_files(job.folder, built.files),
         classes=tuple(run.classes),
         thresholds=results.thresholds,
-        preprocess=preprocess,
+        preprocess=Preparation.of(preprocess, target.layout),
+        inside=InsideNote(mean=preprocess.mean, std=preprocess.std),
         input=InputSpec(name=INPUT, shape=_input_shape(job), layout=target.layout, dtype=job.input_dtype),
         output=OutputSpec(name=OUTPUT, shape=(1, job.classes)),
         dynamic_batch=job.dynamic,

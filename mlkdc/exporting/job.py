@@ -54,6 +54,7 @@ class Job:
         input_dtype: of the pixels, RGB in 0..255 both.
         dynamic: any batch size instead of 1.
         classes: number of classes q.
+        metadata: what the file says of itself, in formats that have a place for it.
         quantization: for ``int8``, else None.
     """
 
@@ -65,6 +66,7 @@ class Job:
     input_dtype: Dtype = "float32"
     dynamic: bool = False
     classes: int
+    metadata: dict[str, str] = field(default_factory=dict)
     quantization: Quantization | None = None
 
 

@@ -46,18 +46,18 @@ def compare(
         images=len(reference.probabilities),
         split=reference.split,
         tolerance=tolerance,
-        map_torch_percent=_map_percent(reference.targets, reference.probabilities),
+        map_torch_percent=map_percent(reference.targets, reference.probabilities),
         figures=_figures(reference, answers, thresholds, tolerance),
     )
-    reason = _breach(comparison, decisions=answers.size)
+    reason = no_probabilities(answers) or _breach(comparison, decisions=answers.size)
     return Parity(passed=reason is None, reason=reason, comparison=comparison)
 
 
 def _figures(
     reference: Reference, answers: np.ndarray, thresholds: np.ndarray, tolerance: Tolerance
 ) -> ParityFigures | None:
-    """None where the artifact gives NaN or infinity."""
-    if not np.isfinite(answers).all():
+    """None where the artifact's answers are no probabilities."""
+    if no_probabilities(answers) is not None:
         return None
     torch, artifact = reference.probabilities.astype(np.float64), answers.astype(np.float64)
     difference = np.abs(torch - artifact)
@@ -68,8 +68,8 @@ def _figures(
     flips = int((decided != (forgiven >= thresholds)).sum())
     worst = _worst_class(reference, forgiven)
     return ParityFigures(
-        map_artifact_percent=_map_percent(reference.targets, artifact),
-        map_drop_points=_map_percent(reference.targets, torch) - _map_percent(reference.targets, forgiven),
+        map_artifact_percent=map_percent(reference.targets, artifact),
+        map_drop_points=map_percent(reference.targets, torch) - map_percent(reference.targets, forgiven),
         worst_class=worst.name,
         worst_class_drop_points=worst.drop_points,
         classes_judged=worst.judged,
@@ -101,18 +101,30 @@ def _worst_class(reference: Reference, answers: np.ndarray) -> _WorstClass:
     return _WorstClass(reference.classes[judged[worst]], float(drops[worst]), len(judged))
 
 
-def _map_percent(targets: np.ndarray, probabilities: np.ndarray) -> float:
-    """0 where no image has a label."""
+def map_percent(targets: np.ndarray, probabilities: np.ndarray) -> float:
+    """Mean average precision; 0 where no image has a label."""
     if not targets.any():
         return 0.0
     return 100 * float(np.nanmean(average_precision(targets, probabilities)))
+
+
+def no_probabilities(answers: np.ndarray) -> str | None:
+    """Why answers cannot be probabilities, in words; None where they can."""
+    if not np.isfinite(answers).all():
+        return "the exported model gives NaN or infinity"
+    if answers.min() < 0 or answers.max() > 1:
+        return (
+            f"the exported model gives {answers.min():.3g}..{answers.max():.3g} where probabilities are in 0..1: "
+            "the sigmoid is missing, or something overflows"
+        )
+    return None
 
 
 def _breach(comparison: Comparison, decisions: int) -> str | None:
     """What is out of tolerance, in words; None where nothing is."""
     figures, allowed = comparison.figures, comparison.tolerance
     if figures is None:
-        return "the exported model gives NaN or infinity"
+        return None
     reasons = []
     if figures.max_probability_difference > allowed.probability:
         reasons.append(f"allowed {allowed.probability:g}")
@@ -130,12 +142,13 @@ def _breach(comparison: Comparison, decisions: int) -> str | None:
     return f"largest probability difference {figures.max_probability_difference:.2g}, {'; '.join(reasons)}"
 
 
-def answers_of(artifact: Path, pixels: np.ndarray) -> np.ndarray:
+def answers_of(artifact: Path, pixels: np.ndarray, *, batch: int | None = None) -> np.ndarray:
     """An artifact's probabilities ``float32[n, q]``, from a separate process.
 
     Args:
         artifact: a folder with manifest and model files.
         pixels: ``uint8[n, 3, s, s]``.
+        batch: at most so many images at once, where the artifact takes more than one; None = as a session does.
 
     Raises:
         MlkdcError: the artifact does not run; the message is the runtime's.
@@ -144,6 +157,6 @@ def answers_of(artifact: Path, pixels: np.ndarray) -> np.ndarray:
     with LocalDevice() as device:
         device.open()
         try:
-            return device.answers(Subject(artifact, Manifest.load(artifact)), pixels)
+            return device.answers(Subject(artifact, Manifest.load(artifact)), pixels, batch=batch)
         except MlkdcError as error:
             raise MlkdcError(f"the exported model does not run: {error}") from None

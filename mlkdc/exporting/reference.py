@@ -2,14 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
-from mlkdc.data.runs import run_data, tuning_split
+from mlkdc.data.runs import tuning_split
 from mlkdc.errors import UsageError
 from mlkdc.models import MultiLabelModel
-from mlkdc.records.run import Run
-from mlkdc.train import load_model
 from mlkdc.train.input.store import ImageStore, images_for
 from mlkdc.train.predict import predict
 from mlkdc.types import TaggedImages
@@ -30,6 +29,7 @@ class Reference:
         targets: ``uint8[n, q]``.
         pixels: ``uint8[n, 3, s, s]``.
         probabilities: ``float32[n, q]`` of the torch model.
+        files: the image files, in this order.
     """
 
     split: str
@@ -37,15 +37,7 @@ class Reference:
     targets: np.ndarray
     pixels: np.ndarray
     probabilities: np.ndarray
-
-
-def reference_of(run: Run) -> Reference:
-    """Of a finished run: takes most of an export's time, and is the same for all of its artifacts.
-
-    Raises:
-        UsageError: the run's data is missing, or an image of it cannot be read.
-    """
-    return make_reference(load_model(run), run_data(run), run.recipe.data.train_splits)
+    files: tuple[Path, ...] = ()
 
 
 def make_reference(model: MultiLabelModel, data: TaggedImages, trained: Sequence[str]) -> Reference:
@@ -67,8 +59,10 @@ def make_reference(model: MultiLabelModel, data: TaggedImages, trained: Sequence
     split = tuning_split(data, trained)
     targets, samples = data.targets(split), data.split(split)
     rows = _chosen_rows(targets)
-    store = images_for(model.preprocess, [samples[row] for row in rows])
-    return Reference(split, data.classes, targets[rows], pixels_of(store), predict(model, store))
+    chosen = [samples[row] for row in rows]
+    store = images_for(model.preprocess, chosen)
+    files = tuple(sample.image for sample in chosen)
+    return Reference(split, data.classes, targets[rows], pixels_of(store), predict(model, store), files)
 
 
 def pixels_of(store: ImageStore) -> np.ndarray:

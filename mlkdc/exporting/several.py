@@ -5,8 +5,7 @@ from pathlib import Path
 
 from mlkdc.errors import MlkdcError
 from mlkdc.exporting.artifact import Say, export_artifact
-from mlkdc.exporting.kept import keep_images
-from mlkdc.exporting.reference import reference_of
+from mlkdc.exporting.known import reference_of
 from mlkdc.exporting.request import ExportOptions
 from mlkdc.records.run import Run
 from mlkdc.runtime.targets import load_target
@@ -27,8 +26,7 @@ def export_several(
     """
     reference = None
     if len(options) > 1:
-        reference = reference_of(run)
-        keep_images(run, reference, say)
+        reference = reference_of(run, say)
     for option in options:
         precision = option.precision or load_target(option.target).default_precision
         say(f"exporting to {option.target}, {precision}")

@@ -57,10 +57,11 @@ class BalancedOptions(TermOptions):
 class Balanced(LikeBCE):
     """What MBD and the terms built on it share.
 
-    ``reference``: summed over images, as the overall loss is printed next to a summed BCE; ``paper``: that divided by
-    b.
+    ``printed``: summed over images, as the overall loss is printed next to a summed BCE; ``paper``: that divided by b.
+    There is no ``reference``: the authors' code stops with an index error in this loss.
     """
 
+    forms = ("paper", "printed")
     Options = BalancedOptions
     options: BalancedOptions
 

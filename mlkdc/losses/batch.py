@@ -75,7 +75,7 @@ class Batch:
         patches: the student's on S crops of each image: ``logits [b, S, q]``.
         samples: the student's with S draws of its head's dropout: ``logits [b, S, q]``.
         last_epoch: the student's of the epoch before; a row of NaN for an image not seen then.
-        last_batch: the student's of the step before; a row of NaN for an image not in it.
+        last_batch: the student's of the step before, on another view; a row of NaN for an image not in it.
         others: of sources that have no field here, as other packages bring them.
         progress: fraction of the training that is done, 0..1.
         frequency: ``[q]``, the fraction of the training images that have each label; None where it is not known.

@@ -1,6 +1,7 @@
 """What loss terms of several papers share."""
 
 from abc import abstractmethod
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -8,6 +9,7 @@ from torch.nn import functional as F
 
 from mlkdc.losses.batch import Batch
 from mlkdc.losses.term import Term
+from mlkdc.recipe import Form
 
 
 class LikeBCE(Term):
@@ -15,13 +17,14 @@ class LikeBCE(Term):
 
     ``L = c * M, with M a value that belongs next to a mean over images``
 
-    c is b in form ``reference``, as the ``bce`` of that form is a sum over the b images, and 1 in form ``paper``.
+    c is b in form ``reference`` (or ``printed``), as the ``bce`` of that form is a sum over the b images, and 1 in
+    form ``paper``.
 
     Args:
-        form: ``reference`` or ``paper``.
+        form: ``reference`` or ``paper``, or as the term's ``forms`` say.
     """
 
-    forms = ("reference", "paper")
+    forms: ClassVar[tuple[Form, ...]] = ("reference", "paper")
 
     @abstractmethod
     def mean(self, batch: Batch) -> Tensor:

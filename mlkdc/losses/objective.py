@@ -117,6 +117,7 @@ def make_objective(spec: Distill) -> Objective:
     """
     _raise(_name_faults(spec))
     method = load_method(spec.method)
+    _raise(_form_faults(spec, method))
     weights = _weights(spec, method)
     if not weights:
         _raise(["distill.terms: every term has weight 0; give one a weight above 0"])
@@ -188,6 +189,16 @@ def _name_faults(spec: Distill) -> list[str]:
         if name not in TERMS.names():
             faults.append(f"distill.balance.{name}: unknown loss term; {nearest(name, TERMS.names())}")
     return faults
+
+
+def _form_faults(spec: Distill, method: Method) -> list[str]:
+    if spec.form != "reference" or method.form != "printed":
+        return []
+    return [
+        "distill.form: expected printed (the default) or paper, got reference: the authors' code of "
+        f"{spec.method} does not run, and what was called reference is the loss as printed, with the same values: "
+        "`--set distill.form=printed`"
+    ]
 
 
 def _raise(faults: list[str]) -> None:

@@ -20,7 +20,7 @@ from mlkdc.recipe import Form
 from mlkdc.registry import Registry
 
 #: From the printed equation to the released code; a term that does not have one takes the next.
-FORMS: tuple[Form, ...] = ("literal", "paper", "reference")
+FORMS: tuple[Form, ...] = ("literal", "paper", "printed", "reference")
 
 
 class Term(ABC):
@@ -30,8 +30,9 @@ class Term(ABC):
     ``twin``, gathered from all processes, and only after checking that what ``needs`` names is there.
 
     Args:
-        form: ``reference`` (the authors' released code), ``paper`` (the settled reading of the text) or
-            ``literal`` (an equation as printed, where that is something else again), for terms where they differ.
+        form: ``reference`` (the authors' released code), ``paper`` (the settled reading of the text), ``literal`` (an
+            equation as printed, where that is something else again) or ``printed`` (the loss as printed, in place of a
+            reference where the released code does not run), for terms where they differ.
         options: an object of the class's ``Options``.
         values: options by name; they win over those in ``options``.
 
@@ -68,7 +69,7 @@ class Term(ABC):
     @property
     def summed(self) -> bool:
         """Whether the value is a sum over a batch's images, as ``bce`` is in form ``reference``; else it is a mean."""
-        return self.form == "reference" and "paper" in self.forms
+        return self.form in ("reference", "printed") and "paper" in self.forms
 
     @classmethod
     def name(cls) -> str:

@@ -68,7 +68,8 @@ class Counts:
 def decide_true_count(truth: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
     """For each image, yes to as many labels as it truly has, the most probable ones: ``bool[n, q]``.
 
-    This uses the right answer; it exists to compare with papers whose releases score so (L2D, MSKD).
+    This uses the right answer; it exists to compare with L2D, whose release scores so. (MSKD's has the same function
+    and does not use it: its figures are at logit 0, which is a probability of 0.5.)
     """
     order = np.argsort(-probabilities, axis=1, kind="stable")
     rank = np.argsort(order, axis=1, kind="stable")
@@ -94,7 +95,8 @@ def _best_threshold(truth: np.ndarray, probabilities: np.ndarray) -> float:
 
 
 def tune_thresholds(targets: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
-    """The threshold of each class with the highest F1 on these images (a label is given when p >= threshold).
+    """The threshold of each class with the highest F1 on these images, the lowest of several (a label is given when
+    p >= threshold).
 
     Args:
         targets: ``uint8[n, q]`` of zeros and ones; validation images, never those that are scored later.

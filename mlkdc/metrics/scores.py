@@ -17,7 +17,7 @@ class Evaluation:
     Args:
         summary: percent, by name: mAP; OP, OR, OF1, CP, CR, CF1 at threshold 0.5; the same with ``@tuned`` at
             per-class thresholds, where there are any; OF1@n and CF1@n from each image's true number of
-            labels (the form of the L2D and MSKD releases); P@1, R@1.
+            labels (the form of the L2D release); P@1, R@1.
         per_class_ap: percent, in class order; None for a class without a positive.
         classes_without_positive: how many classes mAP, CP, CR and CF1 skip.
     """

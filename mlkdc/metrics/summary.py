@@ -36,4 +36,5 @@ def summarize(
         metrics=evaluation.summary,
         classes_without_positive=evaluation.classes_without_positive,
         per_class=tuple(per_class),
+        images=len(targets),
     )

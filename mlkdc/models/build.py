@@ -34,7 +34,8 @@ def build_model(
     """
     backbone = make_backbone(spec.model, spec.width, image_size)
     head = make_head(spec.head, backbone.channels, num_classes)
-    preprocess = Preprocess(size=image_size, fit=fit, mean=backbone.mean, std=backbone.std, resize=RESIZE[fit])
+    mean, std = spec.weights_mean or backbone.mean, spec.weights_std or backbone.std
+    preprocess = Preprocess(size=image_size, fit=fit, mean=mean, std=std, resize=RESIZE[fit])
     if bias is not None:
         head.get_parameter("bias").data.copy_(bias)
     model = MultiLabelModel(backbone, head, preprocess)

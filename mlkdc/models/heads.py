@@ -61,7 +61,8 @@ class DecoderHead(nn.Module):
     One cross-attention decoder layer over the map's positions with one fixed random query per class, and no
     self-attention. Its output for class k is the label-wise embedding e_k, and ``logit_k = w_k . e_k + bias_k``.
     The queries are a buffer, equal on every machine; ``norm1`` and the query projection are what is trained.
-    One departure from the L2D release: its dropout on the query differs per image, here per batch.
+    One departure from the L2D release: its dropout on the query differs per image, here per batch. (Its code for one
+    query per group of classes is used by none of its models.)
 
     With a shortcut, ``logit_k = w_k . e_k + v_k . mean_n x_n + bias_k``, x_n the map's positions: from the first step
     on, the backbone gets the gradient that a linear head gives it, which a decoder with random weights does not pass

@@ -80,8 +80,8 @@ def _from_url(url: str) -> Path:
     if path.is_file():
         return path
     _check_reachable(url, file=url)
-    path.parent.mkdir(parents=True, exist_ok=True)
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         torch.hub.download_url_to_file(url, str(path), progress=False)
     except OSError as error:
         raise _UnavailableError(url, type(error).__name__) from error

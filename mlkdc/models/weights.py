@@ -1,25 +1,26 @@
-"""Initial weights of a model and weights of a complete model, always read without executing code."""
+"""Initial weights of a model, and weights of a complete model."""
 
 import logging
-import pickle
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import safetensors
-import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from mlkdc.errors import UsageError
 from mlkdc.models.backbone import Backbone
+from mlkdc.models.files import read_state
 from mlkdc.models.hub import fetch_pretrained
 from mlkdc.models.mismatch import State, mismatch, model_mismatch
 from mlkdc.models.model import MultiLabelModel
+from mlkdc.models.naming import from_repvgg, without_prefix
 from mlkdc.recipe import Model, Teacher
 
 # What timm's and torchvision's models have after the feature map, and our bodies do not.
 _CLASSIFIERS = ("classifier", "fc", "head", "head_dist", "heads", "aux1", "aux2")
+
+# Where a complete model has its backbone.
+_BODY = "backbone.body."
 
 log = logging.getLogger(__name__)
 
@@ -46,55 +47,15 @@ def load_initial_weights(model: MultiLabelModel, spec: Model) -> None:
                 f"give a file, or --set {section}.weights=none"
             )
     state = read_state(path)
-    if any(name.startswith("backbone.") for name in state):
+    if is_complete_model(state):
         load_state(model, state, f"{section}.weights {path}")
     else:
         load_backbone(model.backbone, state, f"{section}.weights {path}")
 
 
-def read_state(path: Path) -> dict[str, Tensor]:
-    """Tensors by name from a ``.safetensors`` file or a torch state dict; half-precision ones as float32.
-
-    Raises:
-        UsageError: missing, damaged, not a state dict, or a pickle that would run code.
-    """
-    if not path.is_file():
-        raise UsageError(f"no weights file {path}")
-    if path.suffix == ".safetensors":
-        try:
-            stored = load_file(path)
-        except (safetensors.SafetensorError, ValueError) as error:
-            raise UsageError(f"{path} is not a complete safetensors file ({error}); fetch it again") from None
-    else:
-        stored = _read_torch(path)
-    # A new dict: the stored one can carry torch's version numbers, which make BatchNorm insist on its step counters.
-    state = {}
-    for name, tensor in stored.items():
-        if tensor.is_floating_point():
-            tensor = tensor.float()
-        state[name] = tensor
-    return state
-
-
-def _read_torch(path: Path) -> dict[str, Tensor]:
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, LookupError) as error:
-        if "GLOBAL" in str(error):  # the unpickler met a class or function outside torch's safe list
-            raise UsageError(
-                f"{path} holds more than tensors, and reading it could run code from it; "
-                "save the state dict alone (torch.save(model.state_dict(), FILE)) or use .safetensors"
-            ) from None
-        raise UsageError(
-            f"{path} is not a complete torch state dict; fetch it again, or give a .safetensors file"
-        ) from error
-    # Training scripts store the optimizer and the epoch next to the weights.
-    for wrapper in ("state_dict", "model"):
-        if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
-            content = content[wrapper]
-    if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
-        raise UsageError(f"{path}: expected a state dict (tensors by name), got a {type(content).__name__}")
-    return content
+def is_complete_model(state: State) -> bool:
+    """Whether tensors are those of a model with its head, as mlkdc saves it, under whatever prefix."""
+    return any(f".{_BODY}" in f".{name}" for name in state)
 
 
 def load_backbone(backbone: Backbone, state: State, what: str) -> None:
@@ -110,10 +71,11 @@ def load_backbone(backbone: Backbone, state: State, what: str) -> None:
     """
     expected = backbone.body.state_dict()
     classifiers = _classifier_prefixes(backbone)
+    state = without_prefix(state, expected)
     usable = _without_classifier(state, classifiers, expected)
     # Only where the names or shapes differ: timm's translations assume a file of an older or another layout.
     if mismatch(expected, usable):
-        usable = _without_classifier(_translated(state, backbone.body), classifiers, expected)
+        usable = _without_classifier(_translated(from_repvgg(state), backbone.body), classifiers, expected)
     difference = mismatch(expected, usable)
     if difference:
         raise UsageError(
@@ -167,7 +129,8 @@ def load_state(model: nn.Module, path_or_state: str | Path | State, what: str) -
     """
     if isinstance(path_or_state, str | Path):
         path_or_state = read_state(Path(path_or_state))
-    difference = model_mismatch(model.state_dict(), path_or_state)
+    state = without_prefix(path_or_state, model.state_dict())
+    difference = model_mismatch(model.state_dict(), state)
     if difference:
         raise UsageError(f"{what} does not fit the model: {difference}")
-    model.load_state_dict(path_or_state)
+    model.load_state_dict(state)

@@ -65,7 +65,11 @@ class FileRecord(Record):
     @classmethod
     def load_from(cls, path: Path) -> Self:
         """Read the file under another name. Raises as :meth:`load`."""
-        values = read_mapping(path, cls.REMEDY)
+        return cls.from_values(path, read_mapping(path, cls.REMEDY))
+
+    @classmethod
+    def from_values(cls, path: Path, values: dict[str, Any]) -> Self:
+        """The record of what was read from a file. Raises as :meth:`load`."""
         written = values.pop("format", None)
         if written != cls.FORMAT:
             upgraded = cls.upgraded(written, values)

@@ -1,39 +1,27 @@
 """manifest.json: all that must be known to use an artifact folder, and proof that its files are complete."""
 
 from pathlib import Path, PurePosixPath
-from typing import ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import model_validator
+from pydantic import Field, ValidationError, model_validator
 from typing_extensions import Self
 
 from mlkdc.errors import UsageError
-from mlkdc.fit import RESIZE, Fit
 from mlkdc.records.base import FileRecord, Moment, Record, read_mapping
 from mlkdc.records.parity import Parity, QuantizationReport
+from mlkdc.records.preparation import InsideNote, Preparation
+from mlkdc.records.preparation import Preprocess as Preprocess  # what models are made with is looked for here too
+from mlkdc.records.preparation import TensorLayout as TensorLayout
 from mlkdc.records.results import ModelSize
-from mlkdc.resources import file_sha256
+from mlkdc.resources import digest, file_sha256, write_json
 
 Dtype = Literal["float32", "uint8"]
-TensorLayout = Literal["NCHW", "NHWC"]
 Status = Literal["ok", "failed", "unverified"]
-
-
-class Preprocess(Record):
-    """How an image file becomes a model's input: RGB, made a square, then normalized.
-
-    ``fit`` is the recipe's ``data.fit``, which manifests written before there was a choice lack; ``resize`` says it in
-    words.
-    ``mean`` and ``std`` are in units of 0..1 pixels. Models take 0..255 RGB and normalize inside, so that nothing
-    outside them needs these two; they are recorded so that a reader can see them.
-    """
-
-    size: int
-    fit: Fit = "stretch"
-    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
-    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
-    resize: str = RESIZE["stretch"]
-    color: str = "RGB"
-    range: str = "0..255"
+Probability = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+CHECKSUM = "checksum"
+#: Of a run folder: label names in the order of the outputs, and where its artifacts are.
+CLASSES_FILE = "classes.txt"
+EXPORT_FOLDER = "export"
 
 
 class ModelFile(Record):
@@ -58,6 +46,7 @@ class OutputSpec(Record):
     name: str
     shape: tuple[int, int]
     dtype: Literal["float32"] = "float32"
+    activation: Literal["sigmoid, inside the model"] = "sigmoid, inside the model"
 
 
 class MergeReport(Record):
@@ -132,9 +121,12 @@ class Manifest(FileRecord):
         files: by name relative to the folder, with / between folders.
         classes: label names, in output order.
         thresholds: one per class; a label is given when its probability is at least this.
+        decision: when a label is given, in words.
         preprocess: how an image becomes the input.
+        inside: what the model does itself.
         dynamic_batch: whether more than one image may be given at once.
         recipe_hash: of the training it came from.
+        weights_sha256: of the trained model's file; None where an older version did not record it.
         versions: of Python and packages, at export.
         created: when, in ISO 8601.
         quantization: for int8, how it came about.
@@ -143,7 +135,7 @@ class Manifest(FileRecord):
     """
 
     FILE: ClassVar[str] = "manifest.json"
-    FORMAT: ClassVar[int] = 2
+    FORMAT: ClassVar[int] = 3
     REMEDY: ClassVar[str] = "export the run again"
 
     name: str
@@ -152,12 +144,15 @@ class Manifest(FileRecord):
     precision: str
     files: dict[str, ModelFile]
     classes: tuple[str, ...]
-    thresholds: tuple[float, ...]
-    preprocess: Preprocess
+    thresholds: tuple[Probability, ...]
+    decision: Literal["probability >= threshold"] = "probability >= threshold"
+    preprocess: Preparation
+    inside: InsideNote = InsideNote()
     input: InputSpec
     output: OutputSpec
     dynamic_batch: bool
     recipe_hash: str
+    weights_sha256: str | None = None
     versions: dict[str, str]
     created: Moment
     merge: MergeReport
@@ -174,6 +169,24 @@ class Manifest(FileRecord):
                 f"expected as many classes as thresholds and outputs, got {counts[0]} classes, {counts[1]} thresholds "
                 f"and {counts[2]} outputs"
             )
+        repeated = sorted({name for name in self.classes if self.classes.count(name) > 1})
+        if repeated:
+            raise ValueError(f"expected each class once, got {', '.join(repeated)} more than once")
+        return self
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        size, batch = self.preprocess.size, self.input.shape[0]
+        expected = (batch, 3, size, size)
+        if self.input.layout == "NHWC":
+            expected = (batch, size, size, 3)
+        if self.input.shape != expected:
+            raise ValueError(
+                f"images of size {size} in layout {self.input.layout} have shape {expected}, "
+                f"the input has {self.input.shape}"
+            )
+        if self.status == "ok" and not self.parity.passed:
+            raise ValueError("status is ok, and its comparison with the torch model was not passed")
         return self
 
     @property
@@ -199,7 +212,34 @@ class Manifest(FileRecord):
                 f"{path.parent} is not an artifact: it has no {path.name}; "
                 "expected a folder that `mlkdc export` wrote, such as RUN/export/onnx-fp32"
             )
-        return super().load_from(path)
+        values = read_mapping(path, cls.REMEDY)
+        recorded = values.pop(CHECKSUM, None)
+        computed = _checksum(values)
+        manifest = cls.from_values(path, dict(values))
+        if values.get("format") == cls.FORMAT and recorded != computed:
+            raise UsageError(
+                f"{path} was changed since its export (it is not what its {CHECKSUM} was computed of); "
+                f"copy it again, or {cls.REMEDY}"
+            )
+        return manifest
+
+    def save_as(self, path: Path) -> None:
+        """Write the file under another name, with a checksum of itself. Raises as :meth:`save`."""
+        values = {"format": self.FORMAT, **self.model_dump(mode="json")}
+        write_json(path, {**values, CHECKSUM: _checksum(values)})
+
+    @classmethod
+    def upgraded(cls, written: object, values: dict[str, Any]) -> dict[str, Any] | None:
+        """Format 2 had mean and std next to what is to be done to an image, and no checksum."""
+        if written != 2:
+            return None
+        try:
+            old = Preprocess(**values["preprocess"])
+            prepared = Preparation.of(old, values["input"]["layout"])
+        except (KeyError, TypeError, ValidationError):
+            return values  # the faults are named as they are in any manifest
+        inside = InsideNote(mean=old.mean, std=old.std)
+        return {**values, "preprocess": prepared.model_dump(), "inside": inside.model_dump()}
 
     def compared(self, parity: Parity, status: Status) -> Self:
         """The same after a comparison with the torch model."""
@@ -214,6 +254,18 @@ class Manifest(FileRecord):
         details = self.details.model_copy(update={"proxy": True})
         return self.model_copy(update={"runtime": runtime, "details": details})
 
+    def check_run(self, folder: Path) -> None:
+        """Raise UsageError where the artifact lies in the folder of a run that has other classes."""
+        labels = folder.resolve().parent.parent / CLASSES_FILE
+        if folder.resolve().parent.name != EXPORT_FOLDER or not labels.is_file():
+            return
+        classes = labels.read_text(encoding="utf-8").splitlines()
+        if tuple(classes) != self.classes:
+            raise UsageError(
+                f"{folder} is an artifact of another run: its classes are not those of {labels.parent} "
+                f"({_other_names(classes, self.classes)}); export that run again"
+            )
+
     def verify(self, folder: Path) -> None:
         """Compare every recorded file with what lies in ``folder``.
 
@@ -225,6 +277,20 @@ class Manifest(FileRecord):
             if relative.is_absolute() or ".." in relative.parts:
                 raise UsageError(f"{folder / self.FILE} names a file outside its folder: {name}")
             _verify(folder / relative, file)
+
+
+def _other_names(expected: list[str], got: tuple[str, ...]) -> str:
+    """In which way two lists of labels differ."""
+    if sorted(expected) == sorted(got):
+        return "the same in another order"
+    missing = [name for name in expected if name not in got]
+    added = [name for name in got if name not in expected]
+    return f"{len(missing)} of the run's are missing and {len(added)} others are there"
+
+
+def _checksum(values: dict[str, Any]) -> str:
+    """The SHA-256 of a manifest's JSON without the checksum, its keys sorted."""
+    return digest(values, length=64)
 
 
 def _verify(path: Path, recorded: ModelFile) -> None:

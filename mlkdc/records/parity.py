@@ -38,6 +38,22 @@ class ParityFigures(Record):
     label_flips_by_rounding: int = 0
 
 
+class BatchCheck(Record):
+    """Images in batches, compared with the same images one by one.
+
+    Args:
+        runtime: that answered.
+        batch: images at once.
+        images: how many.
+        max_difference_from_single: the largest difference of a probability from the same runtime's for single images.
+    """
+
+    runtime: str
+    batch: int
+    images: int
+    max_difference_from_single: float
+
+
 class Comparison(Record):
     """Answers of an artifact and of the torch model to the same images.
 
@@ -47,7 +63,8 @@ class Comparison(Record):
         split: that they are from.
         tolerance: what was allowed.
         map_torch_percent: mAP of the torch model on them.
-        figures: None where the artifact gave NaN or infinity.
+        figures: None where the artifact's answers were no probabilities.
+        batches: of an artifact that takes any number of images at once.
     """
 
     runtime: str
@@ -56,6 +73,7 @@ class Comparison(Record):
     tolerance: Tolerance
     map_torch_percent: float
     figures: ParityFigures | None
+    batches: tuple[BatchCheck, ...] = ()
 
 
 class Parity(Record):

@@ -38,6 +38,8 @@ class Scores(Record):
         metrics: in percent by name: mAP, OF1, CF1, ... (:func:`mlkdc.metrics.evaluate`).
         classes_without_positive: how many classes every mean over classes leaves out.
         per_class: in the order of the outputs.
+        images: how many were scored; None where an older version did not record it.
+        sharing_threshold: how many classes had too few images to tune a threshold on, and share one.
     """
 
     scored_on: str
@@ -46,6 +48,19 @@ class Scores(Record):
     metrics: dict[str, float]
     classes_without_positive: int
     per_class: tuple[ClassScore, ...]
+    images: int | None = None
+    sharing_threshold: int = 0
+
+    @property
+    def shared_threshold(self) -> str | None:
+        """That classes share a threshold, in a sentence; None where each has a separate one."""
+        if not self.sharing_threshold:
+            return None
+        return (
+            f"{self.sharing_threshold} of {len(self.per_class)} labels have too few {self.thresholds_from} images to "
+            "tune a threshold on: they share one that is tuned on all labels together (0.5 where that is too little "
+            "as well)"
+        )
 
     @property
     def map_percent(self) -> float:
@@ -140,6 +155,7 @@ class Results(Scores, FileRecord):
         kept_epoch: after which the weights were taken, from 1; None where an older version did not record it.
         kept_average: whether they are a moving average over the steps.
         chosen_on: the split on which they scored best of several; None where they were not chosen.
+        weights_sha256: of the weights file that was scored; None where an older version did not record it.
     """
 
     FILE: ClassVar[str] = "results.json"
@@ -161,6 +177,7 @@ class Results(Scores, FileRecord):
     kept_epoch: int | None = None
     kept_average: bool = False
     chosen_on: str | None = None
+    weights_sha256: str | None = None
 
     @property
     def kept(self) -> str | None:

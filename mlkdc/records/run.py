@@ -5,20 +5,23 @@ from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 
-from mlkdc.errors import UsageError
+from mlkdc.errors import MlkdcError, UsageError
 from mlkdc.recipe import Recipe, make_recipe, read_yaml
 from mlkdc.records.bench import BenchFile
+from mlkdc.records.manifest import CLASSES_FILE as CLASSES_FILE
+from mlkdc.records.manifest import EXPORT_FOLDER as EXPORT_FOLDER
 from mlkdc.records.manifest import Manifest
+from mlkdc.records.owner import Owner
 from mlkdc.records.results import Epoch, Results, read_epochs
 from mlkdc.resources import write_text
 
 RECIPE_FILE = "recipe.yaml"
-CLASSES_FILE = "classes.txt"
 COMMAND_FILE = "command.txt"
 LOG_FILE = "log.txt"
 WEIGHTS_FILE = "model.safetensors"
 CHECKPOINT_FILE = "checkpoint.pt"
-EXPORT_FOLDER = "export"
+#: Locked while a training writes the folder; stays there, empty.
+LOCK_FILE = ".lock"
 #: Where new run folders are made, and looked for.
 RUNS = Path("runs")
 
@@ -38,7 +41,8 @@ class Run:
     @cached_property
     def classes(self) -> tuple[str, ...]:
         """Label names in the order of the model's outputs."""
-        return tuple(self._text(CLASSES_FILE).splitlines())
+        # Not splitlines: a label may hold what that takes for the end of a line.
+        return tuple(self._text(CLASSES_FILE).rstrip("\n").split("\n"))
 
     @property
     def command(self) -> str:
@@ -163,21 +167,41 @@ def newest_run(root: Path = RUNS) -> Run:
 
 
 def new_run_folder(out: Path | None, name: str, root: Path = RUNS) -> Path:
-    """The folder for a new run: ``out``, which must be empty or absent, or a fresh numbered one below ``root``.
+    """Make the folder for a new run: ``out``, which must be empty or absent, or a fresh numbered one below ``root``.
 
     Raises:
         UsageError: ``out`` holds something; the message gives both ways on.
+        MlkdcError: it cannot be made.
     """
-    if out is not None:
-        if out.exists() and (not out.is_dir() or any(out.iterdir())):
+    try:
+        if out is None:
+            return _fresh_folder(root, name.replace("/", "-"))
+        if out.exists() and (not out.is_dir() or not is_unused(out)):
             raise UsageError(
                 f"{out} is not empty; resume what it holds with `mlkdc distill --resume {out}`, "
                 "or start in another folder: `--out ANOTHER`"
             )
+        out.mkdir(parents=True, exist_ok=True)
         return out
-    stem = name.replace("/", "-")
+    except OSError as error:
+        raise MlkdcError(
+            f"the run folder {error.filename} cannot be made ({error.strerror}); name another with --out"
+        ) from error
+
+
+def _fresh_folder(root: Path, stem: str) -> Path:
     candidate, number = root / stem, 1
-    while candidate.exists():
-        number += 1
-        candidate = root / f"{stem}-{number}"
-    return candidate
+    root.mkdir(parents=True, exist_ok=True)
+    while True:
+        try:
+            # Chosen and made in one step: of two runs that begin at once, one gets the next number.
+            candidate.mkdir()
+            return candidate
+        except FileExistsError:
+            number += 1
+            candidate = root / f"{stem}-{number}"
+
+
+def is_unused(folder: Path) -> bool:
+    """Whether a folder holds nothing but the lock of a run that wrote nothing else."""
+    return {item.name for item in folder.iterdir()} <= {LOCK_FILE, Owner.FILE}

@@ -58,6 +58,8 @@ def _on_accuracy(results: Results) -> list[str]:
         sentences.append(
             f"Thresholds were tuned and scored on the same split ({scored}): the tuned figures are optimistic."
         )
+    if sentence := results.shared_threshold:
+        sentences.append(f"{sentence}.")
     if scored in ("train", "val"):
         sentences.append(f"Scored on the {scored} split: the data has no test split.")
     if scored == results.chosen_on:

@@ -33,24 +33,26 @@ class Model:
         """
         return self._backend.run(batch)
 
-    def predict(self, images: np.ndarray) -> np.ndarray:
+    def predict(self, images: np.ndarray, batch_size: int = BATCH) -> np.ndarray:
         """Probabilities of any number of images, in batches if the model takes them, else one by one.
 
         Args:
             images: ``[n, 3, s, s]`` RGB in 0..255, ``uint8`` or floating point. A model with ``uint8``
                 input takes floating-point pixels only when they are whole numbers: rounding is not silent.
+            batch_size: at most so many at once, if the model takes more than one.
 
         Returns:
             ``float32[n, q]`` in 0..1.
 
         Raises:
-            UsageError: another shape or dtype, or pixels that are not whole numbers in 0..255 (``uint8``).
+            UsageError: another shape or dtype, or pixels outside 0..255, which NaN is too, or that are not whole
+                numbers (``uint8``).
             MlkdcError: the runtime gave another shape than ``[n, q]``.
         """
         pixels = self._converted(images)
         step = 1
         if self.spec.dynamic_batch:
-            step = BATCH
+            step = batch_size
         classes = self.spec.classes
         probabilities = np.empty((len(pixels), classes), dtype=np.float32)
         for start in range(0, len(pixels), step):
@@ -69,11 +71,12 @@ class Model:
             raise UsageError(f"expected images of shape [n, {', '.join(map(str, expected))}], got {images.shape}")
         if images.dtype != np.uint8 and not np.issubdtype(images.dtype, np.floating):
             raise UsageError(f"expected uint8 or floating-point pixels in 0..255, got {images.dtype}")
+        if images.dtype != np.uint8:
+            _check_range(images)
         dtype = np.dtype(self.spec.input.dtype)
-        if dtype == np.uint8 and images.dtype != np.uint8:
-            whole = (images >= 0) & (images <= 255) & (images == np.floor(images))
-            if not whole.all():
-                raise UsageError("this artifact takes uint8 pixels: expected whole numbers in 0..255; round them")
+        fractional = images.dtype != np.uint8 and not (images == np.floor(images)).all()
+        if dtype == np.uint8 and fractional:
+            raise UsageError("this artifact takes uint8 pixels: expected whole numbers in 0..255; round them")
         if self.spec.input.layout == "NHWC":
             images = images.transpose(0, 2, 3, 1)
         return np.ascontiguousarray(images, dtype=dtype)
@@ -93,6 +96,17 @@ class Model:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _check_range(images: np.ndarray) -> None:
+    """Raise UsageError for floating-point pixels that are none: NaN, or what has been normalized already."""
+    if not np.isfinite(images).all():
+        raise UsageError("expected pixels in 0..255, got NaN or infinity")
+    if images.size and (images.min() < 0 or images.max() > 255):
+        raise UsageError(
+            f"expected pixels in 0..255, got {images.min():g}..{images.max():g}; normalization is inside the model: "
+            "pass pixels as they are"
+        )
 
 
 def load_backend(folder: Path, spec: ModelSpec, threads: int | None) -> Backend:

@@ -47,6 +47,7 @@ def open_artifact(folder: Path | str, *, threads: int | None = None, allow_faile
     if not allow_failed:
         refuse_failed(folder, manifest)
     manifest.verify(folder)
+    manifest.check_run(folder)
     return Session(manifest, load_backend(folder, spec_of(manifest), threads))
 
 

@@ -10,6 +10,7 @@ from mlkdc.errors import UsageError
 from mlkdc.figures import number
 from mlkdc.methods import load_method
 from mlkdc.recipe import Recipe
+from mlkdc.records.images import ImageList
 from mlkdc.records.results import TeacherFacts
 from mlkdc.records.run import RECIPE_FILE, Run
 from mlkdc.report.teacher import weakness
@@ -113,7 +114,7 @@ class WrittenRecipe:
         # Another base loss has the weight of the cross-entropy, whose place it takes.
         weight = self.weights.get("bce", method.terms.get("bce", 1.0))
         form = self.section("distill").get("form") or method.form
-        if form != "reference":
+        if form in ("paper", "literal"):
             return weight
         batch_size: int = self.section("train")["batch_size"]
         return weight * batch_size
@@ -183,7 +184,7 @@ def _compared(run: Run, recipe: WrittenRecipe, map_percent: float) -> Comparison
     other_seed: list[Comparison] = []
     for other in _finished_runs_next_to(run):
         baseline = WrittenRecipe.of(other)
-        if not _is_baseline(baseline, recipe):
+        if not _is_baseline(baseline, recipe) or not _has_same_images(run, other):
             continue
         try:
             gain_points = map_percent - other.results.map_percent
@@ -220,6 +221,16 @@ def _is_baseline(baseline: WrittenRecipe, recipe: WrittenRecipe) -> bool:
         return True
     ratio = baseline.base_of_batch / recipe.base_of_batch
     return 1 / SAME_RATE < ratio < SAME_RATE
+
+
+def _has_same_images(run: Run, other: Run) -> bool:
+    """Whether two runs on data of one path had the same images in the same splits, as far as both have listed them."""
+    try:
+        listed, others = ImageList.load(run.path), ImageList.load(other.path)
+    except UsageError:
+        # Another run's damaged list is not this one's fault.
+        return False
+    return listed is None or others is None or set(listed.images) == set(others.images)
 
 
 def _baseline_command(run: Run, recipe: WrittenRecipe) -> str:

@@ -10,6 +10,7 @@ from mlkdc.records.run import RECIPE_FILE, Run, new_run_folder
 from mlkdc.report.teacher import weak_teacher
 from mlkdc.train.compare import weak_teacher_before
 from mlkdc.train.job import Job, build_initial, train
+from mlkdc.train.lock import claimed, locked
 from mlkdc.train.plan import Plan, make_plan
 from mlkdc.train.processes import agreed, is_main
 from mlkdc.train.teacher import ReadyTeacher, attach_cache, load_teacher, teacher_folder, teacher_recipe
@@ -20,18 +21,21 @@ def distill(
     *,
     out: Path | None = None,
     resume: Path | None = None,
+    data: str | None = None,
     command: str = "",
     progress: Progress | None = None,
 ) -> Run:
     """Train the recipe's student, with its teacher if the method needs one.
 
-    A teacher is fine-tuned first, in a run folder next to the student's, unless it is there already. Under torchrun
-    every process calls this with the same arguments; the main one writes.
+    A teacher is fine-tuned first, in a run folder next to the student's, unless it is there already; where another run
+    is fine-tuning it, this one waits. A folder is locked while a training writes it. Under torchrun every process calls
+    this with the same arguments; the main one writes.
 
     Args:
         recipe: what to train; None with ``resume``, which takes the folder's.
         out: an empty or absent folder; None makes a fresh one below ``runs/``.
         resume: the folder of a stopped run, to continue after its last completed epoch.
+        data: with ``resume``: where the run's images are now, if they have moved.
         command: recorded in results.json.
         progress: hears of every step.
 
@@ -39,7 +43,8 @@ def distill(
         The finished run: weights, results and log are in its folder.
 
     Raises:
-        UsageError: unknown names, bad data, a method without its teacher, a folder in use. Nothing was written.
+        UsageError: unknown names, bad data, a method without its teacher, a folder in use, or a resumed run
+            whose data has changed. Nothing was written.
         MlkdcError: a loss became NaN or the disk is full. Completed epochs are kept.
         Interrupted: Ctrl-C; the message says how to resume.
 
@@ -53,27 +58,32 @@ def distill(
     if progress is None or not is_main():
         progress = Progress()
     if resume is not None:
-        return _resume(resume, command, progress)
+        return _resume(resume, data, command, progress)
     if recipe is None:
         raise UsageError("nothing to train: give a recipe, or a run folder to resume")
     name = recipe.name
-    # Only the main process looks for a free name: another one could find that folder made already.
+    # Only the main process makes the folder: another one would find it made already.
     folder = agreed(lambda: new_run_folder(out, name))
-    return _train_student(folder, recipe, command, progress)
+    with claimed(folder):
+        return _train_student(folder, recipe, command, progress)
 
 
-def _resume(folder: Path, command: str, progress: Progress) -> Run:
+def _resume(folder: Path, data: str | None, command: str, progress: Progress) -> Run:
     run = Run(folder)
     if not run.exists:
         raise UsageError(f"{folder} is not a run folder (no {RECIPE_FILE} in it); nothing to resume")
     if run.finished:
         progress.say(f"{folder} is already finished")
         return run
-    return _train_student(folder, run.recipe, command, progress)
+    recipe = run.recipe
+    if data is not None:
+        recipe = recipe.model_copy(update={"data": recipe.data.model_copy(update={"path": data})})
+    with locked(folder):
+        return _train_student(folder, recipe, command, progress, begun=run)
 
 
-def _train_student(folder: Path, recipe: Recipe, command: str, progress: Progress) -> Run:
-    plan = make_plan(recipe, progress)
+def _train_student(folder: Path, recipe: Recipe, command: str, progress: Progress, begun: Run | None = None) -> Run:
+    plan = make_plan(recipe, progress, begun)
     # Built before the teacher is trained, which takes long, so that a fault of its weights or sizes is reported now.
     initial = build_initial(plan.recipe.student, plan)
     job = Job(Run(folder), plan, initial, command, progress)
@@ -81,9 +91,11 @@ def _train_student(folder: Path, recipe: Recipe, command: str, progress: Progres
         run = train(job, _ready_teacher(job))
     except KeyboardInterrupt:
         raise Interrupted(_after_interrupt(folder)) from None
-    if is_main() and (sentence := weak_teacher(run.results)):
-        progress.say(sentence)
-        run.log(sentence)
+    if is_main():
+        for sentence in (weak_teacher(run.results), run.results.shared_threshold):
+            if sentence is not None:
+                progress.say(sentence)
+                run.log(sentence)
     return run
 
 
@@ -120,13 +132,17 @@ def _fine_tuned(job: Job, spec: Teacher) -> Path:
     plan = job.plan
     recipe = teacher_recipe(plan.recipe, spec)
     run = Run(teacher_folder(job.run.path.resolve().parent, recipe, plan.data))
-    if run.finished:
-        job.progress.say(f"teacher: reusing {run.path} (mAP {run.results.map_percent:.2f})")
-        return run.path
-    teacher_plan = Plan(recipe, make_objective(recipe.distill), plan.data, plan.skipped)
-    # Before anything is written, so that a fault of the teacher's weights or sizes leaves no folder.
-    initial = build_initial(spec, teacher_plan)
-    # Fine-tuning takes long: from here on the student's run can be resumed.
-    job.start()
-    train(Job(run, teacher_plan, initial, f"fine-tuned for {plan.recipe.name}", job.progress), None)
+    if not agreed(lambda: run.finished):
+        teacher_plan = Plan(recipe, make_objective(recipe.distill), plan.data, plan.skipped)
+        # Before anything is written, so that a fault of the teacher's weights or sizes leaves no folder.
+        initial = build_initial(spec, teacher_plan)
+        # Fine-tuning takes long: from here on the student's run can be resumed.
+        job.start()
+        run.path.mkdir(parents=True, exist_ok=True)
+        with locked(run.path, waiting=job.progress.say):
+            # Another run may have made it while this one waited.
+            if not agreed(lambda: run.finished):
+                train(Job(run, teacher_plan, initial, f"fine-tuned for {plan.recipe.name}", job.progress), None)
+                return run.path
+    job.progress.say(f"teacher: reusing {run.path} (mAP {run.results.map_percent:.2f})")
     return run.path

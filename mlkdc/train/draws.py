@@ -10,7 +10,7 @@ from mlkdc.recipe import Recipe
 from mlkdc.train.input.mix import Mix
 from mlkdc.train.input.patches import Patches
 from mlkdc.train.input.views import Views
-from mlkdc.train.sources import SOURCES, Drawn, Step
+from mlkdc.train.sources import SOURCES, Drawn, Step, repeats_images
 
 #: The second view of an image is of another stream of random numbers than the first.
 _SECOND = 1 << 41
@@ -40,15 +40,19 @@ class Draws:
         augment, seed = recipe.data.augment, views_seed(recipe)
         self.sizes, self.layout = tuple(sizes), layout
         self.views = Views(augment, count, seed)
-        self.twins: Views | None = None
+        self.second_views: Views | None = None
+        self.second_sizes: tuple[int, ...] = ()
         self.patches: Patches | None = None
-        second_views, boxes = False, "student.regions" in objective.needs
+        boxes = "student.regions" in objective.needs
         for name in objective.sources:
             needs = SOURCES.get(name)
-            second_views = second_views or needs.second_views
             boxes = boxes or needs.boxes
-        if second_views:
-            self.twins = Views(augment, count, seed + _SECOND)
+            if needs.second_views:
+                self.second_views = Views(augment, count, seed + _SECOND)
+                # Only the student looks at them, unless they take the place of the first ones later.
+                self.second_sizes = self.sizes[:1]
+        if self.second_views is not None and repeats_images(objective.sources):
+            self.second_sizes = self.sizes
         if boxes:
             self.patches = Patches(recipe.distill.patches, count, recipe.seed)
         self.mix: Mix | None = None
@@ -57,20 +61,18 @@ class Draws:
 
     def set_epoch(self, epoch: int) -> None:
         """Draw for all images of one epoch."""
-        for part in (self.views, self.twins, self.patches, self.mix):
+        for part in (self.views, self.second_views, self.patches, self.mix):
             if part is not None:
                 part.set_epoch(epoch)
 
     def __call__(self, index: Tensor, images: Sequence[Tensor]) -> Drawn:
         """Views of the images ``index`` of the training set, each size of its own ``uint8[b, 3, s, s]``."""
-        views = {}
+        views, second_views = {}, {}
         for size, stored in zip(self.sizes, images, strict=True):
             views[size] = self.views(index, stored, size)
-        twins = None
-        if self.twins is not None:
-            # Only the student looks at them.
-            twins = self._laid_out(self.twins(index, images[0], self.sizes[0]))
-        return Drawn(index, views, twins)
+            if self.second_views is not None and size in self.second_sizes:
+                second_views[size] = self.second_views(index, stored, size)
+        return Drawn(index, views, second_views)
 
     def step(self, drawn: Drawn, targets: Tensor) -> Step:
         """All that models look at, from the views of a step's images and their labels ``[b, q]``."""
@@ -79,8 +81,11 @@ class Draws:
         boxes = None
         if self.patches is not None:
             boxes = self.patches.boxes(drawn.index)
-        pixels = self._laid_out(drawn.views[self.sizes[0]])
-        return Step(drawn.index, drawn.views, drawn.twins, targets=targets, pixels=pixels, boxes=boxes)
+        student = self.sizes[0]
+        pixels, twins = self._laid_out(drawn.views[student]), None
+        if drawn.second_views:
+            twins = self._laid_out(drawn.second_views[student])
+        return Step(drawn.index, drawn.views, drawn.second_views, targets, pixels, twins, boxes)
 
     def _laid_out(self, views: Tensor) -> Tensor:
         return views.contiguous(memory_format=self.layout)

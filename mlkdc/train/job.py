@@ -8,12 +8,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mlkdc.data.listing import list_images
 from mlkdc.errors import UsageError
 from mlkdc.models import MultiLabelModel, build_model
 from mlkdc.progress import Progress
 from mlkdc.recipe import Model
+from mlkdc.records.images import ImageList
 from mlkdc.records.results import Results, TeacherFacts
 from mlkdc.records.run import Run
+from mlkdc.resources import file_sha256
 from mlkdc.runtime.machine import machine
 from mlkdc.runtime.system import versions
 from mlkdc.train.allocator import keep_memory
@@ -112,6 +115,10 @@ class Job:
     def start(self) -> None:
         """Make the folder a run folder, from which the training can be resumed, in all processes."""
         if is_main():
+            self.run.path.mkdir(parents=True, exist_ok=True)
+            # What a resumed run began with stays on record.
+            if ImageList.load(self.run.path) is None:
+                list_images(self.plan.data, self.plan.skipped).save(self.run.path)
             self.run.start(self.plan.recipe, self.plan.data.classes, self.command)
         wait()
 
@@ -180,6 +187,7 @@ def _finish(job: Job, teacher: TeacherFacts | None, started: str, trainer: Train
         kept_epoch=kept.epoch,
         kept_average=kept.average,
         chosen_on="val" if trainer.keeper.chooses else None,
+        weights_sha256=file_sha256(job.run.weights),
     )
     results.save(job.run.path)
     job.run.log(f"done: mAP {results.map_percent:.2f} on {results.scored_on}")

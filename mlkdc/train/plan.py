@@ -5,12 +5,13 @@ from pathlib import Path
 
 from mlkdc.data import EMBEDDED
 from mlkdc.data.check import check_readable, unseen_labels
-from mlkdc.data.runs import read_data
+from mlkdc.data.runs import TrainingData, read_data, resumed_data
 from mlkdc.errors import RecipeError, UsageError
 from mlkdc.losses import Objective, make_objective
 from mlkdc.models import check_name
 from mlkdc.progress import Progress
 from mlkdc.recipe import Recipe
+from mlkdc.records.run import Run
 from mlkdc.train.processes import several
 from mlkdc.train.sources import check_sources
 from mlkdc.types import Problem, TaggedImages
@@ -36,21 +37,22 @@ class Plan:
     skipped: tuple[str, ...] = ()
 
 
-def make_plan(recipe: Recipe, progress: Progress) -> Plan:
+def make_plan(recipe: Recipe, progress: Progress, run: Run | None = None) -> Plan:
     """Check a recipe and read its data; writes nothing.
 
     Args:
         recipe: resolved, not checked by any layer yet.
         progress: hears of problems of the data that do not stop the training.
+        run: whose training is resumed; None where a new one begins.
 
     Raises:
         RecipeError: names that no layer knows, all of them at once.
         UsageError: a method without its teacher, a head without the outputs that the method compares, mixed images for
-            terms that need plain labels, or bad data.
+            terms that need plain labels, bad data, or data that has changed since the run began.
     """
     recipe = with_absolute_paths(recipe)
     objective = check_objective(recipe)
-    data, skipped = checked_data(recipe, progress)
+    data, skipped = checked_data(recipe, progress, run)
     return Plan(recipe, objective, data, skipped)
 
 
@@ -167,8 +169,11 @@ def with_absolute_paths(recipe: Recipe) -> Recipe:
     for model in (recipe.student, recipe.teacher):
         if model is not None and model.weights not in ("pretrained", "none"):
             model.weights = _absolute(model.weights)
-    if recipe.teacher is not None and recipe.teacher.source:
-        recipe.teacher.source = _absolute(recipe.teacher.source)
+    teacher = recipe.teacher
+    if teacher is not None and teacher.source:
+        teacher.source = _absolute(teacher.source)
+    if teacher is not None and teacher.classes not in (None, "data"):
+        teacher.classes = _absolute(teacher.classes)
     return recipe
 
 
@@ -179,13 +184,15 @@ def _absolute(text: str) -> str:
     return str(path.resolve())
 
 
-def checked_data(recipe: Recipe, progress: Progress) -> tuple[TaggedImages, tuple[str, ...]]:
+def checked_data(recipe: Recipe, progress: Progress, run: Run | None = None) -> tuple[TaggedImages, tuple[str, ...]]:
     """The recipe's data, where every image is known to open, and the paths of those that were skipped.
 
     Raises:
-        UsageError: a missing split, bad images and no ``data.skip_bad``, or a label that training never sees.
+        UsageError: a missing split, bad images and no ``data.skip_bad``, a label that training never sees, or data
+            that has changed since ``run`` began.
     """
-    data = read_data(recipe)
+    begun = _data_to_train_on(recipe, progress, run)
+    data = begun.data
     for problem in data.problems:
         progress.say(f"data: {problem}")
     for name in recipe.data.train_splits:
@@ -193,9 +200,10 @@ def checked_data(recipe: Recipe, progress: Progress) -> tuple[TaggedImages, tupl
             raise UsageError(f"{data.root} has no {name} split; it has: {', '.join(data.splits)}")
     # All of them are decoded now: in the middle of a training is too late to learn that one does not open.
     bad = check_readable(data.samples)
-    if bad and not recipe.data.skip_bad:
+    # An image that the training began with cannot be skipped later on.
+    if bad and (begun.compared or not recipe.data.skip_bad):
         raise UsageError(_bad_images(bad, len(data.samples)))
-    skipped = []
+    skipped = list(begun.skipped)
     for problem in bad:
         progress.say(f"skipped: {problem}")
         skipped.append(problem.where)
@@ -204,6 +212,12 @@ def checked_data(recipe: Recipe, progress: Progress) -> tuple[TaggedImages, tupl
     data = replace(data, samples=readable)
     _check_seen(data, recipe)
     return data, tuple(skipped)
+
+
+def _data_to_train_on(recipe: Recipe, progress: Progress, run: Run | None) -> TrainingData:
+    if run is not None:
+        return resumed_data(run, recipe, progress.say)
+    return TrainingData(read_data(recipe), compared=False)
 
 
 def _bad_images(bad: list[Problem], images: int) -> str:

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from mlkdc.data.runs import run_data, scored_split, tuning_split
-from mlkdc.metrics import summarize, tune_thresholds
+from mlkdc.data.runs import Say, scored_split, tuning_split, warn
+from mlkdc.data.scoring import images_of_run
+from mlkdc.metrics import summarize, tune
 from mlkdc.models import MultiLabelModel, build_model, load_state
 from mlkdc.records.results import Scores
 from mlkdc.records.run import Run
@@ -29,33 +30,32 @@ def load_model(run: Run) -> MultiLabelModel:
     return model.eval()
 
 
-def evaluate_run(run: Run, data_path: str | None = None) -> Scores:
+def evaluate_run(run: Run, data_path: str | None = None, say: Say = warn) -> Scores:
     """Score a finished run, at the thresholds that were tuned when it was trained.
 
     Args:
         run: as from :func:`mlkdc.records.run.load_run`.
-        data_path: images with the same labels; those without a split are all scored. None: the run's own data.
+        data_path: images with the model's labels, or some of them: their test split if there is one, else val, else
+            all; those that the run was trained on are left out. None: the run's own data.
+        say: hears what has changed since the training, and what is left out.
 
     Returns:
         Metrics in percent, of the test split if there is one, else of val.
 
     Raises:
-        UsageError: the data or the weights are missing or unreadable, the data's labels are not the model's, or no
-            scored image has a label.
+        UsageError: the data or the weights are missing or unreadable, the data has labels that the model does not
+            have, no image is left that the run was not trained on, or no scored image has a label.
         MlkdcError: the model outputs NaN.
     """
-    data = run_data(run, data_path)
-    trained: Sequence[str] = ()  # of other data, no split was trained on
-    if data_path is None:
-        trained = run.recipe.data.train_splits
-    split = scored_split(data, trained)
+    images = images_of_run(run, data_path, say)
     model, results = load_model(run), run.results
-    probabilities = predict(model, images_for(model.preprocess, data.split(split)))
-    return summarize(data, split, probabilities, np.array(results.thresholds), results.thresholds_from)
+    probabilities = predict(model, images_for(model.preprocess, images.data.split(images.split)))
+    thresholds = np.array(results.thresholds)
+    return summarize(images.data, images.split, probabilities, thresholds, results.thresholds_from)
 
 
 def score(model: MultiLabelModel, data: TaggedImages, trained: Sequence[str]) -> Scores:
-    """Score a model at per-class thresholds that are tuned here, on validation images.
+    """Score a model at thresholds that are tuned here, on validation images, per class where there are enough.
 
     Args:
         model: on any device, in any mode.
@@ -67,5 +67,6 @@ def score(model: MultiLabelModel, data: TaggedImages, trained: Sequence[str]) ->
     tuning = probabilities
     if tuned != scored:
         tuning = predict(model, images_for(model.preprocess, data.split(tuned)))
-    thresholds = tune_thresholds(data.targets(tuned), tuning)
-    return summarize(data, scored, probabilities, thresholds, tuned)
+    found = tune(data.targets(tuned), tuning)
+    scores = summarize(data, scored, probabilities, found.thresholds, tuned)
+    return scores.model_copy(update={"sharing_threshold": found.sharing})

@@ -7,13 +7,13 @@ import torch
 from safetensors import safe_open
 
 from mlkdc.data import fingerprint
-from mlkdc.errors import UsageError
+from mlkdc.errors import MlkdcError, UsageError
 from mlkdc.losses import make_objective
-from mlkdc.models import build_model, check_name, load_state, read_state
+from mlkdc.models import build_model, check_name, is_complete_model, load_state, read_state
 from mlkdc.progress import Progress
 from mlkdc.recipe import Distill, Model, Recipe, Teacher
 from mlkdc.records.results import TeacherFacts
-from mlkdc.records.run import load_run
+from mlkdc.records.run import CLASSES_FILE, load_run
 from mlkdc.resources import cache_dir, digest, file_sha256
 from mlkdc.train.draws import views_seed
 from mlkdc.train.facts import data_facts
@@ -30,7 +30,10 @@ from mlkdc.types import TaggedImages
 VIEW_KEYS = {"image_size", "fit", "augment", "train_splits"}
 
 #: Part of a cache's name; another one where the same recipe draws other views or the files are laid out anew.
-CACHE_FORMAT = 2
+CACHE_FORMAT = 3
+
+
+SHOWN_LABELS = 4
 
 
 @dataclass(frozen=True)
@@ -78,8 +81,7 @@ def _settings_from_run(folder: Path) -> dict[str, object]:
 
 def _settings_from_file(path: Path) -> dict[str, object]:
     """A file of a complete model is a trained teacher; one of a backbone, the initial weights of one."""
-    is_complete = any(name.startswith("backbone.") for name in read_state(path))
-    if is_complete:
+    if is_complete_model(read_state(path)):
         return {"source": str(path)}
     return {"weights": str(path)}
 
@@ -155,15 +157,47 @@ def _from_file(path: Path, spec: Teacher, plan: Plan) -> ReadyTeacher:
     classes, fit = len(plan.data.classes), plan.recipe.data.fit
     model = build_model(spec.model_copy(update={"weights": "none"}), classes, image_size, fit)
     load_state(model, path, what=f"teacher file {path}")
-    labels = _file_labels(path)
-    if labels is not None:
-        _check_labels(labels, plan.data, f"the teacher file {path}")
+    _check_labels(_labels_of_file(path, spec, plan.data), plan.data, f"the teacher file {path}")
     facts = TeacherFacts(model=spec.model, image_size=image_size, run=str(path))
     return ReadyTeacher(TeacherSource(model, image_size), path, spec, facts)
 
 
-def _file_labels(path: Path) -> tuple[str, ...] | None:
-    """The labels recorded in the header of a weights file that mlkdc wrote; None for other files."""
+def _labels_of_file(path: Path, spec: Teacher, data: TaggedImages) -> tuple[str, ...]:
+    """The labels of a weights file in the order of its outputs: as the user says, else as it or its folder says.
+
+    Raises:
+        UsageError: nobody says; a file of as many labels in another order would teach nonsense.
+    """
+    if spec.classes == "data":
+        return data.classes
+    if spec.classes is not None:
+        return tuple(_lines(Path(spec.classes).expanduser()))
+    labels = _recorded_labels(path)
+    if labels is not None:
+        return labels
+    beside = path.with_name(CLASSES_FILE)
+    if beside.is_file():
+        return tuple(_lines(beside))
+    order = ", ".join(data.classes[:SHOWN_LABELS])
+    if len(data.classes) > SHOWN_LABELS:
+        order += ", ..."
+    raise UsageError(
+        f"the teacher file {path} does not say which labels its outputs are: put a {CLASSES_FILE} next to it (one "
+        "label a line, in the order of its outputs), name such a file with `--set teacher.classes=FILE`, or say with "
+        f"`--set teacher.classes=data` that they are those of the data in the same order ({order})"
+    )
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path}, expected to list the teacher's labels, cannot be read ({error})") from None
+    return [line.strip() for line in text.split("\n") if line.strip()]
+
+
+def _recorded_labels(path: Path) -> tuple[str, ...] | None:
+    """The labels in the header of a weights file that mlkdc wrote; None for other files."""
     if path.suffix != ".safetensors":
         return None
     with safe_open(path, "pt") as file:
@@ -197,18 +231,29 @@ def attach_cache(teacher: ReadyTeacher, plan: Plan, progress: Progress) -> None:
     if reason := _not_cacheable(plan):
         progress.say(f"the teacher's answers are not cached: {reason}")
         return
-    views = [data.augment.model_dump(exclude={"views", "seed"}), views_seed(plan.recipe), data.fit, data.train_splits]
-    model = teacher.model.model_dump(include=set(Model.model_fields) - {"weights"})
-    answers = [file_sha256(teacher.weights), model, source.image_size, plan.recipe.train.precision]
-    key = digest([CACHE_FORMAT, answers, fingerprint(plan.data), views])
+    try:
+        folder = cache_dir("teachers") / answers_key(teacher, plan)
+    except MlkdcError as error:
+        progress.say(f"the teacher's answers are not cached: {error}")
+        return
     source.cache = TeacherCache(
-        cache_dir("teachers") / key,
+        folder,
         targets=training_set(plan.data, data.train_splits)[1],
         shapes=_shapes(source, plan),
         views=data.augment.views,
         epochs=plan.recipe.train.epochs_run,
     )
     progress.say(source.cache.describe())
+
+
+def answers_key(teacher: ReadyTeacher, plan: Plan) -> str:
+    """A digest of all that decides a teacher's answers to numbered views: weights, architecture, images, views."""
+    data, preprocess = plan.recipe.data, teacher.source.model.preprocess
+    views = [data.augment.model_dump(exclude={"views", "seed"}), views_seed(plan.recipe), data.fit, data.train_splits]
+    model = teacher.model.model_dump(include=set(Model.model_fields) - {"weights"})
+    weights = [file_sha256(teacher.weights), model, preprocess.mean, preprocess.std]
+    size_and_precision = [preprocess.size, plan.recipe.train.precision]
+    return digest([CACHE_FORMAT, weights, size_and_precision, fingerprint(plan.data), views])
 
 
 def _not_cacheable(plan: Plan) -> str | None:

@@ -19,6 +19,7 @@ from mlkdc.commands.doctor import TargetState, check_machine, import_failure
 from mlkdc.errors import MlkdcError, UsageError
 from mlkdc.exporting import ExportOptions
 from mlkdc.recipe import Recipe
+from mlkdc.records.manifest import Manifest
 from mlkdc.runtime.targets import target_names
 
 
@@ -253,9 +254,10 @@ def _refusals(here: Callable[..., Done], photos: Path, artifact: Path, tmp_path:
     run = here("evaluate", str(artifact.parent.parent), "--allow-failed")
     assert (run.returncode, "is a run, which has no parity check" in run.stderr) == (2, True)
 
-    values = json.loads((alone / "manifest.json").read_text())
-    values |= {"status": "failed", "parity": {**values["parity"], "reason": "made up"}, "thresholds": [0.0, 1.0, 0.0]}
-    (alone / "manifest.json").write_text(json.dumps(values))
+    manifest = Manifest.load(alone)
+    parity = manifest.parity.model_copy(update={"reason": "made up"})
+    changes = {"status": "failed", "parity": parity, "thresholds": (0.0, 1.0, 0.0)}
+    manifest.model_copy(update=changes).save(alone)
     for command in (("predict", image, "--model", str(alone)), ("evaluate", str(alone), "--data", str(photos))):
         refused = here(*command)
         assert refused.returncode == 2
@@ -264,7 +266,7 @@ def _refusals(here: Callable[..., Done], photos: Path, artifact: Path, tmp_path:
     # Labels at or above their thresholds, and no other.
     named = here("predict", image, "--model", str(alone), "--allow-failed").stdout
     assert set(re.findall(r"[a-z]+(?= [01]\.\d{3})", named)) == {
-        name for name, threshold in zip(values["classes"], values["thresholds"], strict=True) if not threshold
+        name for name, threshold in zip(manifest.classes, changes["thresholds"], strict=True) if not threshold
     }
 
 

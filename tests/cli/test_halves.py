@@ -15,7 +15,7 @@ from mlkdc.records.bench import BenchFile
 pytest.importorskip("onnxslim")
 pytestmark = pytest.mark.converter
 
-BLOCKED = ("torch", "torchvision", "timm", "accelerate", "safetensors", "sklearn", "scipy", "onnx", "iterstrat")
+BLOCKED = ("torch", "torchvision", "timm", "accelerate", "safetensors", "sklearn", "scipy", "onnx")
 # Read by every Python that starts, the workers of bench and doctor included.
 SITE = f"import sys\nfor name in {BLOCKED}:\n    sys.modules[name] = None\n"
 
@@ -76,7 +76,7 @@ def test_help_validate_and_data(without_torch: Command, tmp_path: Path) -> None:
     table = photos / "labels.csv"
     lines = [line.rpartition(",")[0] for line in table.read_text().splitlines()]
     table.write_text("\n".join(lines) + "\n")  # no split: one is made
-    assert "iterative-stratified 70/10/20" in without_torch("data", str(photos)).stdout
+    assert "about 70/10/20 train/val/test by image name" in without_torch("data", str(photos)).stdout
     digits = without_torch("data", "digits")
     assert digits.returncode == 2
     assert "pip install 'mlkdc[train]'" in digits.stderr

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,10 +13,11 @@ import torch
 from PIL import Image
 from torch import nn
 
-from mlkdc.exporting import builder, reference
+from mlkdc.exporting import builder, known
 from mlkdc.models import LinearHead, MultiLabelModel, build_model
 from mlkdc.recipe import Head, Model, Recipe
 from mlkdc.records.manifest import Preprocess
+from mlkdc.train.score import score
 from mlkdc.types import Sample, TaggedImages
 
 SIZE = 64
@@ -101,21 +103,36 @@ class StubRun:
     data: TaggedImages
     recipe: Recipe = field(default_factory=lambda: Recipe(name="stub"))
     thresholds: tuple[float, ...] = (0.5,) * len(CLASSES)
+    weights_sha256: str | None = None
 
     @property
     def classes(self) -> tuple[str, ...]:
         return self.data.classes
 
     @property
+    def weights(self) -> Path:
+        return self.path / "model.safetensors"
+
+    @cached_property
+    def map_percent(self) -> float:
+        return score(self.model, self.data, ("train",)).map_percent
+
+    @property
     def results(self) -> SimpleNamespace:
-        return SimpleNamespace(thresholds=self.thresholds, recipe_hash=self.recipe.hash())
+        return SimpleNamespace(
+            thresholds=self.thresholds,
+            recipe_hash=self.recipe.hash(),
+            weights_sha256=self.weights_sha256,
+            scored_on="val",
+            map_percent=self.map_percent,
+        )
 
 
 @pytest.fixture(scope="session", autouse=True)
 def load_stubs() -> Iterator[None]:
     """Loading a run gives what its stub holds."""
     with pytest.MonkeyPatch.context() as patch:
-        for module in (builder, reference):
+        for module in (builder, known):
             patch.setattr(module, "load_model", _stub_or("model", module.load_model))
             patch.setattr(module, "run_data", _stub_or("data", module.run_data))
         yield
@@ -139,6 +156,7 @@ def make_run(tmp_path_factory: pytest.TempPathFactory) -> Callable[[MultiLabelMo
             Image.fromarray(random.integers(0, 256, (50 + index, 90, 3), dtype=np.uint8)).save(path)
             labels = tuple(k for k in range(3) if index % (k + 2) == 0)
             samples.append(Sample(path, labels, "val" if index % 2 else "train"))
+        (folder / "model.safetensors").write_bytes(b"weights")
         return StubRun(folder, model, TaggedImages("stub", folder, "csv", CLASSES, tuple(samples)))
 
     return make

@@ -93,6 +93,7 @@ def manifest_of(job: Job, files: list[str], **changes: Any) -> Manifest:
     return make_manifest(
         job.folder,
         files,
+        size=height,
         target=job.target.name,
         runtime=job.target.runtime,
         precision=job.precision,

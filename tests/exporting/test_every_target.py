@@ -53,7 +53,7 @@ def test_answers_like_the_model(target, precision, exported, runs, framed_noise)
     manifest.verify(folder)
     assert (manifest.target, manifest.precision) == (target, precision)
     written = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
-    assert set(manifest.files) | {"manifest.json"} == written
+    assert set(manifest.files) | {"README.md", "manifest.json"} == written
     assert (manifest.quantization is None) == (precision != "int8")
     assert manifest.quantization is None or manifest.quantization.steps[-1].passed
     if RUNTIMES.get(spec.runtime).cannot_run():

@@ -61,7 +61,7 @@ def copied(tmp_path, exported):
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_the_artifact_answers_like_the_model(precision, exported, run, framed_noise):
     folder = exported[precision]
-    assert sorted(path.name for path in folder.iterdir()) == ["manifest.json", *FILES]
+    assert sorted(path.name for path in folder.iterdir()) == ["README.md", "manifest.json", *FILES]
     with torch.no_grad():
         expected = run.model(framed_noise).sigmoid().numpy()
     with open_artifact(folder, threads=1) as session:

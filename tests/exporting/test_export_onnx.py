@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from mlkdc.errors import MlkdcError, UsageError
-from mlkdc.exporting import ExportOptions, builder, export, export_several, reference, request
+from mlkdc.exporting import ExportOptions, builder, export, export_several, known, request, stranger
 from mlkdc.exporting.formats import EXPORTERS
 from mlkdc.exporting.job import Built
 from mlkdc.images import load_square
@@ -70,7 +70,7 @@ def answers(path: Path, images: np.ndarray) -> np.ndarray:
 
 def test_the_artifact_is_one_file_that_answers_like_the_model(exported, run, framed_noise):
     assert exported == run.path / "export" / "onnx-fp32"
-    assert sorted(path.name for path in exported.iterdir()) == ["manifest.json", "model.onnx"]
+    assert sorted(path.name for path in exported.iterdir()) == ["README.md", "manifest.json", "model.onnx"]
     assert not leftovers(exported.parent)
     for image in framed_noise:
         with torch.no_grad():
@@ -198,7 +198,7 @@ def test_int8_is_calibrated_on_training_images_the_same_each_time(run, attempts,
 
 def test_int8_out_of_tolerance_climbs_and_the_least_loss_is_kept_as_failed(run, attempts, monkeypatch, tmp_path):
     drops = iter([5.0, 4.0, 3.5, 3.0, 1.0, 2.0, 2.0, 1.0])
-    real = builder.compare
+    real = stranger.compare
 
     def worse(*arguments):
         comparison = real(*arguments).comparison
@@ -206,7 +206,7 @@ def test_int8_out_of_tolerance_climbs_and_the_least_loss_is_kept_as_failed(run, 
         comparison = comparison.model_copy(update={"figures": figures})
         return Parity(passed=False, reason="made worse", comparison=comparison)
 
-    monkeypatch.setattr(builder, "compare", worse)
+    monkeypatch.setattr(stranger, "compare", worse)
     lines = []
     with pytest.raises(MlkdcError, match=r"failed: made worse; for Arm, .* --no-reduce-range may lose less; ship fp32"):
         export(run, "onnx", precision="int8", out=tmp_path / "int8", say=lines.append)
@@ -214,7 +214,7 @@ def test_int8_out_of_tolerance_climbs_and_the_least_loss_is_kept_as_failed(run, 
     assert manifest.status == "failed"
     steps = manifest.quantization.steps
     assert [step.figures.map_drop_points for step in steps] == [5, 4, 3.5, 3, 1, 2, 2]
-    assert all("not enough" in line for line in lines)
+    assert all("not enough" in line for line in lines if "int8," in line)
     # The fifth lost least and is built once more.
     assert attempts[-1].keep == steps[4].keep == attempts[4].keep
     assert attempts[-1].correct_biases
@@ -233,9 +233,9 @@ def test_int8_that_fails_gives_way_to_fp16_where_there_is_one(run, attempts, mon
     def only_fp16_passes(*arguments):
         return real(*arguments).model_copy(update={"passed": attempts[-1] is None, "reason": "worse"})
 
-    real = builder.compare
+    real = stranger.compare
     monkeypatch.setattr(builder, "climb", give_up)
-    monkeypatch.setattr(builder, "compare", only_fp16_passes)
+    monkeypatch.setattr(stranger, "compare", only_fp16_passes)
     lines = []
     folder = export(run, "onnx", precision="int8", max_drop=0.05, out=tmp_path / "small", say=lines.append)
     assert folder == tmp_path / "small-fp16"
@@ -261,8 +261,8 @@ def test_half_of_the_range_is_the_callers_then_the_recipes_then_the_targets(run,
         return attempts[-1].reduce_range, Manifest.load(folder).details.reduce_range
 
     monkeypatch.setattr(targets, "vnni", lambda: None)  # an Arm processor; what it would answer is not compared here
-    monkeypatch.setattr(builder, "answers_of", lambda *_: np.full((6, CLASSES), 0.5, dtype=np.float32))
-    monkeypatch.setattr(builder, "compare", lambda *_: Parity(passed=True))
+    monkeypatch.setattr(stranger, "answers_of", lambda *_: np.full((6, CLASSES), 0.5, dtype=np.float32))
+    monkeypatch.setattr(stranger, "compare", lambda *_: Parity(passed=True))
     assert reduced() == (True, True)
     assert reduced(reduce_range=False) == (False, False)
     monkeypatch.setattr(run.recipe.export, "reduce_range", False)
@@ -286,16 +286,15 @@ def test_several_artifacts_are_compared_with_one_set_of_answers(run, writes, mon
         references.append(real(*arguments))
         return references[-1]
 
-    references, lines, real = [], [], reference.make_reference
-    for module in (builder, reference):
-        monkeypatch.setattr(module, "make_reference", counted)
+    references, lines, real = [], [], known.make_reference
+    monkeypatch.setattr(known, "make_reference", counted)
     writes(lambda model: None)
     options = [ExportOptions(target="onnx"), ExportOptions(target="onnx", precision="fp32")]
     results = list(export_several(run, options, say=lines.append))
     assert [option for option, _ in results] == options
     assert [Manifest.load(folder).parity.passed for _, folder in results] == [True, True]
     assert len(references) == 1
-    assert lines == ["exporting to onnx, fp32"] * 2
+    assert [line for line in lines if "exporting" in line] == ["exporting to onnx, fp32"] * 2
 
 
 def test_one_export_that_cannot_be_made_does_not_stop_the_others(run, writes):

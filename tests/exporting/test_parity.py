@@ -150,7 +150,8 @@ def test_answers_come_from_the_device(artifact, monkeypatch):
     pixels = np.arange(3 * 8 * 8, dtype=np.uint8).reshape(1, 3, 8, 8)
     asked = []
 
-    def answers(device, subject, images):
+    def answers(device, subject, images, *, batch):
+        assert batch is None
         asked.append(subject.folder)
         np.testing.assert_array_equal(images, pixels)
         return np.float32([[0.1, 0.2, 0.3]])

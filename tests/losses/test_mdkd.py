@@ -97,6 +97,14 @@ def test_literal_is_the_huber_loss_while_differences_are_small_and_not_less_beyo
                 assert value > expected
 
 
+def test_the_method_has_the_papers_orders_and_weights():
+    """Section 4.3 and table 4: up to order 4, all with weight 1."""
+    objective = make_objective(Distill(method="mdkd"))
+    orders = {"bd2": 1, "bd3": 1, "bd4": 1, "id2": 1, "id3": 1, "id4": 1}
+    assert objective.weights == {"bce": 1, "mld": 10, **orders}
+    assert objective.needs == {"teacher.logits"}
+
+
 def test_forms_of_the_method():
     terms = make_objective(Distill(method="mdkd")).terms
     assert {name: term.form for name, term in terms.items() if name in ("bce", "bd3", "id3")} == {

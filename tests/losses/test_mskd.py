@@ -22,6 +22,53 @@ def _taught(student, teacher, targets):
     return Batch(torch.tensor(targets), Outputs(student.requires_grad_()), Outputs(teacher))
 
 
+@pytest.mark.parametrize(
+    ("method", "weights", "needs"),
+    [
+        # Figure 4.
+        (
+            "mskd",
+            {"bce": 1, "lsd": 1.5, "rsd": 2, "ssd": 2},
+            {"student.regions", "patches.logits", "previous.logits"},
+        ),
+        # L2D's weight of its logit term.
+        ("ps", {"bce": 1, "ps": 10}, {"teacher.logits"}),
+        ("ud", {"bce": 1, "ud": 10}, {"samples.logits"}),
+    ],
+)
+def test_methods_have_the_published_weights(method, weights, needs):
+    objective = make_objective(Distill(method=method))
+    assert (objective.weights, objective.needs) == (weights, needs)
+
+
+def test_the_printed_loss_is_a_sum_and_no_reference():
+    """Its authors' code does not run; what the form was called before is answered with its new name."""
+    printed, paper = (make_objective(Distill(method="mskd", form=form)) for form in (None, "paper"))
+    assert {name: term.form for name, term in printed.terms.items()} == {
+        "bce": "reference",
+        "lsd": "printed",
+        "rsd": "printed",
+        "ssd": "printed",
+    }
+    assert {term.form for term in paper.terms.values()} == {"paper"}
+    assert [name for name, term in printed.terms.items() if term.summed] == ["bce", "rsd", "ssd"]
+    assert not any(term.summed for term in paper.terms.values())
+    batch = make_batch(random_targets(images=6))
+    for name, value in printed(batch).items():
+        torch.testing.assert_close(value, 6 * paper(batch)[name])
+    with pytest.raises(UsageError, match=r"distill\.form: expected printed .*the authors' code of mskd does not run"):
+        make_objective(Distill(method="mskd", form="reference"))
+
+
+def test_terms_of_mskd_are_sums_next_to_the_sums_of_another_method():
+    terms = make_objective(Distill(method="l2d", terms={"mbd": 1, "lsd": 1}, form="reference")).terms
+    assert {name: (term.form, term.summed) for name, term in terms.items() if name in ("bce", "mbd", "lsd")} == {
+        "bce": ("reference", True),
+        "mbd": ("printed", True),
+        "lsd": ("printed", False),
+    }
+
+
 def test_reformulated_softmax_by_hand():
     probabilities = reformulated_softmax(LOGITS, TARGETS.bool()).exp()
     torch.testing.assert_close(probabilities, torch.tensor([[1 / 8, 1 / 5, 3 / 8 + 3 / 10]]))

@@ -47,6 +47,16 @@ def _equals_its_oracle(name, batch, **options):
 
 
 @pytest.mark.parametrize(
+    ("options", "coarsest", "width"), [({}, 200, 128), ({}, 90, 90), ({"channels": 256}, 512, 256)]
+)
+def test_reviewkd_fuses_maps_of_128_channels_at_most_unless_a_recipe_says_more(options, coarsest, width):
+    batch = _staged_batch(((8, 4, 4), (coarsest, 2, 2)), ((10, 4, 4), (30, 2, 2)))
+    layers = make_term("reviewkd", batch=batch, **options).layers
+    assert [layer.narrow[0].out_channels for layer in layers] == [width, width]
+    assert [layer.output[0].out_channels for layer in layers] == [30, 10]
+
+
+@pytest.mark.parametrize(
     ("method", "weights", "form", "needs"),
     [
         ("mse", {"bce": 1, "mse": 1}, "reference", {"teacher.logits"}),

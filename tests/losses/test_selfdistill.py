@@ -266,6 +266,16 @@ def test_mulsupcon_by_hand():
     assert value.item() == pytest.approx(expected, rel=1e-12)
 
 
+def test_mulsupcon_projects_through_a_hidden_layer_to_128_dimensions():
+    pooled = torch.randn(3, 5, generator=torch.Generator().manual_seed(0))
+    term = make_term("mulsupcon", batch=Batch(torch.ones(3, 2), Outputs(torch.zeros(3, 2), pooled=pooled)))
+    first, second = (layer for layer in term.layers if isinstance(layer, nn.Linear))
+    assert (first.out_features, second.out_features) == (5, 128)
+    hidden = (pooled @ first.weight.T + first.bias).clamp(min=0)
+    assert (hidden == 0).any()
+    torch.testing.assert_close(term.layers(pooled), hidden @ second.weight.T + second.bias)
+
+
 def test_mulsupcon_falls_when_images_that_share_a_label_come_closer():
     def at(degrees):
         angles = [math.radians(turn) for turn in (0, degrees, 120, 240)]

@@ -149,6 +149,18 @@ def test_tuned_metrics_use_the_thresholds_passed_in():
     assert not any(name.endswith("@tuned") for name in evaluate(targets, probabilities).summary)
 
 
+def test_of_thresholds_with_one_f1_the_lowest_is_taken():
+    """The best alone has precision 1 and recall 1/2; all four have 1/2 and 1."""
+    targets, probabilities = np.array([[1], [0], [0], [1]]), np.array([[0.9], [0.8], [0.7], [0.6]])
+    np.testing.assert_allclose(tune_thresholds(targets, probabilities), [0.3])
+
+
+def test_a_score_on_the_threshold_gets_the_label():
+    targets, probabilities = np.array([[1, 0], [0, 1]]), np.array([[0.5, 0.1], [0.2, 0.7]])
+    summary = evaluate(targets, probabilities, np.array([0.5, 0.7])).summary
+    assert (summary["OR"], summary["OR@tuned"]) == (100, 100)
+
+
 def test_threshold_without_a_positive_is_one_half_and_separable_is_half_way():
     targets = np.array([[1, 0], [0, 0]], dtype=np.uint8)
     probabilities = np.array([[0.9, 0.3], [0.3, 0.2]])

@@ -206,3 +206,50 @@ def test_linear_head_pools():
 def test_size_that_the_heads_do_not_divide():
     with pytest.raises(UsageError, match="dim 100 is not a multiple of heads 8"):
         make_head(Head(kind="compact", dim=100), 8, 3)
+
+
+class Dropped:
+    """What the dropouts of a head were applied to, by its shape."""
+
+    def __init__(self, head: nn.Module) -> None:
+        self.shapes: list[tuple[int, ...]] = []
+        for module in head.modules():
+            if isinstance(module, nn.Dropout):
+                module.register_forward_hook(lambda _, given, __: self.shapes.append(tuple(given[0].shape)))
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        # Where torch's decoder layer has it: query, attention weights, attended, hidden, and what that becomes.
+        ("decoder", [(4, 12), (2, 3, 4, 6), (2, 4, 12), (2, 4, 8), (2, 4, 12)]),
+        ("compact", [(4, 12), (2, 3, 4, 6), (2, 4, 12), (2, 4, 8), (2, 4, 12), (2, 5)]),
+        ("attention", [(2, 5, 2, 3)]),
+        ("linear", [(2, 5)]),
+    ],
+)
+def test_dropout_is_where_the_head_says(kind, expected):
+    head = make_head(Head(kind=kind, dim=12, ffn=8, heads=3, dropout=0.4), 5, 4)
+    dropped, features = Dropped(head), torch.randn(2, 5, 2, 3)
+    first = head.train()(features).logits
+    assert dropped.shapes == expected
+    assert {module.p for module in head.modules() if isinstance(module, nn.Dropout)} == {0.4}
+    assert not torch.equal(head(features).logits, first)
+    assert torch.equal(head.eval()(features).logits, head(features).logits)
+
+
+def test_dropped_attention_weights_are_what_positions_are_mixed_with():
+    """All of them dropped leave the output bias; half of them leave each position out or double its weight."""
+    torch.manual_seed(0)
+    attention = _randomized(DecoderHead(5, 4, dim=12, ffn=7, heads=3, dropout=0.5)).attention.train().double()
+    query, position = torch.randn(4, 12).double(), torch.randn(2, 1, 12).double()
+    with torch.no_grad():
+        attended = attention(query, position) - attention.to_out.bias
+        mixed = torch.linalg.solve(attention.to_out.weight, attended[..., None])
+        value = attention.to_value(position)
+        attention.dropout.p = 1.0
+        torch.testing.assert_close(attention(query, position), attention.to_out.bias.expand(2, 4, 12))
+    # One position has weight 1 in each of the heads, for each query by itself.
+    ratios = mixed.reshape(2, 4, 3, 4) / value.reshape(2, 1, 3, 4)
+    torch.testing.assert_close(ratios, ratios.round(), rtol=0, atol=1e-6)
+    assert set(ratios.round().abs().flatten().tolist()) == {0.0, 2.0}

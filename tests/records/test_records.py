@@ -238,7 +238,6 @@ def test_other_tools_manifests_are_no_artifacts(tmp_path: Path) -> None:
 def test_run_folders_are_found_and_never_overwritten(tmp_path: Path) -> None:
     from mlkdc.recipe import Recipe
 
-    assert new_run_folder(None, "paper/x", tmp_path) == tmp_path / "paper-x"
     for name in ("paper-x", "teacher-y"):
         run = Run(new_run_folder(None, name, tmp_path))
         run.start(Recipe(name=name), ("red", "green"), f"make {name}")
@@ -252,6 +251,9 @@ def test_run_folders_are_found_and_never_overwritten(tmp_path: Path) -> None:
     assert newest_run(tmp_path).path.name == "paper-x"  # a teacher is passed over
     with pytest.raises(UsageError, match="is not empty; resume what it holds"):
         new_run_folder(tmp_path / "paper-x", "z", tmp_path)
+    (tmp_path / "a file").write_text("")
+    with pytest.raises(MlkdcError, match=r"the run folder .*a file/below cannot be made .*--out"):
+        new_run_folder(tmp_path / "a file" / "below", "z", tmp_path)
     with pytest.raises(UsageError, match="not a run folder"):
         load_run(tmp_path)
     with pytest.raises(UsageError, match="has no exported model that passed its check"):

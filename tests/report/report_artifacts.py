@@ -11,7 +11,6 @@ from mlkdc.records.manifest import (
     MergeReport,
     ModelFile,
     OutputSpec,
-    Preprocess,
     RuntimeDetails,
 )
 from mlkdc.records.parity import (
@@ -23,6 +22,7 @@ from mlkdc.records.parity import (
     QuantizationReport,
     Tolerance,
 )
+from mlkdc.records.preparation import Preparation
 from mlkdc.records.results import ModelSize
 
 
@@ -98,7 +98,7 @@ def manifest(name: str, classes: Sequence[str], drop: float = 0.0, passed: bool 
         files={"model.onnx": ModelFile(sha256="0" * 64, size_bytes=size)},
         classes=tuple(classes),
         thresholds=(0.5,) * len(classes),
-        preprocess=Preprocess(size=224),
+        preprocess=Preparation(size=224),
         input=InputSpec(name="image", shape=(1, 3, 224, 224), layout="NCHW", dtype="float32"),
         output=OutputSpec(name="probabilities", shape=(1, len(classes))),
         dynamic_batch=False,

@@ -8,6 +8,15 @@ from report_folder import FILES, copy_raw, read_json
 
 from mlkdc.report import write_report
 
+PREPARED = {
+    "orientation": "upright, by the EXIF tag",
+    "color": "RGB",
+    "fit": "stretch",
+    "antialiased": True,
+    "range": "0..255",
+    "order": "[1, 3, rows, columns]: all of red, then all of green, then all of blue; rows from the top",
+    "normalization": "inside the model",
+}
 SAME_IN_BOTH = ("name", "method", "recipe_hash", "command", "seed", "started", "versions", "machine", "data", "teacher")
 SAME_IN_BOTH += ("model", "scored_on", "thresholds_from", "thresholds", "metrics", "classes_without_positive")
 
@@ -17,7 +26,14 @@ def later_keys(part):
     if teacher := part.get("teacher"):
         teacher.setdefault("scored_on", None)
     if preprocess := part.get("preprocess"):
-        preprocess.setdefault("fit", "stretch")
+        inside = {key: preprocess[key] for key in ("mean", "std")}
+        part["preprocess"] = {**PREPARED, "size": preprocess["size"], "resize": preprocess["resize"]}
+        part["inside"] = {"note": "for information: the model does this itself", **inside}
+        part["output"]["activation"] = "sigmoid, inside the model"
+        part |= {"decision": "probability >= threshold", "weights_sha256": None}
+        part["parity"]["comparison"]["batches"] = []
+    if "kept_epoch" in part:
+        part.setdefault("weights_sha256", None)
     return part
 
 

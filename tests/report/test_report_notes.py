@@ -63,8 +63,8 @@ def test_notes_on_what_only_some_processors_can_run(tmp_path):
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        ({"format": 1}, "has format 1, this version of mlkdc reads format 2; export the run again."),
-        ({"format": 9}, "has format 9, this version of mlkdc reads format 2; export the run again."),
+        ({"format": 1}, "has format 1, this version of mlkdc reads format 3; export the run again."),
+        ({"format": 9}, "has format 9, this version of mlkdc reads format 3; export the run again."),
         ({"format": 2, "name": "x"}, "is missing"),
         ([], "expected a JSON object"),
     ],

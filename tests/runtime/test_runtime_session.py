@@ -1,5 +1,6 @@
 """Opening artifacts and predicting, with what a user may have done to the folder in between."""
 
+import hashlib
 import json
 import sys
 
@@ -8,8 +9,9 @@ import pytest
 from PIL import Image
 
 from mlkdc.errors import MlkdcError, UsageError
-from mlkdc.records.manifest import Manifest, RuntimeDetails, describe_files
+from mlkdc.records.manifest import InputSpec, Manifest, RuntimeDetails, describe_files
 from mlkdc.records.parity import Parity
+from mlkdc.records.preparation import Preparation
 from mlkdc.runtime import open_artifact
 from mlkdc.runtime.base import RUNTIMES, Backend
 from mlkdc.runtime.predict import predict_files
@@ -43,12 +45,90 @@ def test_static_artifacts_run_image_by_image_and_dynamic_ones_in_batches(
 def test_pixels_are_never_rounded_or_reshaped_in_silence(make_artifact, images):
     session = open_artifact(make_artifact(dtype="uint8"))
     for wrong in (images + np.float32(0.5), images - np.float32(256), images * np.float32(2)):
-        with pytest.raises(UsageError, match="whole numbers"):
+        with pytest.raises(UsageError, match=r"whole numbers|pixels in 0\.\.255"):
             session.predict(wrong)
     with pytest.raises(UsageError, match=r"shape \[n, 3, 8, 8\], got \(7, 8, 8, 3\)"):
         session.predict(images.transpose(0, 2, 3, 1))
     with pytest.raises(UsageError, match="int64"):
         session.predict(images.astype(np.int64))
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_pixels_that_are_no_numbers_are_refused(make_artifact, images, bad):
+    pixels = images.astype(np.float32)
+    pixels[2, 1, 3, 3] = bad
+    with pytest.raises(UsageError, match="got NaN or infinity"):
+        open_artifact(make_artifact()).predict(pixels)
+
+
+def test_normalizing_twice_is_refused(make_artifact, images):
+    """Pixels that a caller has normalized, as mean and std in a manifest would invite."""
+    normalized = (images / np.float32(255) - 0.45) / np.float32(0.22)
+    with pytest.raises(UsageError, match="normalization is inside the model: pass pixels as they are"):
+        open_artifact(make_artifact()).predict(normalized)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"classes": ["red", "green", "red"]}, "expected each class once, got red more than once"),
+        ({"thresholds": [0.5, float("nan"), 0.5]}, r"thresholds\.1: input should be a valid number, got None"),
+        ({"thresholds": [0.5, 1.5, 0.5]}, r"thresholds\.1: input should be less than or equal to 1, got 1\.5"),
+        ({"status": "fine"}, "status: input should be 'ok', 'failed' or 'unverified', got 'fine'"),
+        (
+            {"input": {"name": "image", "shape": [1, 3, 8, 8], "layout": "NHWC", "dtype": "float32"}},
+            r"images of size 8 in layout NHWC have shape \(1, 8, 8, 3\), the input has \(1, 3, 8, 8\)",
+        ),
+        (
+            {"input": {"name": "image", "shape": [1, 3, 9, 9], "layout": "NCHW", "dtype": "float32"}},
+            r"images of size 8 in layout NCHW have shape \(1, 3, 8, 8\), the input has \(1, 3, 9, 9\)",
+        ),
+        ({"parity": {"passed": False}}, "status is ok, and its comparison with the torch model was not passed"),
+        ({"classes": ["blue", "green", "red"]}, "was changed since its export"),
+        ({"thresholds": [0.1, 0.5, 0.5]}, "was changed since its export"),
+        ({"checksum": "0" * 64}, "was changed since its export"),
+    ],
+)
+def test_an_edited_manifest_is_refused_with_one_sentence(make_artifact, change, message):
+    path = make_artifact() / "manifest.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    with pytest.raises(UsageError, match=message) as caught:
+        open_artifact(path.parent)
+    assert "\n" not in str(caught.value)
+    assert "export the run again" in str(caught.value)
+
+
+def checksum(values):
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+
+
+def test_the_checksum_is_that_of_the_rest(make_artifact):
+    values = json.loads((make_artifact() / "manifest.json").read_text())
+    recorded = values.pop("checksum")
+    assert recorded == checksum(values)
+
+
+def test_a_layout_or_size_that_the_file_does_not_have_is_refused(make_artifact):
+    """Whoever writes a checksum too is told by the file."""
+    folder = make_artifact()
+    manifest = Manifest.load(folder)
+    turned = InputSpec(name="image", shape=(1, 8, 8, 3), layout="NHWC", dtype="float32")
+    larger = InputSpec(name="image", shape=(1, 3, 9, 9), layout="NCHW", dtype="float32")
+    for spec, size in ((turned, 8), (larger, 9)):
+        manifest.model_copy(update={"input": spec, "preprocess": Preparation(size=size)}).save(folder)
+        with pytest.raises(UsageError, match=r"the manifest says input .*, the file has"):
+            open_artifact(folder)
+
+
+def test_an_artifact_of_another_runs_classes_is_told(make_artifact):
+    folder = make_artifact()
+    labels = folder.parent.parent / "classes.txt"
+    labels.write_text("red\ngreen\nblue\n")
+    open_artifact(folder)
+    for text, difference in (("blue\ngreen\nred\n", "another order"), ("red\ncat\n", "1 of the run's are missing")):
+        labels.write_text(text)
+        with pytest.raises(UsageError, match=f"is an artifact of another run: .*{difference}"):
+            open_artifact(folder)
 
 
 def test_predict_files_reads_rgb_in_order(make_artifact, expected, tmp_path):
@@ -113,7 +193,7 @@ def test_failed_export_is_refused_unless_asked_for(make_artifact, images):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"format": 1}, "has format 1, this version of mlkdc reads format 2; export the run again"),
+        ({"format": 1}, "has format 1, this version of mlkdc reads format 3; export the run again"),
         ({"classes": ["red"]}, "1 classes, 3 thresholds and 3 outputs"),
         ({"color": 1}, "unknown key color"),
         ({"runtime": "onnxruntim"}, "did you mean onnxruntime"),
@@ -122,7 +202,7 @@ def test_failed_export_is_refused_unless_asked_for(make_artifact, images):
         ({"files": {}}, r"expected one \.onnx file"),
         ({"input": {"name": "image"}}, "input.shape is missing; input.layout is missing"),
         (
-            {"input": {"name": "image", "shape": [1, 3, 9, 9], "layout": "NCHW", "dtype": "float32"}},
+            {"input": {"name": "photo", "shape": [1, 3, 8, 8], "layout": "NCHW", "dtype": "float32"}},
             "the manifest says input",
         ),
         ({"output": {"name": "p", "shape": [1, 3], "dtype": "float32"}}, "the manifest says output"),
@@ -130,8 +210,11 @@ def test_failed_export_is_refused_unless_asked_for(make_artifact, images):
     ],
 )
 def test_manifest_faults_are_named(make_artifact, change, message):
+    """Also where the checksum is right."""
     path = make_artifact() / "manifest.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    values = {**json.loads(path.read_text()), **change}
+    del values["checksum"]
+    path.write_text(json.dumps({**values, "checksum": checksum(values)}))
     with pytest.raises(UsageError, match=message):
         open_artifact(path.parent)
 

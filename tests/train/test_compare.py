@@ -11,6 +11,7 @@ from click.testing import CliRunner
 from mlkdc.cli import cli
 from mlkdc.progress import Progress
 from mlkdc.recipe import Recipe
+from mlkdc.records.images import ImageList, ListedImage
 from mlkdc.records.machine import Machine
 from mlkdc.records.results import DataFacts, ModelFacts, Results, TeacherFacts
 from mlkdc.records.run import Run
@@ -104,6 +105,20 @@ def test_another_student_data_or_budget_is_no_baseline(tiny: Tiny, tmp_path: Pat
     assert compare(taught) is None
 
 
+def test_a_baseline_on_other_images_of_the_same_path_is_none(tiny: Tiny, tmp_path: Path) -> None:
+    taught = finished(tmp_path / "taught", tiny(), 61.5)
+    vanilla = finished(tmp_path / "vanilla", tiny(distill={"method": "vanilla"}, teacher=None), 10.0)
+    images = [ListedImage(name=f"{at}.png", split="train", labels=(0,), size_bytes=1) for at in range(3)]
+    ImageList(folder="photos", split_from="official", images=tuple(images)).save(taught.path)
+    # A run of an earlier version has no list.
+    assert compare(taught)
+    ImageList(folder="moved", split_from="official", images=tuple(reversed(images))).save(vanilla.path)
+    assert compare(taught)
+    images[0] = images[0].model_copy(update={"split": "test"})
+    ImageList(folder="photos", split_from="official", images=tuple(images)).save(vanilla.path)
+    assert compare(taught) is None
+
+
 def test_a_run_with_damaged_results_is_passed_over(tiny: Tiny, tmp_path: Path) -> None:
     taught = finished(tmp_path / "taught", tiny(), 61.5)
     vanilla = tiny(distill={"method": "vanilla"}, teacher=None)
@@ -130,6 +145,12 @@ def test_with_sgd_another_scale_of_the_loss_is_no_baseline(tiny: Tiny, tmp_path:
         same = {"method": "vanilla", "form": "paper"}
         finished(folder / "averaged", tiny(train=train, distill=same, teacher=None), 60.0)
         assert compare(taught)
+        # The printed loss is a sum, as vanilla's is without a form.
+        printed = finished(folder / "printed", tiny(train=train, distill={"method": "mskd"}, teacher=None), 61.5)
+        baseline = compare(printed)
+        assert baseline
+        if not matches:
+            assert baseline.baseline.path.name == "summed"
 
 
 def test_a_baseline_has_the_same_loss_of_the_labels(tiny: Tiny, tmp_path: Path) -> None:

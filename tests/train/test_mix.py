@@ -34,7 +34,7 @@ TARGETS = (torch.rand(COUNT, 5, generator=torch.Generator().manual_seed(2)) < 0.
 def mixed(augment: Augment, index: list[int], epoch: int = 0, seed: int = 0) -> tuple[Drawn, torch.Tensor]:
     mix = Mix(augment, COUNT, seed)
     mix.set_epoch(epoch)
-    return mix(Drawn(torch.tensor(index), {SIZE: views()[index]}, views(1)[index]), TARGETS[index])
+    return mix(Drawn(torch.tensor(index), {SIZE: views()[index]}, {}), TARGETS[index])
 
 
 def slow(augment: Augment, index: list[int], epoch: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
@@ -92,16 +92,15 @@ def test_draws_depend_on_seed_and_epoch_and_second_views_are_mixed_alike(kind: s
         assert not torch.equal(first.views[SIZE], other.views[SIZE])
     mix = Mix(KINDS[kind], COUNT, 0)
     mix.set_epoch(0)
-    swapped, _ = mix(Drawn(torch.tensor(index), {SIZE: views(1)}, views()), TARGETS)
-    assert swapped.twins is not None
-    assert torch.equal(swapped.twins, first.views[SIZE])
+    swapped, _ = mix(Drawn(torch.tensor(index), {SIZE: views(1)}, {SIZE: views()}), TARGETS)
+    assert torch.equal(swapped.second_views[SIZE], first.views[SIZE])
 
 
 def test_half_of_the_images_get_either_where_both_are_on() -> None:
     mix = Mix(Augment(mixup=1.0, cutmix=1.0), 1000, 0)
     mix.set_epoch(0)
     blank = torch.zeros(1000, 3, 2, 2)
-    _, labels = mix(Drawn(torch.arange(1000), {2: blank}, None), torch.eye(1000))
+    _, labels = mix(Drawn(torch.arange(1000), {2: blank}, {}), torch.eye(1000))
     own = labels.diagonal()
     # Of four pixels CutMix replaces whole ones, mixup any part of them.
     assert 430 < (own * 4 == (own * 4).round()).sum() < 570
@@ -132,7 +131,7 @@ def test_student_and_teacher_see_the_same_mixed_pixels_and_labels_go_with_them(t
     assert set(views_alone) == {32, 48}
     labels = ready.targets[index]
     assert ready.draws.mix
-    expected, soft = ready.draws.mix(Drawn(index, views_alone, None), labels)
+    expected, soft = ready.draws.mix(Drawn(index, views_alone, {}), labels)
     assert torch.equal(step.pixels, expected.views[32])
     assert torch.equal(step.targets, soft)
     for size in (32, 48):

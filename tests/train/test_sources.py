@@ -22,10 +22,9 @@ from mlkdc.progress import Progress
 from mlkdc.recipe import Distill, Model, Recipe
 from mlkdc.train import distill, load_model
 from mlkdc.train.input.patches import Patches, cut
-from mlkdc.train.learner import Learner, batch_statistics_only
+from mlkdc.train.learner import Learner, batch_statistics_only, outputs_of
 from mlkdc.train.loop import Trainer
 from mlkdc.train.sources import SOURCES, Source, SourceContext, Step, TeacherSource
-from mlkdc.train.sources.history import LastBatch
 from mlkdc.train.sources.previous import Previous
 
 pytestmark = pytest.mark.slow
@@ -90,42 +89,6 @@ def test_no_pass_and_no_tensor_that_no_term_needs(name: str, tiny: Tiny, tmp_pat
     assert passes["previous"] == ("previous.logits" in needs)
 
 
-def test_past_answers_and_weights_are_the_ones_of_then(tiny: Tiny, tmp_path: Path) -> None:
-    terms = {"ssd": 1, "dlb": 1, "pskd": 1, "bce": 0}
-    recipe = tiny(distill={"method": "vanilla", "terms": terms})
-    recipe.student.head.dropout = 0.0
-    recipe.data.augment.flip = False
-    trainer = ready(recipe, tmp_path / "run")
-    loader = iter(trainer.loader)
-    trainer._start(0)
-    before = copy.deepcopy(trainer.model)
-    assert trainer.loader.total_batch_size == 4  # half of the recipe's 8: the other half is repeated
-    index, images = next(loader)
-    trainer._step(0, 0, index, images)
-    again, more = next(loader)
-    step = trainer._look(again, more)
-    batch = trainer._batch(step)
-    assert batch.last_batch
-    assert batch.previous
-    assert batch.last_epoch
-    assert step.index.tolist() == [*index.tolist(), *again.tolist()]
-    last = trainer.sources["last_batch"]
-    assert isinstance(last, LastBatch)
-    first = before.train()(step.pixels[:4])
-    torch.testing.assert_close(batch.last_batch.logits[:4], first, rtol=1e-4, atol=1e-4)
-    assert batch.last_batch.logits[4:].isnan().all()
-    # One step ago, but normalized over this step's eight images.
-    with batch_statistics_only(before):
-        torch.testing.assert_close(batch.previous.logits, before(step.pixels), rtol=1e-4, atol=1e-4)
-    assert not torch.allclose(batch.previous.logits, batch.student.logits, atol=1e-3)
-    assert batch.last_epoch.logits.isnan().all()
-    for source in trainer.sources.values():
-        source.learned(step, batch.student)
-        source.finish(0)
-    remembered = trainer.sources["last_epoch"].outputs(step).logits
-    torch.testing.assert_close(remembered, batch.student.logits.detach())
-
-
 @pytest.mark.parametrize("name", ["mskd", "ps-kd", "dlb", "ddgsd", "reviewkd"])
 def test_a_stopped_run_ends_where_an_uninterrupted_one_ends(
     name: str, tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -162,10 +125,30 @@ def test_patches_have_the_papers_sizes_and_depend_on_image_and_epoch_alone() -> 
     assert torch.equal(patches.boxes(torch.tensor([7, 3])), boxes[[7, 3]])
     patches.set_epoch(2)
     assert not torch.equal(patches.boxes(torch.arange(500)), boxes)
+    other = Patches("random", 500, seed=4)
+    other.set_epoch(1)
+    assert not torch.equal(other.boxes(torch.arange(500)), boxes)
     quarters = Patches("corners", 2, seed=0)
     quarters.set_epoch(0)
     halves = quarters.boxes(torch.tensor([1]))[0]
     assert {tuple(row) for row in halves.tolist()} == {(x, y, x + 0.5, y + 0.5) for x in (0.0, 0.5) for y in (0.0, 0.5)}
+
+
+def test_regions_are_the_boxes_of_each_image_at_half_the_maps_side_rounded_up(tiny: Tiny) -> None:
+    model = build_model(tiny().student, 3, 96).eval()
+    images, targets = 255 * torch.rand(2, 3, 96, 96, generator=torch.Generator().manual_seed(0)), torch.ones(2, 3)
+    boxes = torch.tensor([[[0.0, 0.0, 0.5, 0.5], [0.5, 0.0, 1.0, 0.5]], [[0.2, 0.3, 0.7, 0.9], [0.0, 0.5, 0.5, 1.0]]])
+    seen = []
+    model.head.register_forward_pre_hook(lambda _, given: seen.append(tuple(given[0].shape[2:])))
+    with torch.no_grad():
+        outputs, features = outputs_of(model, images, targets, frozenset({"logits", "regions"}), boxes)
+        assert features.shape[2:] == (3, 3)
+        assert seen == [(3, 3), (2, 2)]
+        assert outputs.regions is not None
+        for image in range(2):
+            for region in range(2):
+                part = cut(features[image : image + 1], boxes[image : image + 1, region : region + 1], 2, 2)
+                torch.testing.assert_close(outputs.regions[image, region], model.head(part).logits[0])
 
 
 def test_a_cut_is_the_crop_that_torchvision_makes() -> None:
@@ -234,7 +217,7 @@ def test_methods_add_up_in_one_recipe(first: str, tiny: Tiny, tmp_path: Path) ->
         "pkt": 1,
     }
     trainer = ready(tiny(distill={"method": first, "terms": terms}), tmp_path / "run")
-    assert trainer.draws.twins
+    assert trainer.draws.second_views
     assert trainer.draws.patches
     trainer._start(0)
     loader = iter(trainer.loader)

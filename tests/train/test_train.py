@@ -18,6 +18,7 @@ from mlkdc.data.runs import run_data
 from mlkdc.errors import Interrupted, MlkdcError, UsageError
 from mlkdc.images import load_square
 from mlkdc.losses import Objective
+from mlkdc.metrics import tune_thresholds
 from mlkdc.models import build_model
 from mlkdc.progress import Progress
 from mlkdc.recipe import Recipe
@@ -77,6 +78,10 @@ def test_run_holds_all_that_is_needed_and_scores_what_it_says(tiny: Tiny, tmp_pa
     assert results.scored_on == "test"
     assert results.thresholds_from == "val"
     assert results.map_percent == pytest.approx(expected, abs=1e-3)
+    pixels = np.stack([load_square(sample.image, 32) for sample in data.split("val")]).transpose(0, 3, 1, 2)
+    with torch.no_grad():
+        scores = model(torch.from_numpy(pixels).float()).sigmoid().numpy()
+    np.testing.assert_allclose(results.thresholds, tune_thresholds(data.targets("val"), scores), atol=1e-4)
     assert results.teacher
     assert results.teacher.image_size == 48
 
@@ -191,14 +196,6 @@ def test_thresholds_and_scores_are_not_taken_from_trained_images(tiny: Tiny, pho
     results = distill(recipe, out=tmp_path / "run").results
     assert (results.scored_on, results.thresholds_from) == ("test", "test")
     assert "mAP" not in (tmp_path / "run" / "metrics.jsonl").read_text()
-
-
-def test_evaluation_of_photos_without_a_split_uses_them_all(vanilla: Path, photos: Path, tmp_path: Path) -> None:
-    lines = [line.rpartition(",")[0] for line in (photos / "labels.csv").read_text().splitlines()]
-    (photos / "labels.csv").write_text("\n".join(lines) + "\n")
-    scores = evaluate_run(load_run(vanilla), str(photos))
-    assert scores.scored_on == "test"
-    assert sum(item.positives for item in scores.per_class) == sum(line.count("|") + 1 for line in lines[1:])
 
 
 def test_resume_drops_what_was_logged_after_the_checkpoint(tiny: Tiny, tmp_path: Path) -> None:

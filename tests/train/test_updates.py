@@ -2,6 +2,7 @@
 
 import copy
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -98,6 +99,58 @@ def test_each_part_follows_the_schedule_of_its_own_rate(schedule: Any) -> None:
         assert scheduled.get_last_lr()[0] == groups[model.head.weight]["lr"]
         optimizer.step()
         scheduled.step()
+
+
+def one_number(name: str, momentum: float = 0.9, **changes: Any) -> tuple[nn.Linear, torch.optim.Optimizer, Train]:
+    """A weight of 1 and its optimizer."""
+    model = nn.Linear(1, 1, bias=False)
+    nn.init.ones_(model.weight)
+    spec = Train(optimizer=name, momentum=momentum, **{"lr": 0.01, "epochs": 1, **changes})
+    return model, make_optimizer(model, nn.Linear(1, 1), spec), spec
+
+
+def test_sgd_has_the_momentum_of_the_recipe() -> None:
+    model, optimizer, _ = one_number("sgd", momentum=0.7, weight_decay=0.0)
+    for expected in (1 - 0.01 * 2, 1 - 0.01 * (2 + 3.4), 1 - 0.01 * (2 + 3.4 + 4.38)):
+        model.weight.grad = torch.full((1, 1), 2.0)
+        optimizer.step()
+        assert model.weight.item() == pytest.approx(expected, abs=1e-6)
+
+
+def test_adamw_decays_beside_the_gradient_and_adam_within_it() -> None:
+    # Where the gradient is 0, AdamW shrinks the weight by rate times decay; Adam makes its usual step of one rate.
+    for name, expected in (("adamw", 1 - 0.01 * 0.3), ("adam", 1 - 0.01)):
+        model, optimizer, _ = one_number(name, weight_decay=0.3)
+        model.weight.grad = torch.zeros(1, 1)
+        optimizer.step()
+        assert model.weight.item() == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize("name", ["sgd", "adam", "adamw"])
+def test_one_cycle_changes_the_momentum_of_adam_alone(name: str) -> None:
+    _, optimizer, spec = one_number(name, momentum=0.7, schedule="onecycle", weight_decay=0.0)
+    schedule = make_schedule(optimizer, spec, steps_per_epoch=10)
+    group = optimizer.param_groups[0]
+    momenta = []
+    for _ in range(9):
+        momenta.append(group["momentum"] if name == "sgd" else group["betas"][0])
+        optimizer.step()
+        schedule.step()
+    if name == "sgd":
+        assert momenta == [0.7] * 9
+    else:
+        assert min(momenta) == pytest.approx(0.85)
+        assert max(momenta) == pytest.approx(0.95)
+
+
+def test_a_training_that_stops_early_keeps_the_schedule_of_all_epochs() -> None:
+    for stop_after in (None, 2):
+        _, optimizer, spec = one_number("sgd", schedule="cosine", epochs=8, stop_after=stop_after, weight_decay=0.0)
+        schedule = make_schedule(optimizer, spec, steps_per_epoch=5)
+        for _ in range(10):
+            optimizer.step()
+            schedule.step()
+        assert schedule.get_last_lr()[0] == pytest.approx(0.01 * (1 + math.cos(math.pi * 10 / 40)) / 2)
 
 
 def test_a_tenth_of_the_rate_moves_the_backbone_a_tenth_as_far(tiny: Tiny, tmp_path: Path) -> None:

@@ -134,6 +134,23 @@ def test_a_view_is_the_box_that_its_numbers_say() -> None:
         np.testing.assert_allclose(result[number].numpy(), pillows(image[number], box, size), rtol=0, atol=0.02)
 
 
+def test_brightness_and_contrast_change_as_their_numbers_say() -> None:
+    """Around the image's mean, each by a number of its own, and cut off at black and white."""
+    image = images(6, 16)
+    views = Views(Augment(flip=False, brightness=0.6), 6, 5)
+    views.set_epoch(3)
+    result = views(torch.arange(6), image, 16).double().numpy()
+    draws = np.random.Generator(np.random.Philox(key=[5, 6])).random((6, 12), dtype=np.float32)
+    cut_off = 0
+    for number in range(6):
+        pixels = image[number].numpy().astype(np.float64)
+        brightness, contrast = (1 + 0.6 * (2 * draws[number, place] - 1) for place in (5, 6))
+        expected = (pixels - pixels.mean()) * contrast + pixels.mean() * brightness
+        cut_off += int((expected < 0).sum() + (expected > 255).sum())
+        np.testing.assert_allclose(result[number], expected.clip(0, 255), rtol=0, atol=1e-2)
+    assert cut_off > 100
+
+
 @pytest.mark.parametrize("crop", [0.34, 0.5, 0.8, 0.999])
 def test_images_are_stored_large_enough_for_every_crop(crop: float) -> None:
     size = 96

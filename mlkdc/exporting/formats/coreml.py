@@ -34,6 +34,8 @@ def export_coreml(job: Job) -> Built:
     package = job.folder / PACKAGE
     with quiet():
         model = _convert(job)
+        for key, value in job.metadata.items():
+            model.user_defined_metadata[key] = value
         model.save(str(package))
     # A list of what came from which line of torch, as large as the program; nothing reads it.
     (package / "executorch_debug_handle_mapping.json").unlink(missing_ok=True)

@@ -1,5 +1,6 @@
 """LiteRT: one .tflite file with a signature, as phones read it."""
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -24,9 +25,27 @@ def export_litert(job: Job) -> Built:
         content = _convert(job)
         if job.quantization:
             content = quantize(content, job.model, job.quantization, job.input_dtype)
+    content = with_metadata(content, job.metadata)
     _check_signature(content, job)
     (job.folder / FILE).write_bytes(content)
     return Built([FILE])
+
+
+def with_metadata(content: bytes, values: dict[str, str]) -> bytes:
+    """The file with each value in a buffer of its own, under its name in the model's list of metadata."""
+    import flatbuffers
+    from ai_edge_litert import schema_py_generated as schema
+
+    model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(content, 0))
+    for name, value in values.items():
+        buffer, entry = schema.BufferT(), schema.MetadataT()
+        buffer.data = np.frombuffer(value.encode(), dtype=np.uint8)
+        entry.name, entry.buffer = f"mlkdc.{name}", len(model.buffers)
+        model.buffers.append(buffer)
+        model.metadata = [*(model.metadata or []), entry]
+    builder = flatbuffers.Builder(len(content))
+    builder.Finish(model.Pack(builder), b"TFL3")
+    return bytes(builder.Output())
 
 
 class _Nhwc(nn.Module):

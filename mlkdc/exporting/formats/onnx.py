@@ -64,6 +64,7 @@ def save(graph: Any, job: Job) -> None:
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
         raise MlkdcError(f"the exported graph is not valid ONNX: {error}") from error
     _check_signature(graph, job)
+    onnx.helper.set_model_props(graph, job.metadata)
     onnx.save(graph, job.folder / FILE)
 
 

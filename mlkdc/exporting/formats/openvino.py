@@ -13,6 +13,8 @@ from mlkdc.runtime.backends.openvino import load_openvino, reason
 from mlkdc.runtime.quiet import quiet
 
 FILES = ["model.xml", "model.bin"]
+#: The key in the model's rt_info under which it says what it is.
+RT_INFO = "mlkdc"
 # What stays in floating point anywhere: LayerNorm, attention, gates; outside the backbone also sums and products
 # without weights, which are the subtraction of the mean, what LayerNorms take, and the last product of the head.
 FLOAT = ("MVN", "Softmax", "ScaledDotProductAttention", "Sigmoid")
@@ -32,6 +34,8 @@ def export_openvino(job: Job) -> Built:
             model = _convert(graph)
             if job.quantization:
                 model = _quantize(model, job.quantization, job.input_dtype)
+            for key, value in job.metadata.items():
+                model.set_rt_info(value, [RT_INFO, key])
             # Without this argument all weights would become half precision.
             load_openvino().save_model(model, job.folder / FILES[0], compress_to_fp16=job.precision == "fp16")
         except MlkdcError:

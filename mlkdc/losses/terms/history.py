@@ -54,6 +54,8 @@ class PSKD(LikeBCE):
 class DLB(LikeBCE):
     """KL from the predictions of the step before to the present ones, on the images R that were in it (DLB).
 
+    The images of R come in another view than then, as in the authors' code.
+
     ``L = c T^2 / |R| * sum_{i in R, k} KL(p_last,ik(T) || p_S,ik(T)), 0 if R is empty``
 
     Adapted to several labels: each label's distribution where the paper has one over classes. The factor T^2 is the

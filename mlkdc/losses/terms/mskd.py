@@ -1,4 +1,10 @@
-"""Multi-label self knowledge distillation (MSKD), Wang et al., AAAI 2025: LSD, RSD, SSD and their loss MBD."""
+"""Multi-label self knowledge distillation (MSKD), Wang et al., AAAI 2025: LSD, RSD, SSD and their loss MBD.
+
+The paper is followed, not its code, which does not run: MBD stops with an index error, marks are multiplied by 1e7 in
+the propagation, and RoI pooling meets a map of one position on MobileNet. It also averages the BCE over the labels, has
+weight 1 on all terms, marks S times as many entries, builds RSD's edges from the regions, leaves out LSD's distances
+between images, and compares SSD with another batch.
+"""
 
 import torch
 from pydantic import Field
@@ -24,7 +30,7 @@ class MBD(Balanced):
     :class:`LikeBCE`.
 
     Args:
-        form: ``reference`` or ``paper``.
+        form: ``printed`` or ``paper``.
         temperature: T.
         omega: the teacher's part in the mix with the truth.
         gamma_positive: exponent of a positive label's weight.
@@ -48,7 +54,7 @@ class SSD(Balanced):
     ``L = c T^2 / b * sum_ik w_ik P_ik (log P_ik - log Q_ik), with P of the logits of one step ago``
 
     Args:
-        form: ``reference`` or ``paper``.
+        form: ``printed`` or ``paper``.
         temperature, omega, gamma_positive, gamma_negative, detach_weights, softmax: see :class:`MBD`.
     """
 
@@ -89,7 +95,7 @@ class RSD(Balanced):
     weighted by the distance of their logits; their softmax over patches weights the patches' logits.
 
     Args:
-        form: ``reference`` or ``paper``.
+        form: ``printed`` or ``paper``.
         temperature, omega, gamma_positive, gamma_negative, detach_weights, softmax: see :class:`MBD`.
         rounds: of propagation, 0 or more.
     """
@@ -136,12 +142,13 @@ class LSD(LikeBCE):
     each matrix is divided by the mean of its positive entries. c as in :class:`LikeBCE`.
 
     Args:
-        form: ``reference`` or ``paper``.
+        form: ``printed`` or ``paper``.
     """
 
     needs = frozenset({"student.regions", "patches.logits"})
     relational = True
     soft_labels = True
+    forms = ("paper", "printed")
 
     @property
     def summed(self) -> bool:

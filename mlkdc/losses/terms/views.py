@@ -41,8 +41,8 @@ class TwinKL(LikeBCE):
 
     Adapted to several labels: each label's distribution where the paper has one over classes. Gradients go
     through both sides of both directions; there is no official code, and of two public ones
-    (youngerous/ddgsd-pytorch and winycg/Self-KD-Lib) the second holds each direction's target fixed. c as in
-    :class:`LikeBCE`.
+    (youngerous/ddgsd-pytorch and winycg/Self-KD-Lib) the second holds each direction's target fixed, and the first
+    averages over the classes, where this is a sum over labels next to that of ``bce``. c as in :class:`LikeBCE`.
 
     Args:
         form: ``reference`` or ``paper``.
@@ -74,7 +74,9 @@ class MMD(LikeBCE):
 
     ``L = c * |1 / b * sum_i (f_i - f'_i)|^2``
 
-    The maximum mean discrepancy with a linear kernel, in squared units of the features; c as in :class:`LikeBCE`.
+    The maximum mean discrepancy with a linear kernel, in squared units of the features: a sum over the channels, where
+    the public codes have the mean square of the logits' difference, or the square of one mean over all features. c as
+    in :class:`LikeBCE`.
 
     Args:
         form: ``reference`` or ``paper``.

@@ -63,12 +63,12 @@ class Mix:
         for size, at_size in drawn.views.items():
             views[size], fraction = _mixed(at_size, corners, kept)
             fractions.append(fraction)
-        twins = drawn.twins
-        if twins is not None:
-            twins, _ = _mixed(twins, corners, kept)
+        second_views = {}
+        for size, at_size in drawn.second_views.items():
+            second_views[size], _ = _mixed(at_size, corners, kept)
         # As many of the other's labels as there are pixels of it at the first size, which is the student's.
         soft = torch.lerp(targets.roll(1, 0), targets, fractions[0][:, None])
-        return replace(drawn, views=views, twins=twins), soft
+        return replace(drawn, views=views, second_views=second_views), soft
 
 
 def _mixed(views: Tensor, corners: Tensor, kept: Tensor) -> tuple[Tensor, Tensor]:

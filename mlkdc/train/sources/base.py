@@ -24,12 +24,12 @@ class Drawn:
     Args:
         index: ``[b]`` which images of the training set.
         views: ``[b, 3, v, v]`` in 0..255 by their size v: the student's, and those of the sources.
-        twins: ``[b, 3, s, s]``, a second random view of the same images at the student's size, where a source needs it.
+        second_views: other random views of the same images, likewise; empty where no source needs them.
     """
 
     index: Tensor
     views: Mapping[int, Tensor]
-    twins: Tensor | None
+    second_views: Mapping[int, Tensor]
 
 
 @dataclass(frozen=True)
@@ -39,11 +39,13 @@ class Step(Drawn):
     Args:
         targets: ``[b, q]``.
         pixels: ``[b, 3, s, s]``, the views at the student's size, in its memory layout.
+        twins: the second views, likewise, where a source needs them.
         boxes: ``[b, S, 4]`` of the crops, where a source needs them.
     """
 
     targets: Tensor
     pixels: Tensor
+    twins: Tensor | None
     boxes: Tensor | None
 
 
@@ -78,7 +80,10 @@ class SourceNeeds:
     boxes: ClassVar[bool] = False
     """Crops of every image are drawn."""
     repeats_images: ClassVar[bool] = False
-    """Each step repeats the new images of the step before (:meth:`Source.join`), so that half of a batch is new."""
+    """Each step repeats the new images of the step before (:meth:`Source.join`), so that half of a batch is new.
+
+    With ``second_views``, they are drawn at every size at which a model looks at the images.
+    """
 
     @classmethod
     def check(cls, recipe: Recipe) -> None:

@@ -64,10 +64,15 @@ class LastEpoch(Source):
 class LastBatch(Source):
     """The step before: its new images come again as the first part of this one, with their logits of then (DLB).
 
+    They come in a second, independent view, as in the authors' code: all of a step's outputs are of that view, the
+    logits of then of the first one. (Their code passes old and new images separately, and goes on over the end of an
+    epoch; here they are one batch to the normalization, and an epoch begins with new images.)
+
     Args:
         classes: number of labels.
     """
 
+    second_views = True
     repeats_images = True
 
     def __init__(self, classes: int) -> None:
@@ -95,19 +100,18 @@ class LastBatch(Source):
         self.images = self.logits = None
 
     def join(self, drawn: Drawn) -> Drawn:
-        """The new images of the step before, as they were drawn then, before those of this one."""
+        """The new images of the step before, in their second view, before those of this one."""
         last, self.images, self.repeated = self.images, drawn, 0
         # No logits: this is the first step of an epoch, or what was drawn before was no step of training.
         if last is None or self.logits is None:
             return drawn
         self.repeated = len(self.logits)
-        twins = drawn.twins
-        if twins is not None and last.twins is not None:
-            twins = torch.cat([last.twins, twins])
-        views = {}
+        views, second_views = {}, {}
         for size, new in drawn.views.items():
-            views[size] = torch.cat([last.views[size], new])
-        return Drawn(torch.cat([last.index, drawn.index]), views, twins)
+            views[size] = torch.cat([last.second_views[size], new])
+            # Whoever compares two views of an image has two of the repeated ones as well.
+            second_views[size] = torch.cat([last.views[size], drawn.second_views[size]])
+        return Drawn(torch.cat([last.index, drawn.index]), views, second_views)
 
     def outputs(self, step: Step) -> Outputs:
         """``logits [b, q]``; rows of NaN for new images."""

@@ -1,7 +1,8 @@
 """Every loss term once more: slow loops in float64, written from the papers' equations alone.
 
 One module per paper family. Its ``ORACLES`` maps a term's name to ``oracle(batch, form, term)``: the batch is in
-float64 already, ``term`` is the tested object, read only for its options and trainable layers.
+float64 already, ``term`` is the tested object, read only for its trainable layers: the papers' constants are written
+here, so that a wrong default of an option is found.
 """
 
 from importlib import import_module

@@ -2,6 +2,12 @@
 
 import torch
 
+# Of MBD: tau, omega, gamma+ and gamma-. Of RSD: the rounds of propagation (table 4).
+TEMPERATURE = 4
+OMEGA = 0.5
+POSITIVE, NEGATIVE = 1 / 4, 1
+ROUNDS = 2
+
 
 def partial_softmaxes(logits, targets):
     """Eq. 13 for one image, read as the mean of proper softmaxes over a positive and all negatives."""
@@ -22,33 +28,31 @@ def _power(value, exponent):
     return abs(value.detach() if abs(value) < 1e-6 else value) ** exponent
 
 
-def balanced(teacher, student, targets, term):
-    """Eq. 14-16, summed over images."""
-    options, total = term.options, torch.zeros((), dtype=torch.float64)
+def balanced(teacher, student, targets):
+    """Eq. 14-16, summed over images; gradients flow through the weights, as printed."""
+    total = torch.zeros((), dtype=torch.float64)
     for i in range(len(targets)):
         if not any(targets[i]):
             continue
-        p = partial_softmaxes(teacher[i] / options.temperature, targets[i])
-        q = partial_softmaxes(student[i] / options.temperature, targets[i])
+        p = partial_softmaxes(teacher[i] / TEMPERATURE, targets[i])
+        q = partial_softmaxes(student[i] / TEMPERATURE, targets[i])
         for k in range(targets.shape[1]):
             if targets[i, k]:
-                weight = _power((1 - options.omega) + options.omega * p[k] - q[k], options.gamma_positive)
+                weight = _power((1 - OMEGA) + OMEGA * p[k] - q[k], POSITIVE)
             else:
-                weight = _power(options.omega * p[k] - q[k], options.gamma_negative)
-            if options.detach_weights:
-                weight = weight.detach()
+                weight = _power(OMEGA * p[k] - q[k], NEGATIVE)
             total = total + weight * p[k] * torch.log(p[k] / q[k])
-    return total * options.temperature**2
+    return total * TEMPERATURE**2
 
 
 def mbd(batch, form, term):
     """Eq. 16 between a teacher and the student."""
-    return balanced(batch.teacher.logits.detach(), batch.student.logits, batch.targets, term)
+    return balanced(batch.teacher.logits.detach(), batch.student.logits, batch.targets)
 
 
 def ssd(batch, form, term):
     """Eq. 9."""
-    return balanced(batch.previous.logits.detach(), batch.student.logits, batch.targets, term)
+    return balanced(batch.previous.logits.detach(), batch.student.logits, batch.targets)
 
 
 def pseudo_labels(patches, full, beta):
@@ -64,7 +68,7 @@ def pseudo_labels(patches, full, beta):
     return marks
 
 
-def propagated(patches, marks, rounds):
+def propagated(patches, marks):
     """Eq. 6-7 for one image: ``[S, q]``."""
     count = len(patches)
     edges = [[torch.linalg.vector_norm(patches[j] - patches[k]) for k in range(count)] for j in range(count)]
@@ -74,7 +78,7 @@ def propagated(patches, marks, rounds):
     for j in range(count):
         edges[j][j] = edges[j][j] + 1
     degree = [sum(row) for row in edges]
-    for _ in range(rounds):
+    for _ in range(ROUNDS):
         following = torch.zeros_like(marks)
         for j in range(count):
             for k in range(count):
@@ -83,12 +87,12 @@ def propagated(patches, marks, rounds):
     return marks
 
 
-def reconstructed(patches, full, targets, rounds):
+def reconstructed(patches, full, targets):
     """The target logits ``[b, q]`` of Eq. 8."""
     marks = pseudo_labels(patches, full, int((targets > 0).sum()))
     result = torch.zeros_like(full)
     for i in range(len(full)):
-        scores = propagated(patches[i], marks[i], rounds)
+        scores = propagated(patches[i], marks[i])
         for k in range(full.shape[1]):
             weights = torch.exp(scores[:, k])
             result[i, k] = sum(weights * patches[i, :, k]) / sum(weights)
@@ -98,8 +102,8 @@ def reconstructed(patches, full, targets, rounds):
 def rsd(batch, form, term):
     """Eq. 8."""
     student, patches = batch.student.logits, batch.patches.logits.detach()
-    target = reconstructed(patches, student.detach(), batch.targets, term.options.rounds)
-    return balanced(target, student, batch.targets, term)
+    target = reconstructed(patches, student.detach(), batch.targets)
+    return balanced(target, student, batch.targets)
 
 
 def relations(vectors):

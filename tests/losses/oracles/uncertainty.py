@@ -18,9 +18,8 @@ def kl(p, q):
 
 
 def ps(batch, form, term):
-    """One softmax per positive label, over itself and the negatives."""
-    temperature = term.options.temperature
-    student, teacher = batch.student.logits / temperature, batch.teacher.logits / temperature
+    """One softmax per positive label, over itself and the negatives; at temperature 1, the mean over an image's."""
+    student, teacher = batch.student.logits, batch.teacher.logits
     images, labels = batch.targets.shape
     total = torch.zeros((), dtype=torch.float64)
     for i in range(images):
@@ -29,8 +28,8 @@ def ps(batch, form, term):
         for t in positives:
             members = [t, *negatives]
             p, q = (softmax([side[i, k] for k in members]) for side in (teacher, student))
-            total = total + kl(p, q) / (len(positives) if term.options.normalized else 1)
-    return temperature**2 * total / images
+            total = total + kl(p, q) / len(positives)
+    return total / images
 
 
 def ud(batch, form, term):

@@ -1,0 +1,153 @@
+"""The images of a run, listed by name when it begins, and found again whenever its data is read."""
+
+from collections import defaultdict, deque
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from mlkdc.data import EMBEDDED
+from mlkdc.data.names import base_folder, image_name, image_names, size_bytes
+from mlkdc.figures import counted
+from mlkdc.records.images import ImageList, ListedImage
+from mlkdc.types import Sample, TaggedImages
+
+SHOWN_NAMES = 3
+
+
+def list_images(data: TaggedImages, skipped: Sequence[str] = ()) -> ImageList:
+    """The list of a run that begins on this data; ``skipped``: paths of unreadable images, not in ``data``."""
+    base = base_folder(data)
+    images = []
+    for name, sample in zip(image_names(data), data.samples, strict=True):
+        size = size_bytes(sample.image)
+        if data.layout == EMBEDDED:  # drawn on each machine, and compressed there
+            size = None
+        images.append(ListedImage(name=name, split=sample.split, labels=sample.labels, size_bytes=size))
+    return ImageList(
+        folder=str(base),
+        split_from=data.split_from,
+        skipped=tuple(image_name(base, Path(path)) for path in skipped),
+        images=tuple(images),
+    )
+
+
+@dataclass(frozen=True)
+class Changes:
+    """How data differs from what a run has listed, by names of images.
+
+    Args:
+        missing: listed, and not there any more.
+        relabeled: with other labels than then.
+        replaced: whose file has another size than then.
+        added: that are not in the list.
+    """
+
+    missing: tuple[str, ...] = ()
+    relabeled: tuple[str, ...] = ()
+    replaced: tuple[str, ...] = ()
+    added: tuple[str, ...] = ()
+
+    @property
+    def of_listed(self) -> str:
+        """How the listed images differ, in a clause; empty where they do not."""
+        clauses = []
+        for names, what in (
+            (self.missing, "missing"),
+            (self.relabeled, "with other labels"),
+            (self.replaced, "with a file of another size"),
+        ):
+            if names:
+                clauses.append(f"{counted(len(names), 'image')} {what} ({_shown(names)})")
+        return ", ".join(clauses)
+
+    @property
+    def of_added(self) -> str:
+        """How many images are new, in a clause; empty where none is."""
+        if not self.added:
+            return ""
+        return f"{counted(len(self.added), 'new image')} in no split, not used ({_shown(self.added)})"
+
+    @property
+    def all(self) -> str:
+        """Everything that differs, in a clause; empty where nothing does."""
+        return ", ".join(clause for clause in (self.of_listed, self.of_added) if clause)
+
+
+def _shown(names: Sequence[str]) -> str:
+    shown = list(names[:SHOWN_NAMES])
+    if len(names) > SHOWN_NAMES:
+        shown.append("...")
+    return ", ".join(shown)
+
+
+def as_listed(data: TaggedImages, listed: ImageList) -> tuple[TaggedImages, Changes]:
+    """The listed images as they are now, in the order and the splits of the list, and what has changed.
+
+    Args:
+        data: with the run's classes in the run's order; its own splits do not count.
+        listed: of the run.
+
+    Returns:
+        Data without what is missing or new, and the differences.
+    """
+    waiting: dict[str, deque[Sample]] = defaultdict(deque)
+    for name, sample in zip(image_names(data), data.samples, strict=True):
+        waiting[name].append(sample)
+    samples: list[Sample] = []
+    missing, relabeled, replaced = [], [], []
+    for image in listed.images:
+        if not waiting[image.name] or _is_lost(waiting[image.name][0], image):
+            missing.append(image.name)
+            continue
+        # An image that is listed twice is there twice.
+        sample = waiting[image.name].popleft()
+        samples.append(replace(sample, split=image.split))
+        if sample.labels != image.labels:
+            relabeled.append(image.name)
+        if not _has_size(sample, image):
+            replaced.append(image.name)
+    known = {image.name for image in listed.images} | set(listed.skipped)
+    added = [name for name in waiting if name not in known]
+    changes = Changes(tuple(missing), tuple(relabeled), tuple(replaced), tuple(added))
+    return replace(data, samples=tuple(samples), split_from=listed.split_from), changes
+
+
+def _is_lost(sample: Sample, image: ListedImage) -> bool:
+    """Whether the file, which was there, is not."""
+    return image.size_bytes is not None and size_bytes(sample.image) is None
+
+
+def _has_size(sample: Sample, image: ListedImage) -> bool:
+    return image.size_bytes is None or size_bytes(sample.image) == image.size_bytes
+
+
+def known_splits(data: TaggedImages, listed: ImageList) -> list[str | None]:
+    """For each image, the split of a run in which it was; None for one that the run has not seen.
+
+    An image is one of the run's if it is the same file, or if it has the same name and, as names like 0001.jpg are
+    common, also the same size in bytes or the same labels.
+
+    Args:
+        data: any, with the run's classes in the run's order.
+        listed: of the run.
+    """
+    by_name: dict[str, list[ListedImage]] = defaultdict(list)
+    for image in listed.images:
+        by_name[image.name].append(image)
+    base = Path(listed.folder)
+    splits: list[str | None] = []
+    for name, sample in zip(image_names(data), data.samples, strict=True):
+        same = [image for image in by_name.get(name, ()) if _has_size(sample, image) or sample.labels == image.labels]
+        # The same file may be read from another folder of the data.
+        same += by_name.get(image_name(base, sample.image), ())
+        splits.append(_most_seen(same))
+    return splits
+
+
+def _most_seen(images: Sequence[ListedImage]) -> str | None:
+    """Of an image that is listed in several splits, the one that a model knows best."""
+    splits = {image.split for image in images}
+    for split in ("train", "val", "test"):
+        if split in splits:
+            return split
+    return None

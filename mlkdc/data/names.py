@@ -1,0 +1,31 @@
+"""What an image is called in its data set: the same name wherever the data lies."""
+
+import os
+from pathlib import Path
+
+from mlkdc.types import TaggedImages
+
+
+def base_folder(data: TaggedImages) -> Path:
+    """The folder of the data, also where its root is an index file."""
+    if data.root.is_dir():
+        return data.root
+    return data.root.parent
+
+
+def image_name(base: Path, image: Path) -> str:
+    """The path of an image relative to the data's folder, with / on every system."""
+    return Path(os.path.relpath(image, base)).as_posix()
+
+
+def image_names(data: TaggedImages) -> list[str]:
+    """Of each sample, in their order."""
+    base = base_folder(data)
+    return [image_name(base, sample.image) for sample in data.samples]
+
+
+def size_bytes(image: Path) -> int | None:
+    """Of an image file; None where it is missing."""
+    if not image.is_file():
+        return None
+    return image.stat().st_size

@@ -1,0 +1,175 @@
+"""README.md of an artifact folder: what it is, its figures, and code that runs it, all from the manifest."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from mlkdc.exporting.metadata import EMBEDDING
+from mlkdc.figures import megabytes, number, scientific
+from mlkdc.fit import Fit
+from mlkdc.records.manifest import Manifest
+from mlkdc.resources import write_text
+
+README = "README.md"
+_IMPORTS = {
+    "onnxruntime": "import onnxruntime",
+    "openvino": "import openvino",
+    "litert": "from ai_edge_litert.interpreter import Interpreter",
+    "executorch": "import torch\nfrom executorch.runtime import Runtime",
+    "ncnn": "import ncnn",
+    "tensorrt": "",
+    "coreml": "import coremltools",
+}
+_SQUARE: dict[Fit, str] = {
+    "stretch": "image = image.resize({size}, Image.Resampling.BILINEAR)",
+    "crop": "image = ImageOps.fit(image, {size}, Image.Resampling.BILINEAR)",
+    "pad": "image = ImageOps.pad(image, {size}, Image.Resampling.BILINEAR, (114, 114, 114))",
+}
+_SHARP: dict[Fit, str] = {
+    "stretch": '{ fit: "fill", kernel: "linear" }',
+    "crop": '{ fit: "cover", kernel: "linear" }',
+    "pad": '{ fit: "contain", background: "#727272", kernel: "linear" }',
+}
+# Of phones, whose own resizers only stretch.
+_FIRST: dict[Fit, str] = {
+    "stretch": "",
+    "crop": "  // of its central square",
+    "pad": "  // after padding it to a square with gray (114, 114, 114)",
+}
+
+
+@dataclass(frozen=True)
+class Snippet:
+    """Code that runs an artifact: a heading, the language's name in Markdown, what it needs, and the code."""
+
+    title: str
+    language: str
+    note: str
+    code: str
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """A snippet of a runtime that is not Python: its template, and what it needs in words."""
+
+    title: str
+    language: str
+    template: str
+    note: str
+
+
+_NOT_RUN = "Written for {needs}; not run by mlkdc's authors."
+_OTHERS = {
+    "onnxruntime": (
+        _Kind("JavaScript", "js", "onnxruntime.js", "Node: `npm install onnxruntime-node sharp`."),
+        _Kind("C++", "cpp", "onnxruntime.cpp", "With ONNX Runtime's C++ package; decode and resize with any library."),
+    ),
+    "openvino": (_Kind("C++", "cpp", "openvino.cpp", "With OpenVINO; decode and resize with any library."),),
+    "litert": (_Kind("Kotlin", "kotlin", "litert.kt", _NOT_RUN.format(needs="Android with LiteRT")),),
+    "executorch": (_Kind("Kotlin", "kotlin", "executorch.kt", _NOT_RUN.format(needs="Android with ExecuTorch")),),
+    "ncnn": (_Kind("C++", "cpp", "ncnn.cpp", "With ncnn; decode and resize with any library."),),
+    "coreml": (_Kind("Swift", "swift", "coreml.swift", _NOT_RUN.format(needs="iOS and macOS")),),
+}
+
+
+def write_readme(folder: Path, manifest: Manifest) -> None:
+    """Write README.md into an artifact's folder.
+
+    Raises:
+        MlkdcError: the disk is full or not writable.
+    """
+    text = _render(
+        README,
+        manifest,
+        files=", ".join(f"`{name}`" for name in manifest.files),
+        megabytes=megabytes(manifest.size_bytes),
+        verdict=_verdict(manifest),
+        figures=_figures(manifest),
+        embedded=manifest.target in EMBEDDING,
+        snippets=snippets(manifest),
+    )
+    write_text(folder / README, text + "\n")
+
+
+def snippets(manifest: Manifest) -> list[Snippet]:
+    """Python first, then what else fits the target. Each reads its files from the working directory."""
+    name, side = manifest.runtime, manifest.preprocess.size
+    code = _render(
+        "prepare.py",
+        manifest,
+        imports=_IMPORTS[name],
+        square=_SQUARE[manifest.preprocess.fit].format(size=(side, side)),
+        run=_render(f"{name}.py", manifest),
+    )
+    note = "In this folder: `python predict.py photo.jpg`."
+    if name == "coreml":
+        note = f"{note} On macOS; not run by mlkdc's authors."
+    found = [Snippet("Python", "python", note, code)]
+    for kind in _OTHERS.get(name, ()):
+        found.append(
+            Snippet(kind.title, kind.language, kind.note, _render(kind.template, manifest, **_words(manifest)))
+        )
+    return found
+
+
+def _words(manifest: Manifest) -> dict[str, str]:
+    """What the templates of other languages put in, by the names they use."""
+    fit = manifest.preprocess.fit
+    words = {"tables": _tables(manifest), "sharp": _SHARP[fit], "kotlin_note": _FIRST[fit], "swift_note": _FIRST[fit]}
+    if manifest.input.dtype == "uint8":
+        return {
+            **words,
+            "ctype": "uint8_t",
+            "ovtype": "ov::element::u8",
+            "kotlin_bytes": "1",
+            "kotlin_put": "put(value.toByte())",
+        }
+    return {
+        **words,
+        "ctype": "float",
+        "ovtype": "ov::element::f32",
+        "kotlin_bytes": "4",
+        "kotlin_put": "putFloat(value.toFloat())",
+    }
+
+
+def _tables(manifest: Manifest) -> str:
+    """Classes and thresholds for C++, which reads no JSON."""
+    names = ", ".join(_quoted(name) for name in manifest.classes)
+    thresholds = ", ".join(repr(value) for value in manifest.thresholds)
+    return f"static const char* const classes[] = {{{names}}};\nstatic const double thresholds[] = {{{thresholds}}};"
+
+
+def _quoted(text: str) -> str:
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
+
+
+def _verdict(manifest: Manifest) -> str:
+    if manifest.status == "ok":
+        return "ok: it answers like the torch model it was made from"
+    return f"{manifest.status}: {manifest.parity.reason}"
+
+
+def _figures(manifest: Manifest) -> list[tuple[str, str]]:
+    comparison, figures = manifest.parity.comparison, manifest.parity.figures
+    if comparison is None or figures is None:
+        return []
+    rows = [
+        ("compared on", f"{comparison.images} images of the {comparison.split} split, by {comparison.runtime}"),
+        ("mAP", f"{number(figures.map_artifact_percent)} % (torch: {number(comparison.map_torch_percent)} %)"),
+        ("largest difference of a probability", scientific(figures.max_probability_difference)),
+        ("labels that differ", str(figures.label_flips)),
+    ]
+    if figures.worst_class is not None:
+        drop = number(figures.worst_class_drop_points)
+        rows.append(("worst class", f"AP of {figures.worst_class} drops by {drop} points"))
+    return rows
+
+
+def _render(template: str, manifest: Manifest, **values: object) -> str:
+    environment = Environment(
+        loader=PackageLoader("mlkdc.exporting"), undefined=StrictUndefined, keep_trailing_newline=False
+    )
+    return environment.get_template(f"{template}.j2").render(manifest=manifest, prepared=manifest.preprocess, **values)

@@ -1,0 +1,99 @@
+"""One training in a run folder at a time.
+
+The lock is the operating system's, which frees it when its process ends in whatever way: a folder whose owner was
+killed is free at once, and the number of a process that is used again is not taken for the owner.
+"""
+
+import os
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import datetime
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from mlkdc.errors import MlkdcError, UsageError
+from mlkdc.records.owner import Owner
+from mlkdc.records.run import LOCK_FILE, RUNS, is_unused
+from mlkdc.train.processes import is_main
+
+#: Between two looks at a folder that another process holds.
+POLL_SECONDS = 1.0
+
+
+@contextmanager
+def locked(folder: Path, waiting: Callable[[str], None] | None = None) -> Iterator[None]:
+    """Hold a folder for this process; of several that train one model, for all of them.
+
+    Args:
+        folder: exists.
+        waiting: where the folder is in use, told by whom before this waits for it; None = it is an error.
+
+    Raises:
+        UsageError: another process holds it; the message says which, and since when.
+        MlkdcError: the folder is not writable.
+    """
+    if not is_main():
+        yield
+        return
+    lock = FileLock(folder / LOCK_FILE)
+    try:
+        _acquire(lock, folder, waiting)
+        owner = Owner(
+            pid=os.getpid(), host=socket.gethostname(), since=datetime.now().astimezone().isoformat(timespec="seconds")
+        )
+        owner.save(folder)
+    except OSError as error:
+        raise MlkdcError(f"{folder} cannot be locked ({error.strerror or error}); name another with --out") from error
+    try:
+        yield
+    finally:
+        (folder / Owner.FILE).unlink(missing_ok=True)
+        lock.release()
+
+
+def _acquire(lock: FileLock, folder: Path, waiting: Callable[[str], None] | None) -> None:
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        if waiting is None:
+            raise UsageError(
+                f"{folder} is in use by {_owner(folder)}: wait for it or stop it, or start in another folder: "
+                "`--out ANOTHER`"
+            ) from None
+        waiting(f"waiting for {folder}, which is being written by {_owner(folder)}")
+        lock.acquire(poll_interval=POLL_SECONDS)
+
+
+def _owner(folder: Path) -> str:
+    try:
+        return str(Owner.load(folder))
+    except UsageError:  # it is about to write the file, or has just ended
+        return "another process"
+
+
+@contextmanager
+def claimed(folder: Path) -> Iterator[None]:
+    """Hold a run folder that was made for this training; it is removed again if nothing is written there.
+
+    Raises:
+        UsageError, MlkdcError: as :func:`locked`.
+    """
+    with locked(folder):
+        try:
+            yield
+        finally:
+            if is_main() and is_unused(folder):
+                _remove(folder)
+
+
+def _remove(folder: Path) -> None:
+    (folder / Owner.FILE).unlink()
+    (folder / LOCK_FILE).unlink()
+    # A folder is not empty where another command has just begun in it.
+    with suppress(OSError):
+        folder.rmdir()
+        # Made by the first command here; a parent that the user named is left.
+        if folder.parent == RUNS:
+            RUNS.rmdir()

@@ -1,0 +1,215 @@
+"""Each fault that exports have had somewhere, planted on purpose: who catches it, and in which words."""
+
+import copy
+import dataclasses
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from mlkdc.errors import MlkdcError, UsageError
+from mlkdc.exporting import builder, export
+from mlkdc.exporting.builder import Builder
+from mlkdc.exporting.formats import EXPORTERS
+from mlkdc.records.manifest import Manifest
+from mlkdc.resources import file_sha256
+from mlkdc.runtime import open_artifact
+
+for package in ("onnx", "onnxruntime", "onnxscript", "onnxslim"):
+    pytest.importorskip(package)
+pytestmark = pytest.mark.converter
+
+export_onnx = EXPORTERS.get("onnx")
+DIFFERENT = "is marked as failed: largest probability difference"
+
+
+class Spoiled(nn.Module):
+    """An exported model with a function of the model and the image instead of its own answer."""
+
+    def __init__(self, model, answer):
+        super().__init__()
+        self.model, self.answer = copy.deepcopy(model), answer
+
+    def forward(self, image):
+        return self.answer(self.model, image)
+
+
+def with_mean(model, image):
+    model.mean = model.mean + 20
+    return model(image)
+
+
+def padded_wrongly(model, image):
+    """The mean as a bias, which is right everywhere but at the border."""
+    conv = model.backbone[0]
+    shift = (conv.weight * model.mean).sum((1, 2, 3))
+    conv.bias = nn.Parameter(conv.bias - shift)
+    model.mean = torch.zeros_like(model.mean)
+    return model(image)
+
+
+def normalized_twice(model, image):
+    return model((image - model.mean) / 60)
+
+
+def overflowing(model, image):
+    return (model.logits(image).mul(1e6).to(torch.float16).to(torch.float32) / 1e6).sigmoid()
+
+
+FAULTS = {
+    "swapped channels": (lambda model, image: model(image.flip(1)), DIFFERENT),
+    "wrong mean": (with_mean, DIFFERENT),
+    "wrong border": (padded_wrongly, DIFFERENT),
+    "normalization twice": (normalized_twice, DIFFERENT),
+    "sigmoid twice": (lambda model, image: model(image).sigmoid(), DIFFERENT),
+    "sigmoid missing": (lambda model, image: model.logits(image), r"where probabilities are in 0\.\.1: the sigmoid"),
+    "rolled classes": (lambda model, image: model(image).roll(1, dims=1), DIFFERENT),
+    "overflow in half precision": (overflowing, DIFFERENT),
+    "NaN": (lambda model, image: (model.logits(image) * 1e38).pow(2).neg().sqrt(), "gives NaN or infinity"),
+}
+
+
+@pytest.fixture(scope="module")
+def run(make_run, wrap):
+    model = wrap(nn.Conv2d(3, 8, 3, stride=2, padding=1), nn.BatchNorm2d(8), nn.ReLU(), channels=8)
+    return make_run(model)
+
+
+@pytest.fixture(scope="module")
+def sound(run):
+    return export(run, "onnx", out=run.path / "sound")
+
+
+@pytest.fixture
+def planted(monkeypatch):
+    """Let the exporter export another model than it is given."""
+
+    def use(answer):
+        def exporter(job):
+            return export_onnx(dataclasses.replace(job, model=Spoiled(job.model, answer).eval()))
+
+        monkeypatch.setattr(EXPORTERS, "get", lambda name: exporter)
+
+    return use
+
+
+def test_without_a_fault_it_passes(run, planted, tmp_path):
+    planted(lambda model, image: model(image))
+    assert Manifest.load(export(run, "onnx", out=tmp_path / "a")).status == "ok"
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_the_comparison_catches(fault, run, planted, tmp_path):
+    answer, message = FAULTS[fault]
+    planted(answer)
+    with pytest.raises(MlkdcError, match=message):
+        export(run, "onnx", out=tmp_path / "a")
+    assert Manifest.load(tmp_path / "a").status == "failed"
+    with pytest.raises(UsageError, match="is a failed export"):
+        open_artifact(tmp_path / "a")
+
+
+def described(monkeypatch, **changes):
+    """Let the manifest say something else than what was exported."""
+    real = builder.describe
+    monkeypatch.setattr(builder, "describe", lambda *given: real(*given).model_copy(update=changes))
+
+
+def test_reversed_names_in_the_manifest_are_caught_by_name(run, monkeypatch, tmp_path):
+    described(monkeypatch, classes=run.classes[::-1])
+    with pytest.raises(MlkdcError, match=DIFFERENT):
+        export(run, "onnx", out=tmp_path / "a")
+
+
+def test_other_names_in_the_manifest_are_named(run, monkeypatch, tmp_path):
+    described(monkeypatch, classes=("cat", "dog", "cow"))
+    with pytest.raises(MlkdcError, match="classes are not the data's: bird, cow are in one of them only"):
+        export(run, "onnx", out=tmp_path / "a")
+
+
+def test_another_way_to_make_squares_in_the_manifest_is_caught(run, sound, monkeypatch, tmp_path):
+    described(monkeypatch, preprocess=Manifest.load(sound).preprocess.model_copy(update={"fit": "crop"}))
+    with pytest.raises(MlkdcError, match=r"prepared as the manifest says \(crop to 64 px\), is not what the model was"):
+        export(run, "onnx", out=tmp_path / "a")
+
+
+def test_other_weights_than_those_scored_are_refused(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(run, "weights_sha256", file_sha256(run.weights))
+    before = run.weights.read_bytes()
+    folder = export(run, "onnx", out=tmp_path / "a")
+    assert Manifest.load(folder).weights_sha256 == run.weights_sha256
+    run.weights.write_bytes(before + b"!")
+    try:
+        with pytest.raises(UsageError, match=r"is not the model that results\.json scored"):
+            export(run, "onnx", out=tmp_path / "b")
+    finally:
+        run.weights.write_bytes(before)
+    assert not (tmp_path / "b").exists()
+
+
+def test_another_map_than_results_say_is_refused(run, tmp_path, monkeypatch):
+    """A run of an older version recorded no SHA-256; the model's answers still say whose they are."""
+    right = run.map_percent
+    monkeypatch.setattr(run, "map_percent", right + 1)
+    with pytest.raises(UsageError, match=rf"has mAP {right:.2f} on val, results\.json says {right + 1:.2f}"):
+        export(run, "onnx", out=tmp_path / "a")
+    assert not list(tmp_path.iterdir())
+
+
+def damaged(sound, tmp_path, spoil):
+    folder = shutil.copytree(sound, tmp_path / "damaged")
+    path = folder / "model.onnx"
+    path.write_bytes(spoil(path.read_bytes()))
+    return folder
+
+
+def test_a_truncated_file_is_refused(sound, tmp_path):
+    with pytest.raises(UsageError, match="truncated or replaced"):
+        open_artifact(damaged(sound, tmp_path, lambda content: content[:-100]))
+
+
+def test_a_flipped_bit_is_refused(sound, tmp_path):
+    def flip(content):
+        middle = len(content) // 2
+        return content[:middle] + bytes([content[middle] ^ 4]) + content[middle + 1 :]
+
+    with pytest.raises(UsageError, match="was changed since its export"):
+        open_artifact(damaged(sound, tmp_path, flip))
+
+
+def test_ranges_of_images_unlike_any_are_caught(run, monkeypatch, tmp_path):
+    """Calibrated on noise that is next to black, all that is brighter is cut off: the ladder gives int8 up for it."""
+    noise = np.random.default_rng(0).integers(0, 3, (4, 3, 64, 64), dtype=np.uint8)
+    monkeypatch.setattr(Builder, "calibration", lambda self, count: noise)
+    monkeypatch.setattr(run.recipe.export, "max_drop", 0.0)
+    first, *_, last = Manifest.load(export(run, "onnx", precision="int8", out=tmp_path / "a")).quantization.steps
+    assert not first.passed
+    assert "allowed" in first.reason
+    assert (last.passed, len(last.keep)) == (True, 2)
+
+
+@pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
+def test_images_of_a_batch_that_are_mixed_up_are_caught(runtime, run, planted, tmp_path):
+    """By ONNX Runtime where the file is wrong; by OpenVINO where its CPU plugin adds the bias of the wrong class."""
+    if runtime == "openvino":
+        pytest.importorskip("openvino")
+
+    def summed(model, image):
+        bias = torch.tensor([3.0, -2.0, 1.0])
+        weight = torch.linspace(0.5, 1.5, 8)
+        spread = (model.logits(image) - bias)[:, :, None] * torch.ones(8)
+        return ((spread * weight).sum(-1) / 8 + bias).sigmoid()
+
+    planted(summed if runtime == "openvino" else lambda model, image: model(image.flip(0)))
+    with pytest.raises(MlkdcError, match=rf"in batches of [38] {runtime} answers differ .*; export without --dynamic"):
+        export(run, "onnx", dynamic=True, out=tmp_path / "a")
+    batches = Manifest.load(tmp_path / "a").parity.comparison.batches
+    assert {check.batch for check in batches} == {3, 8}
+
+
+def test_a_sound_batch_is_recorded(run, tmp_path):
+    batches = Manifest.load(export(run, "onnx", dynamic=True, out=tmp_path / "a")).parity.comparison.batches
+    assert ("onnxruntime", 3) in {(check.runtime, check.batch) for check in batches}
+    assert max(check.max_difference_from_single for check in batches) < 1e-5

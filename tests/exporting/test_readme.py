@@ -1,0 +1,217 @@
+"""An artifact in a stranger's hands: its README's code, run as it stands, gives the torch model's labels."""
+
+import importlib.util
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import phone
+import pytest
+import torch
+from PIL import Image
+
+from mlkdc.exporting import export
+from mlkdc.exporting.readme import snippets, write_readme
+from mlkdc.images import load_square
+from mlkdc.records.manifest import Manifest, RuntimeDetails
+from mlkdc.records.parity import Parity
+from mlkdc.runtime.targets import load_target, target_names
+
+pytestmark = [pytest.mark.converter, pytest.mark.timeout(900)]
+SIZE = phone.SIZE
+
+
+@pytest.fixture(scope="module")
+def run(make_run):
+    run = make_run(phone.make_trained())
+    run.thresholds = (0.0, 0.0, 1.0)  # the last label is never given
+    return run
+
+
+@pytest.fixture(scope="module")
+def photo(tmp_path_factory):
+    """Wider than high, and stored lying on its side."""
+    path = tmp_path_factory.mktemp("photo") / "photo.png"
+    pixels = np.random.default_rng(3).integers(0, 256, (5, 9, 3), dtype=np.uint8).repeat(30, 0).repeat(30, 1)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(pixels).save(path, exif=exif)
+    return path
+
+
+@pytest.fixture(scope="module")
+def square(tmp_path_factory, photo):
+    """The same, as the model's square already: nothing is left to a library's resizing."""
+    path = tmp_path_factory.mktemp("square") / "square.png"
+    Image.fromarray(load_square(photo, SIZE)).save(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def exported(run):
+    folders = {}
+
+    def use(target):
+        if missing := load_target(target).missing():
+            pytest.skip(f"{', '.join(missing)} not installed")
+        if target not in folders:
+            folders[target] = export(run, target)
+        return folders[target]
+
+    return use
+
+
+def code(folder, language):
+    """The block of that language in the folder's README."""
+    (block,) = re.findall(rf"```{language}\n(.*?)```", (folder / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    return block
+
+
+def check_labels(printed, run, path):
+    """Those of the torch model, with its probabilities."""
+    with torch.no_grad():
+        pixels = torch.from_numpy(load_square(path, SIZE).transpose(2, 0, 1).copy()).float()
+        (right,) = run.model(pixels[None]).sigmoid().tolist()
+    found = dict(line.split("\t") for line in printed.splitlines())
+    assert list(found) == ["cat", "dog"]
+    np.testing.assert_allclose([float(found[name]) for name in found], right[:2], rtol=0, atol=2e-4)
+
+
+def done(command, folder, **environment):
+    result = subprocess.run(
+        command, cwd=folder, capture_output=True, text=True, check=False, env={**os.environ, **environment}
+    )
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+@pytest.mark.parametrize("target", ["onnx", "openvino", "litert", "executorch", "ncnn"])
+def test_the_python_code_gives_the_models_labels(target, exported, run, photo, tmp_path):
+    script = tmp_path / "predict.py"
+    script.write_text(code(exported(target), "python"), encoding="utf-8")
+    check_labels(done([sys.executable, str(script), str(photo)], exported(target)), run, photo)
+
+
+def test_the_javascript_code_gives_the_models_labels(exported, run, square, tmp_path):
+    """Where Node is, and finds the two packages (NODE_PATH)."""
+    needed = "require('onnxruntime-node'); require('sharp')"
+    if not shutil.which("node") or subprocess.run(["node", "-e", needed], capture_output=True).returncode:
+        pytest.skip("onnxruntime-node and sharp not installed")
+    script = tmp_path / "predict.cjs"
+    script.write_text(code(exported("onnx"), "js"), encoding="utf-8")
+    check_labels(done(["node", str(script), str(square)], exported("onnx")), run, square)
+
+
+def openvino_flags():
+    """Of the Python package, which brings headers and library."""
+    package = Path(importlib.util.find_spec("openvino").origin).parent
+    (library,) = (package / "libs").glob("libopenvino.so.*")
+    return [f"-I{package / 'include'}", str(library), f"-Wl,-rpath,{library.parent}"]
+
+
+@pytest.mark.parametrize(
+    ("target", "header", "flags"),
+    [
+        ("openvino", "openvino/openvino.hpp", openvino_flags),
+        ("onnx", "onnxruntime_cxx_api.h", lambda: ["-lonnxruntime"]),
+        ("ncnn", "ncnn/net.h", lambda: ["-lncnn", "-fopenmp"]),
+    ],
+)
+def test_the_cpp_code_gives_the_models_labels(target, header, flags, exported, run, square, tmp_path):
+    """Where a compiler is, and the runtime's headers."""
+    folder, source, program = exported(target), tmp_path / "predict.cpp", tmp_path / "predict"
+    compiler = shutil.which("g++")
+    if not compiler:
+        pytest.skip("no g++")
+    probe = tmp_path / "probe.cpp"
+    probe.write_text(f"#include <{header}>\n")
+    if subprocess.run([compiler, "-std=c++17", "-fsyntax-only", probe, *flags()], capture_output=True).returncode:
+        pytest.skip(f"no {header}")
+    source.write_text(code(folder, "cpp"), encoding="utf-8")
+    done([compiler, "-std=c++17", "-O1", str(source), "-o", str(program), *flags()], tmp_path)
+    bytes_file = tmp_path / "square.rgb"
+    bytes_file.write_bytes(load_square(square, SIZE).tobytes())
+    check_labels(done([str(program), str(bytes_file)], folder), run, square)
+
+
+def test_it_says_what_the_artifact_is_and_takes(exported):
+    folder = exported("onnx")
+    manifest, text = Manifest.load(folder), (folder / "README.md").read_text(encoding="utf-8")
+    for said in (
+        f"| size | {manifest.size_bytes / 1e6:.2f} MB |",
+        "ok: it answers like the torch model",
+        f"| mAP | {manifest.parity.figures.map_artifact_percent:.2f} %",
+        "Do not normalize:",
+        "upright, by the EXIF tag; RGB",
+        "64 x 64 pixels: bilinear, antialiased, aspect ratio not kept",
+        "float32 in 0..255, NCHW, [1, 3, rows, columns]: all of red",
+        "at least (`>=`)",
+        "The sigmoid is inside the model",
+    ):
+        assert said in text
+
+
+@pytest.mark.parametrize("target", target_names())
+@pytest.mark.parametrize(("fit", "dtype"), [("stretch", "float32"), ("crop", "uint8"), ("pad", "float32")])
+def test_every_target_has_code_whatever_it_takes(target, fit, dtype, tmp_path):
+    spec = load_target(target)
+    job = phone.make_job(phone.make_model(), target, tmp_path, input_dtype=dtype)
+    details = RuntimeDetails(ncnn_options={"use_fp16_storage": True})
+    manifest = phone.manifest_of(job, [], details=details, classes=('a "b"', "c\\d", "e"))
+    prepared = manifest.preprocess.model_copy(update={"fit": fit})
+    failed = Parity(passed=False, reason="made up")
+    write_readme(tmp_path, manifest.model_copy(update={"preprocess": prepared, "status": "failed", "parity": failed}))
+    text = (tmp_path / "README.md").read_text(encoding="utf-8")
+    assert "**This export failed its check and should not be shipped:** made up." in text
+    (python,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    compile(python, "README.md", "exec")
+    assert f"dtype=np.{dtype}" in python
+    assert {"stretch": "image.resize", "crop": "ImageOps.fit", "pad": "ImageOps.pad"}[fit] in python
+    if target in ("onnx", "openvino", "ncnn"):
+        assert 'classes[] = {"a \\"b\\"", "c\\\\d", "e"}' in text
+    assert len(snippets(manifest)) == 1 + len(re.findall(r"^## (?!Python|What)", text, re.MULTILINE))
+    assert spec.runtime == manifest.runtime
+
+
+def test_the_files_say_it_themselves(exported, run):
+    """Read back by each format's own reader."""
+
+    def check(values):
+        assert json.loads(values["classes"]) == list(run.classes)
+        assert json.loads(values["thresholds"]) == list(run.thresholds)
+        assert json.loads(values["input"])["normalization"] == "inside the model"
+        assert json.loads(values["input"])["range"] == "0..255"
+
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(exported("onnx") / "model.onnx", providers=["CPUExecutionProvider"])
+    check(session.get_modelmeta().custom_metadata_map)
+
+
+def test_openvinos_file_says_it_too(exported, run):
+    openvino = pytest.importorskip("openvino")
+    model = openvino.Core().read_model(exported("openvino") / "model.xml")
+    assert json.loads(model.get_rt_info(["mlkdc", "classes"]).astype(str)) == list(run.classes)
+    assert json.loads(model.get_rt_info(["mlkdc", "input"]).astype(str))["size"] == SIZE
+
+
+def test_tflites_file_says_it_too(exported, run):
+    folder = exported("litert")
+    from ai_edge_litert.interpreter import Interpreter
+
+    # The interpreter gives no metadata; its bytes are in the file as they are.
+    content = (folder / "model.tflite").read_bytes()
+    assert b"mlkdc.classes" in content
+    assert json.dumps(list(run.classes)).encode() in content
+    assert Interpreter(model_content=content).get_signature_list()
+
+
+def test_core_mls_package_says_it_too(exported, run):
+    coremltools = pytest.importorskip("coremltools")
+    model = coremltools.models.MLModel(str(exported("coreml") / "model.mlpackage"), skip_model_load=True)
+    assert json.loads(model.user_defined_metadata["classes"]) == list(run.classes)
