@@ -27,8 +27,10 @@ def commands(folder: Path) -> dict[str, str]:
 
 
 def without_format(path: Path) -> dict:
+    """What the file says, without what is about the file itself."""
     values = read_json(path)
     del values["format"]
+    values.pop("checksum", None)
     return values
 
 

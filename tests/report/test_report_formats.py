@@ -33,7 +33,7 @@ def later_keys(part):
         part |= {"decision": "probability >= threshold", "weights_sha256": None}
         part["parity"]["comparison"]["batches"] = []
     if "kept_epoch" in part:
-        part.setdefault("weights_sha256", None)
+        part = {"weights_sha256": None, "images": None, "sharing_threshold": 0, **part}
     return part
 
 
@@ -128,4 +128,4 @@ def test_files_that_an_older_version_wrote(written):
 def test_an_artifact_of_an_older_version_is_named_in_the_notes(written):
     assert written["artifacts"] == {}
     [note] = [note for note in written["notes"] if note.startswith("onnx-fp32 ")]
-    assert note.endswith("has format 1, this version of mlkdc reads format 2; export the run again.")
+    assert note.endswith("has format 1, this version of mlkdc reads format 3; export the run again.")
