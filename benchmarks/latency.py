@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 
 from study import call
-from study_records import LatencyStudy, TimedModel
+from study_records import LatencyStudy, TimedModel, without_samples
 
 from mlkdc.records.bench import BenchFile
 from mlkdc.records.manifest import Manifest
@@ -31,8 +31,8 @@ def measure(student: Path, teacher: Path, bench_file: Path) -> LatencyStudy:
     for folder in (student, teacher):
         if not (folder / EXPORT_FOLDER / ARTIFACT).is_dir():
             call(["mlkdc", "export", str(folder), "--target", "onnx"])
-    call(["mlkdc", "bench", str(student), str(teacher), "--passes", "2", "--out", str(bench_file)])
-    figures = BenchFile.load_from(bench_file)
+    call(["mlkdc", "bench", str(student), str(teacher), "--out", str(bench_file)])
+    figures = without_samples(BenchFile.load_from(bench_file))
     # Its rows go into the study, next to the accuracy of the models.
     bench_file.unlink()
     return LatencyStudy(bench=figures, student=timed_model(student), teacher=timed_model(teacher))

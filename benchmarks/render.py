@@ -9,10 +9,10 @@ from statistics import mean
 
 from render_methods import MEANS, Rows, by_method, digits, gains, in_words, seeds_of, teacher_of
 from study_records import LatencyStudy, MethodsStudy, TimedModel, Training
-from tables import NICE, code_block, first_commands, origin, spread
+from tables import NICE, code_block, first_commands, origin, reliability, spread, timed_on
 
 from mlkdc.figures import megabytes, number, scientific, signed
-from mlkdc.records.bench import LatencyRow, RowTiming
+from mlkdc.records.bench import LatencyRow
 from mlkdc.resources import write_text
 from mlkdc.tables import Table
 
@@ -92,23 +92,17 @@ SECTIONS = {"quickstart": quickstart, "digits": digits}
 
 def latency(study: LatencyStudy) -> list[str]:
     """A student next to its teacher."""
-    timing = _first_timing(study)
+    protocol = study.bench.protocol
     command = f"python benchmarks/latency.py runs/corel5k/{study.student.run} runs/corel5k/{study.teacher.run}"
     return [
         "## A student next to its teacher: latency",
         f"{_described('student', study.student)}; {_described('teacher', study.teacher)}. Batch 1; each row in "
-        f"separate processes, rows interleaved; median over {timing.passes} processes of {timing.runs} timed calls.",
+        f"separate processes, rows interleaved; median over {protocol.passes} processes of at least "
+        f"{protocol.least_runs} timed calls. {reliability(study.bench)}",
         _latency_table(study),
         code_block([command]),
-        origin(study.bench.machine, study.bench.versions),
+        timed_on(study.bench),
     ]
-
-
-def _first_timing(study: LatencyStudy) -> RowTiming:
-    for row in study.bench.rows:
-        if row.timing is not None:
-            return row.timing
-    raise ValueError("latency.json: no row was timed")
 
 
 def _described(role: str, model: TimedModel) -> str:
@@ -138,21 +132,19 @@ def _latency_table(study: LatencyStudy) -> str:
         if name == "onnx-fp32":
             baseline_ms = teacher_ms[row.threads]
         lines.append([f"{roles[run]}, {name}", *_latency_cells(row, baseline_ms)])
-    head = ["model", "threads", "median ms", "p90", "p99", "MB", "speedup over the teacher", ""]
-    return Table(head, lines, "lrrrrrrl").markdown_as_is()
+    head = ["model", "threads", "median ms", "p90", "MB", "speedup over the teacher", "verdict"]
+    return Table(head, lines, "lrrrrrl").markdown_as_is()
 
 
 def _latency_cells(row: LatencyRow, baseline_ms: float | None) -> list[str]:
     timing = row.timing
     if timing is None:
-        return [str(row.threads), "", "", "", megabytes(row.size_bytes, 1), "", f"skipped: {row.skipped}"]
-    speedup, state = "", ""
+        return [str(row.threads), "", "", megabytes(row.size_bytes, 1), "", f"skipped: {row.skipped}"]
+    speedup = ""
     if baseline_ms is not None:
         speedup = number(baseline_ms / timing.median_ms)
-    if not timing.stable:
-        state = "unstable"
-    times = [number(timing.median_ms), number(timing.p90_ms), number(timing.p99_ms)]
-    return [str(row.threads), *times, megabytes(row.size_bytes, 1), speedup, state]
+    times = [number(timing.median_ms), number(timing.p90_ms)]
+    return [str(row.threads), *times, megabytes(row.size_bytes, 1), speedup, timing.verdict]
 
 
 def document() -> str:

@@ -7,12 +7,12 @@ from pathlib import Path
 
 from steps import BASELINE_STEP
 from study_records import Int8Study, StudentEntry, TargetsStudy
-from tables import NICE, code_block, origin
+from tables import NICE, code_block, origin, reliability, timed_on
 from target_tables import artifact_table, drops, gain_table, ladders, merged, skipped, verdict
 
 from mlkdc.exporting.reference import LEAST_POSITIVES
 from mlkdc.figures import DASH, counted, number
-from mlkdc.records.bench import RowTiming
+from mlkdc.records.bench import LOCAL
 from mlkdc.resources import write_text
 from mlkdc.runtime.targets import Target, load_target, target_names
 from mlkdc.tables import Table
@@ -85,7 +85,7 @@ def worth(study: TargetsStudy) -> list[str]:
     for entry in study.students.values():
         for artifact in entry.artifacts.values():
             if artifact.details.reduce_range is not None:
-                conditions.add((entry.bench.machine.vnni, artifact.details.reduce_range))
+                conditions.add((entry.bench.devices[LOCAL].machine.vnni, artifact.details.reduce_range))
     if len(conditions) != 1:
         return []
     vnni, reduced = conditions.pop()
@@ -106,7 +106,7 @@ def without_vnni() -> list[str]:
         "The same on a processor that has AVX2 and no int8 dot products, with int8 weights in half of their range, of "
         "students that were trained for less. It was a noisier machine: most timings were unstable.",
         "\n".join(reached),
-        origin(first.bench.machine, first.bench.versions),
+        timed_on(first.bench),
     ]
 
 
@@ -138,14 +138,13 @@ def repvgg() -> list[str]:
 def student_parts(student: str, entry: StudentEntry) -> list[str]:
     """One student."""
     small_minutes, large_minutes = [number(seconds / 60, 0) for seconds in entry.training_seconds]
-    timing = _first_timing(entry)
-    processes = f"{timing.passes} processes"
-    if timing.passes == 1:
-        processes = "1 process"
+    protocol = entry.bench.protocol
+    processes = "1 process" if protocol.passes == 1 else f"{protocol.passes} processes"
     about = (
         f"mAP of the torch model {number(entry.metrics['mAP'])} on {entry.scored_on} (trained for {small_minutes} "
         f"minutes at 96 px and {large_minutes} at {entry.bench.image_size} px, seed {entry.seed}). "
-        f"Each time is the median of {counted(timing.runs, 'call')}, {processes} a row, rows taking turns."
+        f"Each time is the median of at least {counted(protocol.least_runs, 'call')}, {processes} a row, rows taking "
+        f"turns. {reliability(entry.bench)}"
     )
     return [
         f"### {NICE[student]}",
@@ -158,15 +157,8 @@ def student_parts(student: str, entry: StudentEntry) -> list[str]:
         gain_table(entry),
         *ladders(entry),
         code_block(entry.commands),
-        origin(entry.bench.machine, entry.bench.versions),
+        timed_on(entry.bench),
     ]
-
-
-def _first_timing(entry: StudentEntry) -> RowTiming:
-    for row in entry.bench.rows:
-        if row.timing is not None:
-            return row.timing
-    raise ValueError("no row of the student was timed")
 
 
 def tools(entry: StudentEntry) -> str:
@@ -187,7 +179,7 @@ def measured(study: TargetsStudy) -> list[str]:
         f"Students distilled on {first.data.name} ({first.data.images['train']} training images, "
         f"{first.data.classes} labels) from random weights and in little time: their mAP is low; what matters here is "
         f"how much of it exporting loses, on {comparison.images} validation images. Batch 1, each row in a separate "
-        "process; a * marks a row whose timing was unstable.",
+        "process; a * marks a row whose timing is not known to be stable.",
         f"*{BASELINE_STEP}*: the same backbone, nothing merged, with the papers' decoder of 768, exported by a plain "
         "`torch.onnx.export` and run by ONNX Runtime in fp32. Its head has random weights: it is there for its time, "
         "its accuracy was not measured. It takes normalized images and gives logits; artifacts of mlkdc normalize "

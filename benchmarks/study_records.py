@@ -1,6 +1,6 @@
 """What lies in benchmarks/results, but for losses.json: one record for each study's file."""
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from pydantic import Field
 from typing_extensions import Self
@@ -126,12 +126,35 @@ class TimedModel(Record):
         )
 
 
+def without_samples(bench: BenchFile) -> BenchFile:
+    """The figures of a study: single calls would be most of its file, and no document shows them."""
+    rows = []
+    for row in bench.rows:
+        turns = tuple(turn.model_copy(update={"samples_us": ()}) for turn in row.turns)
+        rows.append(row.model_copy(update={"turns": turns}))
+    return bench.model_copy(update={"rows": tuple(rows)})
+
+
+def _with_current_bench(values: dict[str, Any]) -> dict[str, Any]:
+    """A part of a study of format 2, whose ``bench`` is of bench.json's format 2."""
+    return {**values, "bench": BenchFile.upgraded(2, values["bench"])}
+
+
 class LatencyStudy(StudyFile):
     """latency.json: a student next to its teacher."""
+
+    FORMAT: ClassVar[int] = 3
 
     bench: BenchFile
     student: TimedModel
     teacher: TimedModel
+
+    @classmethod
+    def upgraded(cls, written: object, values: dict[str, Any]) -> dict[str, Any] | None:
+        """Of format 2 on."""
+        if written != 2:
+            return None
+        return _with_current_bench(values)
 
 
 class Int8Figures(Record):
@@ -263,4 +286,14 @@ class StudentEntry(Record):
 class TargetsStudy(StudyFile):
     """targets.json and targets-avx2.json: students by name."""
 
+    FORMAT: ClassVar[int] = 3
+
     students: dict[str, StudentEntry] = Field(default_factory=dict)
+
+    @classmethod
+    def upgraded(cls, written: object, values: dict[str, Any]) -> dict[str, Any] | None:
+        """Of format 2 on."""
+        if written != 2:
+            return None
+        students = values["students"].items()
+        return {"students": {name: _with_current_bench(student) for name, student in students}}

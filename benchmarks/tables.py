@@ -1,11 +1,13 @@
 """What several documents show: names, spreads over seeds, and where figures are from."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from statistics import mean, stdev
 
 from study_records import Training
 
-from mlkdc.figures import number
+from mlkdc.figures import counted, number
+from mlkdc.records.bench import LOCAL, BenchFile
 from mlkdc.records.machine import Machine
 
 NICE = {
@@ -33,16 +35,30 @@ def paired(scores: Mapping[int, float], baseline: Mapping[int, float]) -> list[f
 
 def origin(machine: Machine, versions: Mapping[str, str]) -> str:
     """The machine and the versions of a measurement, in words."""
-    cores = f"{machine.cores} core"
-    if machine.cores != 1:
-        cores += "s"
-    parts = [machine.cpu, cores]
+    parts = [machine.cpu]
+    if machine.cores is not None:
+        parts.append(counted(machine.cores, "core"))
     if machine.vnni is not None:
         parts.append("VNNI" if machine.vnni else "no VNNI")
     if machine.memory_gib is not None:
         parts.append(f"{machine.memory_gib} GiB")
     packages = ", ".join(f"{name} {version}" for name, version in versions.items())
     return f"Machine: {', '.join(parts)}. {packages}."
+
+
+def timed_on(bench: BenchFile) -> str:
+    """Where the rows of a study were timed: on this machine."""
+    device = bench.devices[LOCAL]
+    return origin(device.machine, device.versions)
+
+
+def reliability(bench: BenchFile) -> str:
+    """How many timings can be relied on, and why the others cannot, in a sentence."""
+    timed = [row.timing for row in bench.rows if row.timing is not None]
+    reasons = Counter(f"{timing.verdict} ({timing.why})" for timing in timed if not timing.stable)
+    parts = [f"{sum(timing.stable for timing in timed)} of {len(timed)} timings are stable"]
+    parts += [f"{count} {reason}" for reason, count in reasons.items()]
+    return f"{', '.join(parts)}."
 
 
 def code_block(lines: Sequence[str]) -> str:

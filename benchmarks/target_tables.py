@@ -56,7 +56,7 @@ def verdict(student: str, entry: StudentEntry) -> str:
             outcome = f"missed by {number(AIMS[student] - speedup)}"
         artifact = f"`{name}`"
         if not (baseline.stable and fastest.stable):
-            artifact += ", unstable timings"
+            artifact += ", timings not known to be stable"
         reached.append(f"with {threads_in_words(threads)} {number(speedup)} times ({artifact}): {outcome}")
     return (
         f"Aim: {AIMS[student]:g} times as fast as *{BASELINE_STEP}*, with mAP at most {LOSS} points below the torch "

@@ -1,6 +1,6 @@
 """Every target and precision for students distilled on real photos: size, accuracy, parity, latency.
 
-    python benchmarks/targets.py --data PHOTOS --weights WEIGHTS [--students mobilenetv2 ...] [--passes 2]
+    python benchmarks/targets.py --data PHOTOS --weights WEIGHTS [--students mobilenetv2 ...] [--passes 5]
 
 PHOTOS is a folder that `mlkdc data` understands, WEIGHTS one with tf_efficientnet_lite2.safetensors (ImageNet), of
 which the teacher is made. For each student: trains and exports what is not there yet, times all artifacts in one run
@@ -18,9 +18,9 @@ from baselines import write
 from steps import STEPS
 from study import set_options, with_placeholders
 from study import train as run_training
-from study_records import Shipped, StudentEntry, StudyData, TargetsStudy
+from study_records import Shipped, StudentEntry, StudyData, TargetsStudy, without_samples
 
-from mlkdc.bench import BASELINE, Row, artifact_rows, bench
+from mlkdc.bench import Plan, artifact_rows, bench, eager_row
 from mlkdc.exporting import ExportOptions, choices, export_several
 from mlkdc.records.bench import BenchFile
 from mlkdc.records.manifest import Manifest
@@ -77,11 +77,10 @@ def has_artifact(run: Run, target: str, precision: str) -> bool:
 
 
 def measure(run: Run, passes: int) -> BenchFile:
-    """All artifacts of a run, torch eager and the steps before mlkdc, rows interleaved."""
+    """All artifacts of a run, torch eager and the steps before mlkdc, rows taking turns."""
     steps = [write(run, step, run.path / "baselines" / step) for step in STEPS]
-    eager = Row(BASELINE, ("-m", "mlkdc.train.eager"), run.path, run.weights.stat().st_size)
-    rows = [eager, *artifact_rows([*steps, *run.artifacts()])]
-    return bench(rows, passes=passes, threads=THREADS, image_size=run.recipe.data.image_size, progress=say)
+    rows = [eager_row(run.path, run.weights), *artifact_rows([*steps, *run.artifacts()])]
+    return bench(rows, Plan(passes=passes, threads=THREADS, image_size=run.recipe.data.image_size), say=say)
 
 
 def entry(
@@ -99,7 +98,7 @@ def entry(
     # Messages name artifacts by their full path, which is longer than the table and of this machine.
     placeholders = {f"{run.path.resolve()}/{EXPORT_FOLDER}/": "", **placeholders}
     rows = []
-    for row in figures.rows:
+    for row in without_samples(figures).rows:
         if row.skipped is not None:
             row = row.model_copy(update={"skipped": with_placeholders(row.skipped, placeholders)})
         rows.append(row)
@@ -134,7 +133,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--weights", type=Path, required=True)
     parser.add_argument("--students", nargs="*", choices=STUDENTS)
-    parser.add_argument("--passes", type=int, default=2)
+    parser.add_argument("--passes", type=int, default=Plan().passes)
     options = parser.parse_args()
     placeholders = {str(options.data): "PHOTOS", str(options.weights): "WEIGHTS"}
     done = stored().students

@@ -50,7 +50,8 @@ def threads(count: int) -> str:
 
 def counted(count: int, noun: str) -> str:
     """``1 image``, ``2 images``."""
-    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+    plural = f"{noun}es" if noun.endswith("s") else f"{noun}s"
+    return f"{count:,} {noun if count == 1 else plural}"
 
 
 def _no_negative_zero(value: float, digits: int) -> float:

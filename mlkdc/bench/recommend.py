@@ -7,6 +7,9 @@ from mlkdc.figures import number
 from mlkdc.figures import threads as threads_in_words
 from mlkdc.records.bench import BenchFile, LatencyRow, RowTiming
 
+#: Verdicts as a sentence says them, where the word alone is none.
+STATES = {"spread": "spread out", "unknown": "of unknown quality"}
+
 
 @dataclass(frozen=True)
 class Budget:
@@ -44,7 +47,7 @@ class _Candidate:
 
 
 def recommend(figures: BenchFile, known_map: Mapping[str, float | None], budget: Budget) -> list[Recommendation]:
-    """One recommendation for each device: of what fits, the most accurate; of equals, the fastest.
+    """One recommendation for each device that mlkdc measured: of what fits, the most accurate; of equals, the fastest.
 
     What answered otherwise than the torch model is no candidate. A timing that is not stable is one, after the stable
     ones of the device: contention makes a model look slower than it is, not faster.
@@ -57,8 +60,11 @@ def recommend(figures: BenchFile, known_map: Mapping[str, float | None], budget:
     listed = []
     for device in figures.devices:
         candidates = []
-        for row in figures.rows:
-            if row.device == device and row.precision is not None and row.timing is not None and _is_the_model(row):
+        rows = [row for row in figures.rows if row.device == device]
+        if rows and all(row.imported_from for row in rows):
+            continue  # what ran there was not compared with the model
+        for row in rows:
+            if row.precision is not None and row.timing is not None and _is_the_model(row):
                 measured = row.accuracy.map_percent if row.accuracy else None
                 percent = measured if measured is not None else known_map.get(row.name)
                 medians = [turn.median_ms for turn in row.turns] or [row.timing.median_ms]
@@ -79,7 +85,8 @@ def _of_device(device: str, candidates: Sequence[_Candidate], budget: Budget) ->
         best = max(fitting, key=_rank)
         why = f"{_described(best)}: the highest mAP within {budget.milliseconds:g} ms"
         if not best.timing.stable:
-            why += f"; its timing is {best.timing.verdict}, measure again before you rely on it"
+            state = STATES.get(best.timing.verdict, best.timing.verdict)
+            why += f"; its timing is {state}, measure again before you rely on it"
         return Recommendation(device, best.row, why)
     nearest = min(candidates, key=lambda candidate: _excess(candidate, budget))
     wanted = f"{budget.milliseconds:g} ms"

@@ -24,14 +24,15 @@ def bench_table(figures: BenchFile) -> Table:
 def _cells(row: LatencyRow) -> list[str]:
     timing, accuracy = row.timing, row.accuracy
     flips = map_percent = DASH
+    threads = str(row.threads) if row.threads else DASH
     if accuracy is not None:
         map_percent = number(accuracy.map_percent)
         if accuracy.images:
             flips = str(accuracy.label_flips)
     if timing is None:
-        return [row.name, str(row.threads), DASH, DASH, map_percent, flips, DASH, f"skipped: {row.skipped}"]
+        return [row.name, threads, DASH, DASH, map_percent, flips, DASH, f"skipped: {row.skipped}"]
     times = [number(timing.median_ms), number(timing.p90_ms)]
-    return [row.name, str(row.threads), *times, map_percent, flips, speedup_text(row.speedup), timing.verdict]
+    return [row.name, threads, *times, map_percent, flips, speedup_text(row.speedup), timing.verdict]
 
 
 def speedup_text(speedup: Speedup | None) -> str:
@@ -48,7 +49,9 @@ def remarks(figures: BenchFile) -> list[str]:
     """A sentence for each row that cannot be relied on, each device with limits, and each that was lost."""
     sentences = []
     for row in figures.rows:
-        where = f"{row.name} on {row.device}, threads {row.threads}"
+        where = f"{row.name} on {row.device}"
+        if row.threads:
+            where += f", threads {row.threads}"
         if row.timing is not None and row.timing.why:
             sentences.append(f"{where}: {row.timing.verdict}, {row.timing.why}")
         if row.accuracy is not None and row.accuracy.within_tolerance is False:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from mlkdc.cli.bench import MIN_MAP_ALONE, budget_option, min_map_option
 from mlkdc.cli.shared import data_option, examples, json_option, pick_run, run_argument, say, show
 from mlkdc.errors import MlkdcError, UsageError
 from mlkdc.figures import counted, number
@@ -159,16 +160,23 @@ def _raise_if_failed(faults: list[MlkdcError], count: int) -> None:
 
 @click.command(
     short_help="Write a run's report: HTML, Markdown and JSON.",
-    epilog=examples("mlkdc report", "mlkdc report runs/photos"),
+    epilog=examples("mlkdc report", "mlkdc report runs/photos", "mlkdc report runs/photos --budget 8ms --min-map 60"),
 )
 @run_argument
-def report(run_folder: Path | None) -> None:
-    """Write report.html, report.md and report.json."""
+@budget_option
+@min_map_option
+def report(run_folder: Path | None, budget: float | None, min_map: float | None) -> None:
+    """Write report.html, report.md and report.json; with a budget, they say which artifact to ship on which device."""
+    from mlkdc.bench.recommend import Budget
     from mlkdc.report import write_report
+
+    if min_map is not None and budget is None:
+        raise UsageError(MIN_MAP_ALONE)
 
     # A folder that was copied without its weights can still be reported on, so it need not be a run that can be loaded.
     folder = run_folder or pick_run(None).path
-    click.echo(str(write_report(folder)))
+    wanted = Budget(budget, min_map) if budget is not None else None
+    click.echo(str(write_report(folder, wanted)))
 
 
 @click.command(

@@ -43,13 +43,23 @@ class Count(click.ParamType[int | str]):
         return int(text)
 
 
+MIN_MAP_ALONE = "--min-map goes with --budget; for example: --budget 8ms --min-map 60"
+budget_option = click.option(
+    "--budget", type=Milliseconds(), help="Say which artifact to ship within this time, such as 8ms."
+)
+min_map_option = click.option(
+    "--min-map", type=click.FloatRange(0, 100), help="With --budget: and with at least this mAP, in percent."
+)
+
+
 @click.command(
     short_help="Measure latency and accuracy on devices.",
     epilog=examples(
         "mlkdc bench runs/photos --threads 1 --threads 4",
         "mlkdc bench runs/photos --device local --device ssh://pi@kitchen --score all",
-        "mlkdc bench runs/a/export/onnx-fp32 runs/b/export/onnx-int8 --baseline onnx-fp32 --out ab.json",
+        "mlkdc bench runs/a/export/onnx-fp32 runs/b/export/onnx-int8 --out ab.json",
         "mlkdc bench runs/photos/export/onnx-int8 --fail-over 8ms",
+        "mlkdc bench runs/photos --import qai-hub profile.json --device 'Galaxy S24'",
     ),
 )
 @click.argument("paths", nargs=-1, type=click.Path(path_type=Path), metavar="[RUN|ARTIFACT]...")
@@ -63,9 +73,17 @@ class Count(click.ParamType[int | str]):
 @click.option("--sustained", type=click.FloatRange(min=0), default=0.0, metavar="MIN", help="Then minutes of load.")
 @click.option("--cool-to", type=float, metavar="C", help="Wait for this temperature before each turn.")
 @click.option("--keep", is_flag=True, help="Leave what was put on the device.")
-@click.option("--budget", type=Milliseconds(), help="Say which artifact to ship within this time, such as 8ms.")
-@click.option("--min-map", type=click.FloatRange(0, 100), help="With --budget: and with at least this mAP.")
+@budget_option
+@min_map_option
 @click.option("--fail-over", type=Milliseconds(), help="Exit with 1 if an artifact takes longer, for CI.")
+@click.option(
+    "--import",
+    "imported",
+    type=(str, click.Path(path_type=Path)),
+    metavar="TOOL FILE",
+    help="Measure nothing: add a row that another tool measured (qai-hub: a profile's JSON) to the run's figures.",
+)
+@click.option("--name", metavar="NAME", help="With --import: of the row; default: the file's.")
 @click.option("--out", type=click.Path(path_type=Path), help="JSON file for the figures.")
 def bench(
     paths: tuple[Path, ...],
@@ -82,6 +100,8 @@ def bench(
     budget: float | None,
     min_map: float | None,
     fail_over: float | None,
+    imported: tuple[str, Path] | None,
+    name: str | None,
     out: Path | None,
 ) -> None:
     """Measure latency, and whether the device answers as the model does, each turn in a separate process.
@@ -94,7 +114,12 @@ def bench(
     from mlkdc.commands.bench import Asked, bench_paths
 
     if min_map is not None and budget is None:
-        raise UsageError("--min-map goes with --budget; for example: --budget 8ms --min-map 60")
+        raise UsageError(MIN_MAP_ALONE)
+    if imported is not None:
+        _import(imported, paths, devices, name, out)
+        return
+    if name is not None:
+        raise UsageError("--name goes with --import; for example: --import qai-hub profile.json --name onnx-int8")
     asked = Asked(
         devices=devices,
         runs=runs,
@@ -119,6 +144,39 @@ def bench(
         _show_recommendations(figures, folders, budget, min_map)
     click.echo(f"\n{saved}")
     _raise_if_bad(figures, fail_over)
+
+
+def _import(
+    imported: tuple[str, Path], paths: tuple[Path, ...], devices: tuple[str, ...], name: str | None, out: Path | None
+) -> None:
+    """Add a row to the figures of a run, or of the file that ``--out`` names."""
+    from mlkdc.bench.imported import with_import
+    from mlkdc.bench.table import bench_table, remarks
+    from mlkdc.records.bench import LOCAL, BenchFile
+
+    _refuse_other_options()
+    if len(paths) > 1 or len(devices) > 1:
+        raise UsageError("--import adds one row to the figures of one run; name one run, and one --device at most")
+    target = out or pick_run(paths[0] if paths else None).path / BenchFile.FILE
+    tool, file = imported
+    device = None if devices == (LOCAL,) else devices[0]
+    figures = with_import(BenchFile.load_from(target), tool, file, name=name, device=device)
+    figures.save_as(target)
+    show(bench_table(figures))
+    click.echo()
+    for sentence in remarks(figures):
+        click.echo(f"- {sentence}")
+    click.echo(f"\n{target}")
+
+
+def _refuse_other_options() -> None:
+    """Options that would measure, next to ``--import``."""
+    context = click.get_current_context()
+    for parameter in context.command.params:
+        assert parameter.name is not None
+        typed = context.get_parameter_source(parameter.name) is click.core.ParameterSource.COMMANDLINE
+        if typed and parameter.name not in ("paths", "imported", "devices", "name", "out"):
+            raise UsageError(f"--import measures nothing, so {parameter.opts[0]} has no meaning with it; omit it")
 
 
 def _show_recommendations(figures: "BenchFile", folders: list[Path], budget: float, min_map: float | None) -> None:

@@ -1,10 +1,11 @@
 """bench.json: latency, accuracy and verdict, one row for each artifact, device and number of threads."""
 
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
 from mlkdc.records.base import FileRecord, Milliseconds, Moment, Record
+from mlkdc.records.bench_formats import from_format_1, from_format_2
 from mlkdc.records.machine import Machine
 
 #: The row that speedups refer to where the user names no other: the run's model in torch, on this machine.
@@ -142,6 +143,7 @@ class LatencyRow(Record):
     Args:
         name: of the artifact's folder (with its run in front where two have one name), or ``torch eager``.
         device: key of :attr:`BenchFile.devices`.
+        threads: 0 where another tool measured, which does not say.
         precision: of an artifact.
         provider: what ran it there (``onnxruntime``, ``LiteRT.js wasm``).
         size_bytes: of the model files; None where that means nothing.
@@ -245,3 +247,12 @@ class BenchFile(FileRecord):
     devices: dict[str, DeviceInfo]
     rows: tuple[LatencyRow, ...]
     lost: tuple[Lost, ...] = ()
+
+    @classmethod
+    def upgraded(cls, written: object, values: dict[str, Any]) -> dict[str, Any] | None:
+        """Formats 1 and 2 knew one device, and neither its conditions nor single calls."""
+        if written == 1:
+            return from_format_2(from_format_1(values))
+        if written == 2:
+            return from_format_2(values)
+        return None

@@ -8,7 +8,7 @@ class Machine(Record):
 
     Args:
         cpu: model name of the processor.
-        cores: that the process may use.
+        cores: that the process may use; None where that is not known.
         vnni: whether an x86 processor has int8 dot products; None for other processors and where it is not known.
         memory_gib: of main memory; None where it is not known.
         system: name, release and architecture of the operating system.
@@ -16,7 +16,7 @@ class Machine(Record):
     """
 
     cpu: str
-    cores: int
+    cores: int | None
     vnni: bool | None = None
     memory_gib: float | None = None
     system: str

@@ -31,6 +31,34 @@ class Missing(Record):
     bench: str | None = None
 
 
+class Recommended(Record):
+    """What to ship on one device.
+
+    Args:
+        name: of the artifact; None where none fits.
+        threads: to run it with.
+        why: what it reaches; where none fits, what comes nearest.
+    """
+
+    device: str
+    name: str | None
+    threads: int | None
+    why: str
+
+
+class ToShip(Record):
+    """What to ship within a budget.
+
+    Args:
+        budget_ms: a call may take.
+        least_map_percent: mAP that it has at least; None = any.
+    """
+
+    budget_ms: float
+    least_map_percent: float | None
+    devices: tuple[Recommended, ...]
+
+
 class Command(Record):
     """A command line and what it did, or does when it is run again."""
 
@@ -50,13 +78,14 @@ class Report(FileRecord):
         artifacts: manifests by folder name; those that cannot be read are named in the notes.
         latency: the rows of ``bench``, with the accuracy of what they timed.
         best: the fastest of them that can be shipped; the baseline where none can.
+        to_ship: within the budget that was given; None without one.
         missing: what to run for each absent part.
         notes: what a reader must know before trusting the figures; commands stand between backticks.
         commands: that made the run, and that make its artifacts again.
     """
 
     FILE: ClassVar[str] = "report.json"
-    FORMAT: ClassVar[int] = 2
+    FORMAT: ClassVar[int] = 3
     REMEDY: ClassVar[str] = "write it again with `mlkdc report`"
 
     mlkdc_version: str
@@ -70,6 +99,7 @@ class Report(FileRecord):
     artifacts: dict[str, Manifest]
     latency: tuple[LatencyEntry, ...]
     best: LatencyEntry | None
+    to_ship: ToShip | None = None
     missing: Missing
     notes: tuple[str, ...]
     commands: tuple[Command, ...]

@@ -4,22 +4,31 @@ import shlex
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mlkdc import __version__
 from mlkdc.errors import UsageError
+from mlkdc.records.bench import BenchFile
 from mlkdc.records.manifest import Manifest
-from mlkdc.records.report import Missing, Report
+from mlkdc.records.report import Missing, Report, ToShip
 from mlkdc.records.results import METRICS_FILE, Results
 from mlkdc.records.run import RECIPE_FILE, Run
 from mlkdc.report.commands import commands
 from mlkdc.report.latency import best_entry, latency_entries
 from mlkdc.report.notes import notes
 
+if TYPE_CHECKING:
+    from mlkdc.bench.recommend import Budget
 
-def collect(run_folder: Path) -> Report:
+
+def collect(run_folder: Path, budget: "Budget | None" = None) -> Report:
     """Everything about one run. A part that was not made yet is None or empty.
 
     An artifact whose manifest cannot be read does not stop the report: a note names it, and no table shows it.
+
+    Args:
+        run_folder: of a finished run.
+        budget: what an artifact may take; None recommends nothing.
 
     Raises:
         UsageError: no results.json or recipe.yaml, or one of the run's files cannot be read; says what to run.
@@ -48,10 +57,20 @@ def collect(run_folder: Path) -> Report:
         artifacts=artifacts,
         latency=latency,
         best=best_entry(latency),
+        to_ship=_to_ship(bench, artifacts, budget),
         missing=missing,
         notes=notes(results, artifacts, unreadable, bench, history, run.recipe.distill, quoted),
-        commands=commands(results, artifacts, bench, quoted),
+        commands=commands(results, artifacts, bench, quoted, budget),
     )
+
+
+def _to_ship(bench: BenchFile | None, artifacts: Mapping[str, Manifest], budget: "Budget | None") -> ToShip | None:
+    if bench is None or budget is None:
+        return None
+    # The bench brings NumPy, which most commands that import this package do not need.
+    from mlkdc.report.ship import to_ship
+
+    return to_ship(bench, artifacts, budget)
 
 
 def _finished_run(run_folder: Path) -> Run:

@@ -1,15 +1,23 @@
 """The commands that made a run, and those that make its artifacts again."""
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from mlkdc.records.bench import BenchFile
 from mlkdc.records.manifest import Manifest
 from mlkdc.records.report import Command
 from mlkdc.records.results import Results
 
+if TYPE_CHECKING:
+    from mlkdc.bench.recommend import Budget
+
 
 def commands(
-    results: Results, artifacts: Mapping[str, Manifest], bench: BenchFile | None, quoted_run: str
+    results: Results,
+    artifacts: Mapping[str, Manifest],
+    bench: BenchFile | None,
+    quoted_run: str,
+    budget: "Budget | None" = None,
 ) -> tuple[Command, ...]:
     """What was typed, where that is recorded; for exports, what makes the same artifact again."""
     listed = []
@@ -24,8 +32,19 @@ def commands(
     for name, manifest in artifacts.items():
         again = " ".join(["mlkdc export", quoted_run, *_export_options(manifest)])
         listed.append(Command(what=f"exports {name} again", command=again))
-    listed.append(Command(what="makes this report again", command=f"mlkdc report {quoted_run}"))
+    listed.append(
+        Command(what="makes this report again", command=f"mlkdc report {quoted_run}{_budget_options(budget)}")
+    )
     return tuple(listed)
+
+
+def _budget_options(budget: "Budget | None") -> str:
+    if budget is None:
+        return ""
+    options = f" --budget {budget.milliseconds:g}ms"
+    if budget.map_percent is not None:
+        options += f" --min-map {budget.map_percent:g}"
+    return options
 
 
 def _export_options(manifest: Manifest) -> list[str]:

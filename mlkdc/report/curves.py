@@ -1,14 +1,13 @@
-"""Which charts a report shows, and of what."""
+"""The charts of a training."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from mlkdc.figures import threads
-from mlkdc.records.report import LatencyEntry
 from mlkdc.records.results import Epoch
-from mlkdc.report.charts import Mark, Point, line_chart, scatter
+from mlkdc.report.charts import line_chart
+from mlkdc.report.svg import Point
 
 #: Losses whose terms differ by more than this factor are drawn by logarithm; else the small ones lie on the axis.
 LOG_RANGE = 20
@@ -44,28 +43,6 @@ def training_charts(history: Sequence[Epoch]) -> list[Chart]:
         charts.append(_chart("Validation mAP", series, "mAP, %"))
     charts.append(_chart("Learning rate", {"lr": rates}, "lr"))
     return charts
-
-
-def latency_chart(entries: Sequence[LatencyEntry]) -> Chart | None:
-    """Accuracy against latency, one group for each number of threads; None where no row has both."""
-    shown = []
-    counts = set()
-    for entry in entries:
-        if entry.timing is not None and entry.map_percent is not None:
-            shown.append((entry, entry.timing.median_ms, entry.map_percent))
-            counts.add(entry.threads)
-    if not shown:
-        return None
-    # In this order colors and legend agree.
-    groups = sorted(counts)
-    marks = []
-    for entry, median_ms, map_percent in shown:
-        label = entry.name
-        if entry.parity == "failed":
-            label += " (failed)"
-        marks.append(Mark(median_ms, map_percent, label, groups.index(entry.threads)))
-    svg = scatter(marks, x_label="median latency, ms", y_label="mAP, %")
-    return Chart("Up and to the left is better", [threads(count) for count in groups], svg)
 
 
 def _loss_chart(history: Sequence[Epoch]) -> Chart:

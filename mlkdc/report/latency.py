@@ -15,7 +15,10 @@ def latency_entries(bench: BenchFile | None, artifacts: Mapping[str, Manifest]) 
     torch = _torch_comparison(artifacts)
     entries = []
     for row in bench.rows:
-        if row.name in artifacts:
+        if row.imported_from is not None:
+            # What another tool made of the file was not compared with the torch model.
+            entries.append(_joined(row))
+        elif row.name in artifacts:
             entries.append(_artifact_entry(row, artifacts[row.name]))
         elif row.name == BASELINE and torch is not None:
             entries.append(_joined(row, map_percent=torch.map_torch_percent, map_images=torch.images))

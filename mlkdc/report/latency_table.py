@@ -13,7 +13,7 @@ from mlkdc.tables import Table
 def latency_table(entries: Sequence[LatencyEntry]) -> Table:
     """One line for each row of bench.json. Skipped rows say why."""
     head = ["what", "device", "threads", "median, ms", "p90", "first call", "load", "memory, MiB", "size, MB"]
-    head += ["mAP, %", "label flips", "speedup", "verdict"]
+    head += ["mAP, %", "label flips on images", "speedup", "verdict"]
     return Table(head, [_latency_row(entry) for entry in entries], "llrrrrrrrrrrl")
 
 
@@ -25,11 +25,11 @@ def _latency_row(entry: LatencyEntry) -> list[str]:
         times = [*map(number, figures), number(timing.peak_mib, 0)]
     flips = DASH
     if accuracy is not None and accuracy.images:
-        flips = f"{accuracy.label_flips} on {counted(accuracy.images, 'image')}"
+        flips = f"{accuracy.label_flips} on {accuracy.images}"
     return [
         entry.name,
         entry.device,
-        str(entry.threads),
+        str(entry.threads) if entry.imported_from is None else DASH,
         *times,
         megabytes(entry.size_bytes),
         number(entry.map_percent),
@@ -42,6 +42,8 @@ def _latency_row(entry: LatencyEntry) -> list[str]:
 def _state(entry: LatencyEntry) -> str:
     if entry.timing is None:
         return f"skipped: {entry.skipped}"
+    if entry.imported_from is not None:
+        return f"{entry.timing.verdict}, imported from {entry.imported_from}"
     if entry.parity == "failed":
         return f"{entry.timing.verdict}, parity {FAILED}"
     return entry.timing.verdict
@@ -55,9 +57,12 @@ def latency_conditions(bench: BenchFile | None) -> str:
     if bench.image_size is not None:
         batch += f" at {bench.image_size} px"
     protocol = bench.protocol
+    if not protocol.least_seconds:
+        # Of an earlier version, whose processes had no least time.
+        return f"{batch}. Medians of {counted(protocol.passes, 'process')} of {protocol.least_runs} calls."
     return (
-        f"{batch}. Medians of {protocol.passes} passes; in each, every row had a turn in a process of its own, in "
-        f"random order: at least a second of warm-up, then at least {protocol.least_runs} calls and "
+        f"{batch}. Medians of {counted(protocol.passes, 'pass')}; in each, every row had a turn in a process of its "
+        f"own, in random order: at least a second of warm-up, then at least {protocol.least_runs} calls and "
         f"{protocol.least_seconds:g} s. Speedup: how many times as fast, paired by pass, with the 95 % bootstrap "
         "interval over the passes. Label flips: decisions on the device that differ from the torch model's."
     )

@@ -5,13 +5,21 @@ from datetime import datetime
 
 from mlkdc.figures import counted, threads
 from mlkdc.recipe import Distill
-from mlkdc.records.bench import BenchFile
+from mlkdc.records.bench import BenchFile, Verdict
 from mlkdc.records.gradients import imbalances
 from mlkdc.records.manifest import Manifest
 from mlkdc.records.results import Epoch, Results
 from mlkdc.report.teacher import weak_teacher
 
 MOST_NAMES = 6
+#: What each verdict but ``stable`` says of timings, the worst first.
+MEANINGS: dict[Verdict, str] = {
+    "throttled": "Timings of a device that was throttled (verdict throttled)",
+    "disturbed": "Timings that other work disturbed (verdict disturbed)",
+    "unsettled": "Timings that were not steady yet (verdict unsettled)",
+    "spread": "Timings that differ between processes (verdict spread)",
+    "unknown": "Timings that other work may have disturbed unseen (verdict unknown)",
+}
 
 
 def notes(
@@ -109,20 +117,22 @@ def _on_latency(bench: BenchFile, artifacts: Mapping[str, Manifest], quoted_run:
 
 
 def _on_verdicts(bench: BenchFile) -> list[str]:
-    """Which timings must not be relied on, by verdict, and what the first of each rests on; answers that differ."""
-    names: dict[str, list[str]] = {}
-    reasons: dict[str, str] = {}
+    """Which timings must not be relied on, by verdict, with what the first rests on; which answers differ."""
+    names: dict[Verdict, list[str]] = {}
+    reasons: dict[Verdict, str] = {}
     different = []
     for row in bench.rows:
         where = f"{row.name} ({threads(row.threads)}, {row.device})"
-        if row.timing is not None and not row.timing.stable:
+        if row.timing is not None and row.timing.verdict in MEANINGS and row.imported_from is None:
             names.setdefault(row.timing.verdict, []).append(where)
             reasons.setdefault(row.timing.verdict, row.timing.why)
         if row.accuracy is not None and row.accuracy.within_tolerance is False:
             different.append(where)
     sentences = []
-    for verdict, listed in names.items():
-        sentences.append(f"Timings that are {verdict}: {_listed(listed)}. Of the first: {reasons[verdict]}.")
+    for verdict, meaning in MEANINGS.items():
+        if verdict in names:
+            which = "Why" if len(names[verdict]) == 1 else "Why, of the first"
+            sentences.append(f"{meaning}: {_listed(names[verdict])}. {which}: {reasons[verdict]}.")
     if different:
         sentences.append(
             f"Answers differ from the torch model's by more than the export allowed: {_listed(different)}."

@@ -5,8 +5,11 @@ from dataclasses import dataclass
 from mlkdc.records.report import Report
 from mlkdc.records.results import ClassScore
 from mlkdc.report import accuracy_tables, artifact_tables, latency_table, run_tables
-from mlkdc.report.curves import Chart, latency_chart, training_charts
+from mlkdc.report.conditions import conditions_table
+from mlkdc.report.curves import Chart, training_charts
 from mlkdc.report.headline import Card, cards, facts, minute
+from mlkdc.report.latency_charts import DeviceCharts, device_charts
+from mlkdc.report.ship import budget_in_words, shipping_sentences
 from mlkdc.tables import Table
 
 #: More classes than this are set in two columns, which the screen has room for.
@@ -20,6 +23,10 @@ class Page:
     Args:
         report: for single values, such as the run's name.
         created: when the report was written, to the minute.
+        device_charts: of each device that has any.
+        conditions: of the rows; None where none are known.
+        to_ship: one sentence for each device; empty where no budget was given.
+        budget: in words.
         class_columns: the classes of ``class_table``, in as many columns as the page has.
     """
 
@@ -32,7 +39,10 @@ class Page:
     teacher: Table | None
     latency: Table
     latency_conditions: str
-    latency_chart: Chart | None
+    device_charts: list[DeviceCharts]
+    conditions: Table | None
+    to_ship: list[str]
+    budget: str
     artifacts: Table
     tolerances: list[str]
     ladders: list[artifact_tables.Ladder]
@@ -60,7 +70,10 @@ def make_page(report: Report) -> Page:
         teacher=accuracy_tables.teacher_table(results),
         latency=latency_table.latency_table(report.latency),
         latency_conditions=latency_table.latency_conditions(report.bench),
-        latency_chart=latency_chart(report.latency),
+        device_charts=device_charts(report.bench, report.latency),
+        conditions=conditions_table(report.latency),
+        to_ship=shipping_sentences(report.to_ship),
+        budget=budget_in_words(report.to_ship),
         artifacts=artifact_tables.artifact_table(artifacts),
         tolerances=artifact_tables.tolerances(artifacts),
         ladders=artifact_tables.ladders(artifacts),

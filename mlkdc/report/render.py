@@ -11,6 +11,9 @@ from mlkdc.report.markdown import MARKDOWN_FILTERS, Filters, escape
 from mlkdc.report.page import Page
 from mlkdc.tables import Table
 
+#: Verdicts on a timing; ``unknown`` speaks neither for nor against it.
+NOT_TO_BE_RELIED_ON = ("throttled", "disturbed", "unsettled", "spread")
+
 
 def render_html(page: Page) -> str:
     """The page as one HTML file."""
@@ -53,7 +56,7 @@ def _html_table(table: Table) -> Markup:
 def _cell_class(text: str) -> str:
     """Figures that must not be relied on are set apart."""
     # By text, so that one rule holds for every table.
-    if FAILED in text or text.startswith("unstable"):
+    if FAILED in text or text.partition(",")[0] in NOT_TO_BE_RELIED_ON:
         return "bad"
     return ""
 

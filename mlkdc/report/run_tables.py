@@ -64,7 +64,7 @@ def machine_table(report: Report) -> Table:
             machines.append(device.machine)
     rows = [
         ["processor", *[machine.cpu for machine in machines]],
-        ["cores", *[str(machine.cores) for machine in machines]],
+        ["cores", *[number(machine.cores, 0) for machine in machines]],
         ["VNNI", *map(_vnni, machines)],
         ["memory, GiB", *[number(machine.memory_gib, 1) for machine in machines]],
         ["system", *[machine.system for machine in machines]],

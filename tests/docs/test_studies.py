@@ -88,16 +88,19 @@ def test_a_run_becomes_an_entry_of_targets(finished_run: Path) -> None:
     assert entry.commands == ("mlkdc distill RECIPE",) * 2
     assert list(entry.artifacts) == ["onnx-fp32"]
     assert entry.artifacts["onnx-fp32"].status == "ok"
+    timed = [row for row in entry.bench.rows if row.turns]
+    assert {row.name for row in timed} == {"torch eager", "onnx-fp32"}
+    assert not any(turn.samples_us for row in timed for turn in row.turns)
 
 
 @pytest.mark.converter
 @pytest.mark.slow
 @pytest.mark.parametrize("step", ["baseline", "small head", "merged"])
 def test_steps_before_mlkdc_can_be_timed(finished_run: Path, tmp_path: Path, step: str) -> None:
-    from mlkdc.bench import artifact_rows, bench
+    from mlkdc.bench import Plan, artifact_rows, bench
 
     folder = import_module("baselines").write(Run(finished_run), step, tmp_path / step)
-    figures = bench(artifact_rows([folder]), passes=1, image_size=32)
+    figures = bench(artifact_rows([folder]), Plan(passes=1, seconds=0.2))
     assert figures.rows[0].timing is not None, figures.rows[0].skipped
 
 

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from samples import make_manifest
 
 from mlkdc.errors import MlkdcError, UsageError
-from mlkdc.records.bench import BenchFile, LatencyRow, RowTiming
+from mlkdc.records.bench import BenchFile, LatencyRow, RowTiming, Speedup
 from mlkdc.records.machine import Machine
 from mlkdc.records.manifest import Manifest, is_artifact
 from mlkdc.records.results import Epoch, Results, read_epochs
@@ -100,6 +100,21 @@ BENCH_1 = {
         },
     ],
 }
+FASTER = {"to": "torch eager", "value": 2.5}
+FIGURES_2 = {"median_ms": 2.0, "p90_ms": 3.0, "p99_ms": 4.0, "min_ms": 1.0, "runs": 200, "passes": 3}
+BENCH_2 = {
+    "format": 2,
+    "command": "mlkdc bench",
+    "when": "2026-01-01T00:00:00+00:00",
+    "machine": MACHINE,
+    "versions": {"python": "3.11.7", "torch": "2.14"},
+    "image_size": 32,
+    "rows": [
+        {"name": "onnx-fp32", "threads": 1, "size_bytes": 9, "timing": {**FIGURES_2, "stable": True}, "speedup": 2.5},
+        {"name": "onnx-int8", "threads": 1, "size_bytes": 9, "timing": {**FIGURES_2, "stable": False}},
+        {"name": "broken", "threads": 1, "size_bytes": None, "timing": None, "speedup": None, "skipped": "no runtime"},
+    ],
+}
 EPOCH_1 = {"epoch": 1, "step": 5, "lr": 0.1, "loss": 2.0, "terms": {"bce": 2.0}, "images_per_s": 9.0, "seconds": 1.0}
 
 
@@ -128,8 +143,28 @@ def test_bench_of_format_1_is_read(tmp_path: Path) -> None:
     (tmp_path / "bench.json").write_text(json.dumps(BENCH_1))
     timed, broken = BenchFile.load(tmp_path).rows
     assert timed.timing is not None
-    assert (timed.timing.median_ms, timed.timing.passes, timed.speedup) == (2.0, 3, 2.5)
+    assert (timed.timing.median_ms, timed.timing.passes, timed.timing.runs) == (2.0, 3, 600)
+    assert timed.speedup == Speedup(to="torch eager", value=2.5)
     assert broken == LatencyRow(name="broken", threads=1, skipped="no runtime")
+
+
+def test_bench_of_format_2_is_read_and_written_as_format_3(tmp_path: Path) -> None:
+    (tmp_path / "bench.json").write_text(json.dumps(BENCH_2))
+    bench = BenchFile.load(tmp_path)
+    assert list(bench.devices) == ["local"]
+    local = bench.devices["local"]
+    assert (local.machine.cores, local.versions, local.python) == (2, {"python": "3.11.7", "torch": "2.14"}, "3.11.7")
+    assert (bench.protocol.passes, bench.protocol.least_runs, bench.protocol.least_seconds) == (3, 200, 0)
+    timed, shaky, broken = bench.rows
+    assert (timed.device, timed.turns, timed.accuracy, timed.speedup) == ("local", (), None, Speedup(**FASTER))
+    timing = {"median_ms": 2.0, "p90_ms": 3.0, "min_ms": 1.0, "runs": 600, "passes": 3, "verdict": "unknown"}
+    assert timed.timing == RowTiming(**timing, why="measured by an earlier version, which did not see contention")
+    assert shaky.timing is not None
+    assert (shaky.timing.verdict, shaky.timing.why.endswith("and found it unstable")) == ("unknown", True)
+    assert (broken.timing, broken.speedup, broken.skipped) == (None, None, "no runtime")
+    bench.save(tmp_path)
+    assert json.loads((tmp_path / "bench.json").read_text())["format"] == 3
+    assert BenchFile.load(tmp_path) == bench
 
 
 def test_epochs_of_both_formats_are_read(tmp_path: Path) -> None:
@@ -269,6 +304,11 @@ def test_a_full_disk_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.Mon
     [
         ("bench.json", json.dumps({**BENCH_1, "rows": [5]}), "rows.0: input should be a valid dictionary.*got 5"),
         ("bench.json", json.dumps({**BENCH_1, "when": "yesterday"}), "when: invalid isoformat string"),
+        ("bench.json", json.dumps({**BENCH_2, "rows": 5}), "rows.0: input should be a valid dictionary.*got 5"),
+        ("bench.json", json.dumps({**BENCH_2, "machine": 5}), "devices.local.machine: input should be a valid dict"),
+        ("bench.json", json.dumps({**BENCH_2, "speed": 5}), "unknown key speed"),
+        ("bench.json", json.dumps({**BENCH_2, "rows": [{"name": "x", "threads": 1, "timing": {}}]}), "median_ms is"),
+        ("bench.json", json.dumps({**BENCH_2, "format": 9}), "has format 9, this version of mlkdc reads format 3"),
         (
             "results.json",
             json.dumps({**RESULTS_1, "per_class": [5]}),
@@ -302,12 +342,6 @@ def test_bytes_that_are_no_text_and_missing_parts_are_named(tmp_path: Path) -> N
         read_epochs(tmp_path)
     with pytest.raises(UsageError, match=r"classes\.txt cannot be read .*copy the complete run folder"):
         _ = Run(tmp_path).classes
-    timing = {
-        "median_ms": 0.0,
-        **dict.fromkeys(("p90_ms", "p99_ms", "min_ms"), 1.0),
-        "runs": 2,
-        "passes": 1,
-        "stable": True,
-    }
+    timing = {"median_ms": 0.0, "p90_ms": 1.0, "min_ms": 1.0, "runs": 2, "passes": 1, "verdict": "stable"}
     with pytest.raises(ValidationError, match="greater than 0"):
         RowTiming.model_validate(timing)

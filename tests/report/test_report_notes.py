@@ -19,7 +19,7 @@ def test_notes_on_what_weakens_a_figure(tmp_path):
     folder = write_full(tmp_path)
     text = notes(folder)
     assert "onnx-int8 failed its parity check" in text
-    assert "onnx-fp16 (2 threads)" in text
+    assert "Timings that differ between processes (verdict spread): onnx-fp16 (2 threads, local). Why: its tu" in text
     assert "onnx-fp32" not in text
     assert "openvino" not in text  # skipped, not unstable
     assert "optimistic" not in text

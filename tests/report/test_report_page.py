@@ -64,24 +64,24 @@ def test_latency_table_joins_accuracy(full):
     mean = {"onnx-fp32": "78.12", "onnx-fp16": "78.08", "onnx-int8": "75.02", "torch eager": "78.12"}
     for row, source in zip(rows, bench().rows, strict=True):
         assert row[0] == source.name
-        assert row[1] == str(source.threads)
+        assert row[1:3] == ["local", str(source.threads)]
         timing = source.timing
         if timing is None:
-            assert row[2:] == ["–"] * 6 + ["skipped: openvino is not installed"]
+            assert row[3:] == ["–"] * 9 + ["skipped: openvino is not installed"]
             continue
-        assert [float(cell) for cell in row[2:5]] == [
-            round(value, 2) for value in (timing.median_ms, timing.p90_ms, timing.p99_ms)
-        ]
-        assert row[5] == mean[row[0]]
-        assert row[6] == ("–" if source.size_bytes is None else f"{source.size_bytes / 1e6:.2f}")
-        assert row[7] == f"{source.speedup:.2f}x"
-        assert row[8].startswith("stable" if timing.stable else "unstable")
-        assert ("FAILED" in row[8]) == (row[0] == "onnx-int8")
+        assert [float(cell) for cell in row[3:5]] == [round(value, 2) for value in (timing.median_ms, timing.p90_ms)]
+        assert row[5:8] == ["–"] * 3
+        assert row[8] == ("–" if source.size_bytes is None else f"{source.size_bytes / 1e6:.2f}")
+        assert row[9:11] == [mean[row[0]], "–"]
+        speedup = source.speedup
+        assert row[11] == f"{speedup.value:.2f}x [{speedup.low:.2f}, {speedup.high:.2f}]"
+        assert row[12].split(",")[0] == ("spread" if (row[0], row[2]) == ("onnx-fp16", "2") else "stable")
+        assert ("FAILED" in row[12]) == (row[0] == "onnx-int8")
 
 
 def test_best_latency_is_of_an_artifact_that_passed(full):
     assert "6.4ms" in full.text  # onnx-fp32, 2 threads; the failed int8 has 4.0 ms
-    assert "onnx-fp32, 2 threads, 4.2x as fast as the baseline, torch eager" in full.text
+    assert "onnx-fp32, 2 threads, 4.2x as fast as torch eager" in full.text
 
 
 def test_the_size_is_of_the_artifact_with_the_best_latency(full):
@@ -243,7 +243,7 @@ def test_a_gain_is_a_negative_drop_and_rounding_no_drop_at_all(tmp_path):
 
 def test_figures_not_to_be_relied_on_are_set_apart(full):
     assert ("td", "class", "l bad") in full.attributes
-    assert len([item for item in full.attributes if item[2].endswith(" bad")]) == 4  # 1 unstable, 3 failed
+    assert len([item for item in full.attributes if item[2].endswith(" bad")]) == 4  # 1 spread, 3 failed
 
 
 def test_an_artifact_that_gave_nan_has_no_figures(tmp_path):
