@@ -58,11 +58,12 @@ def ways(builder: Builder, images: np.ndarray) -> Iterator[tuple[str, str, Quant
     for weights, model in models.items():
         # The builder exports what it holds as merged, whatever that is.
         builder.merged = model
-        plain = Quantization(images, reduce_range=reduced)
+        steps = builder.request.target.half_range_steps
+        plain = Quantization(images, reduce_range=reduced, weight_steps=steps if reduced else 127)
         yield weights, "one scale per layer", replace(plain, per_channel=False)
         yield weights, "one scale per channel", plain
         if not reduced:
-            yield weights, "one scale per channel, half of the weights' range", replace(plain, reduce_range=True)
+            yield weights, "one scale per channel, half of the weights' range", replace(plain, reduce_range=True, weight_steps=steps)
         if weights != "not merged":
             yield weights, "one scale per channel, clipped", replace(plain, clip=True)
             yield weights, "one scale per channel, biases corrected", replace(plain, correct_biases=True)

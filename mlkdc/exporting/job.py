@@ -22,6 +22,7 @@ class Quantization:
         images: calibration images, ``uint8[n, 3, s, s]``, from the training split.
         per_channel: one scale per output channel of a weight instead of one per weight.
         reduce_range: half of the int8 range for weights.
+        weight_steps: how many steps the largest weight takes, as the target's quantizer rounds.
         clip: estimate the ranges of activations without outliers, instead of from smallest to largest.
         correct_biases: the job's model has biases that make up for rounding
             (:func:`mlkdc.exporting.int8.bias.correct_biases`): a quantizer must not correct them again.
@@ -32,6 +33,7 @@ class Quantization:
     images: np.ndarray
     per_channel: bool = True
     reduce_range: bool = False
+    weight_steps: float = 127
     clip: bool = False
     correct_biases: bool = False
     keep: tuple[str, ...] = ()
