@@ -31,6 +31,7 @@ from mlkdc.records.parity import Calibration, Parity, QuantizationReport
 from mlkdc.records.preparation import Preparation
 from mlkdc.runtime.base import RUNTIMES
 from mlkdc.runtime.machine import vnni
+from mlkdc.runtime.targets import Target
 from mlkdc.train import load_model
 from mlkdc.train.input.store import images_for
 
@@ -41,6 +42,13 @@ ARM = ("aarch64", "arm64")
 MEASURED_IMAGES = 64
 # Enough to rank layers by, for which each layer takes a pass over them.
 RANKED_IMAGES = 16
+
+
+def half_range(images: np.ndarray, target: Target) -> Quantization:
+    """Settings with half of the range for weights, as that target's quantizer halves it."""
+    steps = target.half_range_steps
+    depthwise = steps if target.half_range_depthwise else 127
+    return Quantization(images, reduce_range=True, weight_steps=steps, depthwise_steps=depthwise)
 
 
 class Builder:
@@ -175,7 +183,7 @@ class Builder:
                 "  int8: this processor takes the whole range of weights, with which less is lost; where all devices are "
                 "Arm, or x86 with VNNI: --no-reduce-range"
             )
-        return Quantization(images, reduce_range=True, weight_steps=target.half_range_steps)
+        return half_range(images, target)
 
     def calibration(self, count: int) -> np.ndarray:
         """``uint8[n, 3, s, s]``: images of the training split, the same for every export of this run.

@@ -37,6 +37,7 @@ class Target(Record):
     half_range_steps: float = Field(
         127, description="how many steps the largest weight then takes, as this target's quantizer rounds"
     )
+    half_range_depthwise: bool = Field(True, description="whether this holds for depthwise convolutions too")
     proxy: str | None = Field(
         None,
         description="the runtime to compare with where the target's cannot run; it loads a file of the same artifact",

@@ -86,7 +86,7 @@ def biases(model):
     return {"first": chain.first.bias, "deep": chain.deep.bias, "fc": model.head.fc.bias}
 
 
-@pytest.mark.parametrize("how", [{}, {"clip": True}, {"reduce_range": True, "weight_steps": 63.5}])
+@pytest.mark.parametrize("how", [{}, {"clip": True}, {"weight_steps": 63.5, "depthwise_steps": 63.5}])
 @torch.no_grad()
 def test_each_bias_makes_up_for_the_mean_error_of_its_layer(how, model, images):
     plain = copy.deepcopy(model)

@@ -46,7 +46,8 @@ def correct_biases(model: ExportModel, images: np.ndarray, how: Quantization) ->
     with ExitStack() as stack:
         for name, statistics in exact.items():
             low, high = statistics.input_range
-            rounding = rounded(layers[name], low, high, per_channel=how.per_channel, steps=how.weight_steps)
+            steps = how.steps_of(layers[name])
+            rounding = rounded(layers[name], low, high, per_channel=how.per_channel, steps=steps)
             stack.enter_context(rounding)
         stack.enter_context(watched(layers, correct))
         model.logits(pixels)

@@ -38,5 +38,6 @@ def _rounded_logits(model: ExportModel, pixels: Tensor, how: Quantization) -> Te
     layers = layers_of(model)
     with ExitStack() as stack:
         for name, (low, high) in input_ranges(model, pixels, how).items():
-            stack.enter_context(rounded(layers[name], low, high, per_channel=how.per_channel, steps=how.weight_steps))
+            steps = how.steps_of(layers[name])
+            stack.enter_context(rounded(layers[name], low, high, per_channel=how.per_channel, steps=steps))
         return model.logits(pixels)
