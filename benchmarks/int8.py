@@ -19,7 +19,7 @@ import torch
 from study_records import Int8Figures, Int8Row, Int8Study
 
 from mlkdc.exporting import ExportOptions
-from mlkdc.exporting.builder import Builder
+from mlkdc.exporting.builder import Builder, half_range
 from mlkdc.exporting.int8.equalize import equalize
 from mlkdc.exporting.job import Quantization
 from mlkdc.exporting.known import reference_of
@@ -59,11 +59,12 @@ def ways(builder: Builder, images: np.ndarray) -> Iterator[tuple[str, str, Quant
     for weights, model in models.items():
         # The builder exports what it holds as merged, whatever that is.
         builder.merged = model
-        plain = Quantization(images, reduce_range=reduced)
+        halved = half_range(images, builder.request.target)
+        plain = halved if reduced else Quantization(images)
         yield weights, "one scale per layer", replace(plain, per_channel=False)
         yield weights, "one scale per channel", plain
         if not reduced:
-            yield weights, "one scale per channel, half of the weights' range", replace(plain, reduce_range=True)
+            yield weights, "one scale per channel, half of the weights' range", halved
         if weights != "not merged":
             yield weights, "one scale per channel, clipped", replace(plain, clip=True)
             yield weights, "one scale per channel, biases corrected", replace(plain, correct_biases=True)

@@ -84,6 +84,7 @@ def _show_scores(scores: "Scores") -> None:
     default=None,
     help="Half of the range for int8 weights of onnx and openvino (default), or all: more accurate, needs VNNI on x86.",
 )
+@click.option("--fast", is_flag=True, help="Leave out int8's slowest steps, which measure each layer's sensitivity.")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder; default: RUN/export/TARGET-PRECISION.")
 def export(
     run_folder: Path | None,
@@ -95,6 +96,7 @@ def export(
     max_class_drop: float | None,
     equalize: bool,
     reduce_range: bool | None,
+    fast: bool,
     out: Path | None,
 ) -> None:
     """Merge a run's model, export it, and check that it predicts what the torch model predicts.
@@ -124,6 +126,7 @@ def export(
                 max_class_drop_points=max_class_drop,
                 equalize=equalize,
                 reduce_range=reduce_range,
+                fast=fast,
                 out=out,
             )
         )

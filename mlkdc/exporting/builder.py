@@ -1,6 +1,7 @@
 """Makes the artifacts of one request: exported, described, compared."""
 
 import copy
+import platform
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +17,7 @@ from mlkdc.exporting.identity import check_weights
 from mlkdc.exporting.int8.bias import correct_biases
 from mlkdc.exporting.int8.equalize import equalize
 from mlkdc.exporting.int8.guard import Ladder, climb
+from mlkdc.exporting.int8.simulate import simulated_change
 from mlkdc.exporting.int8.sensitivity import sensitivity, weighted_modules
 from mlkdc.exporting.job import Job, Quantization
 from mlkdc.exporting.known import checked_reference
@@ -28,14 +30,25 @@ from mlkdc.records.manifest import Manifest
 from mlkdc.records.parity import Calibration, Parity, QuantizationReport
 from mlkdc.records.preparation import Preparation
 from mlkdc.runtime.base import RUNTIMES
+from mlkdc.runtime.machine import vnni
+from mlkdc.runtime.targets import Target
 from mlkdc.train import load_model
 from mlkdc.train.input.store import images_for
 
 CALIBRATION_SPLIT = "train"
 CALIBRATION_SEED = 0
-# Enough to rank layers by, for which each layer takes a pass over them, and to correct biases, for which all of them
-# are in memory with what flows between two layers.
+ARM = ("aarch64", "arm64")
+# Enough to correct biases and to simulate, for which all of them are in memory with what flows between two layers.
 MEASURED_IMAGES = 64
+# Enough to rank layers by, for which each layer takes a pass over them.
+RANKED_IMAGES = 16
+
+
+def half_range(images: np.ndarray, target: Target) -> Quantization:
+    """Settings with half of the range for weights, as that target's quantizer halves it."""
+    steps = target.half_range_steps
+    depthwise = steps if target.half_range_depthwise else 127
+    return Quantization(images, reduce_range=True, weight_steps=steps, depthwise_steps=depthwise)
 
 
 class Builder:
@@ -133,17 +146,21 @@ class Builder:
         if self.request.equalize:
             self.say(f"  equalized {equalize(self.merged, image)} pairs of layers")
         built: list[tuple[Quantization, Manifest]] = []
+        # Not those that biases are corrected on, where there are others.
+        unseen = images[MEASURED_IMAGES:][:MEASURED_IMAGES] if len(images) > MEASURED_IMAGES else images
 
         def build(how: Quantization) -> Parity:
             built.append((how, self.build(how)))
             return built[-1][1].parity
 
         ladder = Ladder(
-            first=Quantization(images, reduce_range=self.request.reduce_range),
+            first=self._first(images),
             modules=weighted_modules(self.merged, image),
-            sensitivity=lambda: sensitivity(self.merged, images[:MEASURED_IMAGES], per_channel=True),
+            sensitivity=lambda: sensitivity(self.merged, images[:RANKED_IMAGES], per_channel=True),
+            simulate=lambda how: simulated_change(self.merged, unseen, how, images[:MEASURED_IMAGES]),
             build=build,
             say=self.say,
+            fast=self.request.fast,
         )
         how, steps = climb(ladder)
         in_folder, manifest = built[-1]
@@ -155,6 +172,18 @@ class Builder:
         manifest = manifest.quantized(report)
         manifest.save(self.folder)
         return manifest
+
+    def _first(self, images: np.ndarray) -> Quantization:
+        """The ladder's first settings."""
+        target, reduced = self.request.target, self.request.reduce_range
+        if not reduced:
+            return Quantization(images)
+        if target.reduce_range and (vnni() or platform.machine().lower() in ARM):
+            self.say(
+                "  int8: this processor takes the whole range of weights, with which less is lost; where all devices are "
+                "Arm, or x86 with VNNI: --no-reduce-range"
+            )
+        return half_range(images, target)
 
     def calibration(self, count: int) -> np.ndarray:
         """``uint8[n, 3, s, s]``: images of the training split, the same for every export of this run.

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+from torch import nn
 
 from mlkdc.exporting.merging.model import ExportModel
 from mlkdc.records.manifest import Dtype, RuntimeDetails
@@ -22,6 +23,8 @@ class Quantization:
         images: calibration images, ``uint8[n, 3, s, s]``, from the training split.
         per_channel: one scale per output channel of a weight instead of one per weight.
         reduce_range: half of the int8 range for weights.
+        weight_steps: how many steps the largest weight takes, as the target's quantizer rounds.
+        depthwise_steps: the same of depthwise convolutions.
         clip: estimate the ranges of activations without outliers, instead of from smallest to largest.
         correct_biases: the job's model has biases that make up for rounding
             (:func:`mlkdc.exporting.int8.bias.correct_biases`): a quantizer must not correct them again.
@@ -32,9 +35,17 @@ class Quantization:
     images: np.ndarray
     per_channel: bool = True
     reduce_range: bool = False
+    weight_steps: float = 127
+    depthwise_steps: float = 127
     clip: bool = False
     correct_biases: bool = False
     keep: tuple[str, ...] = ()
+
+    def steps_of(self, layer: nn.Conv2d | nn.Linear) -> float:
+        """How many steps the layer's largest weight takes."""
+        if isinstance(layer, nn.Conv2d) and 1 < layer.groups == layer.in_channels:
+            return self.depthwise_steps
+        return self.weight_steps
 
     def keeps(self, module: str) -> bool:
         """Whether the module of that dotted name stays in floating point."""

@@ -30,6 +30,7 @@ class ExportOptions:
             where the recipe does not ask for it.
         reduce_range: for targets that do so, keep int8 weights to half of their range. With the full range an artifact
             answers better, and x86 processors without VNNI cannot use it.
+        fast: give int8 up where only keeping the most sensitive layers in float could save it.
         out: the artifact folder; None = ``RUN/export/TARGET-PRECISION``. An artifact that is there is replaced once the
             new one is complete.
     """
@@ -42,6 +43,7 @@ class ExportOptions:
     max_class_drop_points: float | None = None
     equalize: bool = False
     reduce_range: bool | None = None
+    fast: bool = False
     out: Path | None = None
 
 
@@ -57,6 +59,7 @@ class Request:
     input_dtype: Dtype
     equalize: bool
     reduce_range: bool
+    fast: bool
     folder: Path
 
 
@@ -82,6 +85,7 @@ def make_request(run: Run, options: ExportOptions) -> Request:
         input_dtype=options.input_dtype,
         equalize=options.equalize or run.recipe.export.equalize,
         reduce_range=target.reduce_range and reduce_range,
+        fast=options.fast,
         folder=options.out or run.path / EXPORT_FOLDER / f"{target.name}-{precision}",
     )
     _check_input(request)

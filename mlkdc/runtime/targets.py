@@ -35,6 +35,10 @@ class Target(Record):
     reduce_range: bool = Field(
         False, description="whether int8 weights take half of their range, for x86 processors without VNNI"
     )
+    half_range_steps: float = Field(
+        127, description="how many steps the largest weight then takes, as this target's quantizer rounds"
+    )
+    half_range_depthwise: bool = Field(True, description="whether this holds for depthwise convolutions too")
     proxy: str | None = Field(
         None,
         description="the runtime to compare with where the target's cannot run; it loads a file of the same artifact",

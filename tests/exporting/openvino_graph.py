@@ -39,11 +39,15 @@ class Graph:
 
     def scales(self, module):
         """How many different scales the weight of a module has."""
+        return self.scale_values(module).size
+
+    def scale_values(self, module):
+        """What the int8 weight of a module is multiplied with."""
         name = next(name for name in self.products() if name.partition("/")[0] == module)
         layer = self.taken[name, 1]
         while layer.get("type") != "Multiply":
             layer = self.taken[layer.get("name"), 0]
-        return self.values(self.taken[layer.get("name"), 1], np.float32).size
+        return self.values(self.taken[layer.get("name"), 1], np.float32)
 
     def values(self, const, dtype):
         data = const.find("data")

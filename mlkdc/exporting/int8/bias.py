@@ -46,11 +46,18 @@ def correct_biases(model: ExportModel, images: np.ndarray, how: Quantization) ->
     with ExitStack() as stack:
         for name, statistics in exact.items():
             low, high = statistics.input_range
-            rounding = rounded(layers[name], low, high, per_channel=how.per_channel, reduce_range=how.reduce_range)
+            steps = how.steps_of(layers[name])
+            rounding = rounded(layers[name], low, high, per_channel=how.per_channel, steps=steps)
             stack.enter_context(rounding)
         stack.enter_context(watched(layers, correct))
         model.logits(pixels)
     return len(corrected)
+
+
+def input_ranges(model: ExportModel, pixels: Tensor, how: Quantization) -> dict[str, tuple[float, float]]:
+    """Of the layers that are rounded, in the order they run: least and greatest input, zero included."""
+    layers = {name: layer for name, layer in layers_of(model).items() if not how.keeps(name)}
+    return {name: statistics.input_range for name, statistics in _measure(model, layers, pixels, how.clip).items()}
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """The layers that int8 rounds: watched while they run, and rounded as a runtime would round them."""
 
 import contextlib
+import math
 from collections.abc import Callable, Iterator
 
 import torch
@@ -37,13 +38,14 @@ def _hook(name: str, see: See) -> Callable[[nn.Module, tuple[Tensor, ...], Tenso
 
 
 @contextlib.contextmanager
-def rounded(layer: Layer, low: float, high: float, *, per_channel: bool, reduce_range: bool = False) -> Iterator[None]:
+def rounded(layer: Layer, low: float, high: float, *, per_channel: bool, steps: float = 127) -> Iterator[None]:
     """A layer with weights and input rounded as int8 would round them; put back whatever happens.
 
     Args:
         low, high: of the input, around zero.
         per_channel: one step per output channel of a weight instead of one per weight.
-        reduce_range: half of the steps for weights.
+        steps: of which the largest weight takes so many; a quantizer's own number, since what it rounds to another
+            step is another error.
     """
     step = max((high - low) / 255, 1e-12)
     zero = round(-low / step)
@@ -51,22 +53,23 @@ def rounded(layer: Layer, low: float, high: float, *, per_channel: bool, reduce_
     def round_input(_: nn.Module, inputs: tuple[Tensor, ...]) -> Tensor:
         return torch.fake_quantize_per_tensor_affine(inputs[0], step, zero, 0, 255)
 
-    largest = 63 if reduce_range else 127
     weight = layer.weight
     hook = layer.register_forward_pre_hook(round_input)
     try:
-        layer.weight = nn.Parameter(_rounded_weight(weight, per_channel, largest), requires_grad=False)
+        layer.weight = nn.Parameter(_rounded_weight(weight, per_channel, steps), requires_grad=False)
         yield
     finally:
         hook.remove()
         layer.weight = weight
 
 
-def _rounded_weight(weight: Tensor, per_channel: bool, largest: int) -> Tensor:
-    """In steps of which the largest weight takes ``largest``."""
+def _rounded_weight(weight: Tensor, per_channel: bool, count: float) -> Tensor:
+    """In steps of which the largest weight takes ``count``."""
     ranges = weight.flatten(1).abs().amax(1)
     if not per_channel:
         ranges = ranges.max().expand_as(ranges)
-    steps = ranges.clamp_min(1e-12) / largest
+    steps = ranges.clamp_min(1e-12) / count
     zeros = torch.zeros_like(steps, dtype=torch.int32)
-    return torch.fake_quantize_per_channel_affine(weight, steps, zeros, 0, -largest, largest)
+    # With a half, the largest weight lies between two steps; NNCF's formula rounds that towards zero.
+    most = math.floor(count)
+    return torch.fake_quantize_per_channel_affine(weight, steps, zeros, 0, -most, most)
