@@ -30,7 +30,7 @@ from mlkdc.records.manifest import Manifest
 from mlkdc.records.parity import Calibration, Parity, QuantizationReport
 from mlkdc.records.preparation import Preparation
 from mlkdc.runtime.base import RUNTIMES
-from mlkdc.runtime.machine import vnni
+from mlkdc.runtime.system import vnni
 from mlkdc.runtime.targets import Target
 from mlkdc.train import load_model
 from mlkdc.train.input.store import images_for
