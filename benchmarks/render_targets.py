@@ -137,12 +137,12 @@ def repvgg() -> list[str]:
 
 def student_parts(student: str, entry: StudentEntry) -> list[str]:
     """One student."""
-    small_minutes, large_minutes = [number(seconds / 60, 0) for seconds in entry.training_seconds]
+    minutes = number(sum(entry.training_seconds) / 60, 0)
     protocol = entry.bench.protocol
     processes = "1 process" if protocol.passes == 1 else f"{protocol.passes} processes"
     about = (
-        f"mAP of the torch model {number(entry.metrics['mAP'])} on {entry.scored_on} (trained for {small_minutes} "
-        f"minutes at 96 px and {large_minutes} at {entry.bench.image_size} px, seed {entry.seed}). "
+        f"mAP of the torch model {number(entry.metrics['mAP'])} on {entry.scored_on}, at {entry.bench.image_size} px "
+        f"(trained for {minutes} minutes on one machine, seed {entry.seed}). "
         f"Each time is the median of at least {counted(protocol.least_runs, 'call')}, {processes} a row, rows taking "
         f"turns. {reliability(entry.bench)}"
     )
@@ -177,8 +177,8 @@ def measured(study: TargetsStudy) -> list[str]:
     parts = [
         "## Measured",
         f"Students distilled on {first.data.name} ({first.data.images['train']} training images, "
-        f"{first.data.classes} labels) from random weights and in little time: their mAP is low; what matters here is "
-        f"how much of it exporting loses, on {comparison.images} validation images. Batch 1, each row in a separate "
+        f"{first.data.classes} labels). What matters here is how much of their mAP exporting loses, on "
+        f"{comparison.images} validation images. Batch 1, each row in a separate "
         "process; a * marks a row whose timing is not known to be stable.",
         f"*{BASELINE_STEP}*: the same backbone, nothing merged, with the papers' decoder of 768, exported by a plain "
         "`torch.onnx.export` and run by ONNX Runtime in fp32. Its head has random weights: it is there for its time, "
@@ -187,7 +187,9 @@ def measured(study: TargetsStudy) -> list[str]:
         "mAP, in percentage points, from the torch model, positive where the artifact is worse; worst class's drop: "
         f"of the AP of the class that lost most, of those with at least {LEAST_POSITIVES} positive images.",
         *worth(study),
-        code_block(["python benchmarks/targets.py --data PHOTOS --weights WEIGHTS"]),
+        code_block(
+            ["python benchmarks/targets.py --runs RUN", "python benchmarks/targets.py --data PHOTOS --weights WEIGHTS"]
+        ),
         tools(first),
     ]
     for student, entry in study.students.items():

@@ -264,7 +264,7 @@ class StudentEntry(Record):
 
     Args:
         bench: its artifacts, torch eager and what is exported without mlkdc, timed in one run.
-        commands: of the two trainings, at a small and at the full image size.
+        commands: of its training, or of two, at a small and at the full image size.
         training_seconds: of the same.
         missing: why there is no artifact, by its name.
         metrics: of the torch model in percent, on ``scored_on``.

@@ -130,22 +130,32 @@ def stored() -> TargetsStudy:
 def main() -> None:
     """Train, export, measure, one student after another."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--weights", type=Path, required=True)
+    parser.add_argument("--runs", nargs="*", type=Path, default=[])
+    parser.add_argument("--data", type=Path)
+    parser.add_argument("--weights", type=Path)
     parser.add_argument("--students", nargs="*", choices=STUDENTS)
     parser.add_argument("--passes", type=int, default=Plan().passes)
     options = parser.parse_args()
     placeholders = {str(options.data): "PHOTOS", str(options.weights): "WEIGHTS"}
+    for folder in options.runs:
+        run = load_run(folder)
+        recipe = run.recipe
+        of_run = {recipe.data.path: "PHOTOS", str(Path(recipe.student.weights).parent): "WEIGHTS"}
+        study([run], recipe.student.model, options.passes, of_run)
+    if options.runs:
+        return
     done = stored().students
     for student in options.students or STUDENTS:
-        if student in done and not options.students:
-            continue
-        trained = train(student, options.data, options.weights)
-        missing = export(trained[-1])
-        figures = measure(trained[-1], options.passes)
-        # After every student, and read again: another process may have measured others.
-        finished = entry(trained, missing, figures, placeholders)
-        TargetsStudy(students={**stored().students, student: finished}).save_as(RESULTS)
+        if student not in done or options.students:
+            study(train(student, options.data, options.weights), student, options.passes, placeholders)
+
+
+def study(trained: Sequence[Run], student: str, passes: int, placeholders: Mapping[str, str]) -> None:
+    """Export, time, and write the entry of one student, after another process may have written others."""
+    missing = export(trained[-1])
+    figures = measure(trained[-1], passes)
+    finished = entry(trained, missing, figures, placeholders)
+    TargetsStudy(students={**stored().students, student: finished}).save_as(RESULTS)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ import hashlib
 import json
 import logging
 import os
+import re
 import tempfile
 from collections.abc import Callable
 from functools import lru_cache
@@ -109,8 +110,18 @@ def write_atomic(path: Path, write: Callable[[Path], object]) -> None:
 
 
 def write_json(path: Path, value: object) -> None:
-    """Write ``value`` as indented JSON, atomically. NaN is refused: a missing number is ``null``."""
-    write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
+    """Write ``value`` as indented JSON, lists of numbers on one line, atomically.
+
+    NaN is refused: a missing number is ``null``.
+    """
+    text = json.dumps(value, indent=2, allow_nan=False)
+    # Thousands of samples would be as many lines. No text holds a line break, so none of this is inside one.
+    text = re.sub(r"\[\n\s+(-?\d[-\d.eE+,\s]*)\]", _on_one_line, text)
+    write_text(path, text + "\n")
+
+
+def _on_one_line(numbers: re.Match[str]) -> str:
+    return f"[{', '.join(numbers[1].replace(',', ' ').split())}]"
 
 
 def write_text(path: Path, text: str) -> None:

@@ -37,7 +37,8 @@ def judge(turns: Sequence[Turn], threads: int) -> tuple[Verdict, str]:
         return "disturbed", disturbed
     unsettled = sum(not turn.settled for turn in turns)
     if unsettled:
-        return "unsettled", f"{unsettled} of {len(turns)} turns had not come to a steady time when their warm-up ended"
+        late = f"{unsettled} of {len(turns)} turns had not come to a steady time when their warm-up ended"
+        return "unsettled", f"{late}; look for what changes over time, and measure again with more --seconds"
     medians = [turn.median_ms for turn in turns]
     spread = (max(medians) - min(medians)) / median(medians)
     if spread > SPREAD:

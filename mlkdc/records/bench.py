@@ -54,7 +54,7 @@ class Turn(Record):
         settled: whether the warm-up came to a steady time before its limit.
         drift: median of the last third of the calls over that of the first third.
         peak_mib: largest memory of the process; None where the system does not say.
-        samples_us: microseconds of single calls in order; where there were more than 500, evenly chosen ones. Empty
+        samples_us: microseconds of single calls in order; where there were more than 200, evenly chosen ones. Empty
             where only the summary is known.
         minute_ms: medians of successive minutes, for a sustained load.
     """

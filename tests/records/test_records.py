@@ -345,3 +345,19 @@ def test_bytes_that_are_no_text_and_missing_parts_are_named(tmp_path: Path) -> N
     timing = {"median_ms": 0.0, "p90_ms": 1.0, "min_ms": 1.0, "runs": 2, "passes": 1, "verdict": "stable"}
     with pytest.raises(ValidationError, match="greater than 0"):
         RowTiming.model_validate(timing)
+
+
+def test_numbers_of_a_list_share_a_line_and_nothing_else_changes(tmp_path):
+    from mlkdc.resources import write_json
+
+    value = {
+        "samples": [1, 2.5, -3e-07, 1e20],
+        "text": ["a\n[1,\n 2]"],
+        "mixed": [1, None],
+        "empty": [],
+        "deep": [[1], [2]],
+    }
+    path = tmp_path / "value.json"
+    write_json(path, value)
+    assert json.loads(path.read_text()) == value
+    assert '"samples": [1, 2.5, -3e-07, 1e+20],' in path.read_text()
