@@ -127,6 +127,9 @@ class _Measurement:
                 self._sustain(device, lines)
         except (DeviceLost, UsageError) as error:
             after = sum(len(line.turns) for line in lines)
+            for line in lines:
+                if not line.turns:
+                    line.skipped = line.skipped or "the device was lost before its first turn"
             self._lost.append(Lost(device=device.name, after=after, why=str(error)))
             self._say(str(error))
             self._write(self.figures())

@@ -1,6 +1,6 @@
 """The rows of bench.json for a terminal."""
 
-from mlkdc.figures import DASH, number
+from mlkdc.figures import DASH, counted, number
 from mlkdc.records.bench import BenchFile, LatencyRow, Speedup
 from mlkdc.tables import Table
 
@@ -16,7 +16,7 @@ def bench_table(figures: BenchFile) -> Table:
     for row in figures.rows:
         cells = _cells(row)
         if several:
-            cells.insert(1, row.device)
+            cells.insert(1, short_name(row.device))
         rows.append(cells)
     return Table(head, rows, align)
 
@@ -45,11 +45,16 @@ def speedup_text(speedup: Speedup | None) -> str:
     return text
 
 
+def short_name(device: str) -> str:
+    """A device without how it is measured: ``ssh://pi@kitchen`` of ``ssh://pi@kitchen?python=/opt/python3``."""
+    return device.partition("?")[0]
+
+
 def remarks(figures: BenchFile) -> list[str]:
     """A sentence for each row that cannot be relied on, each device with limits, and each that was lost."""
     sentences = []
     for row in figures.rows:
-        where = f"{row.name} on {row.device}"
+        where = f"{row.name} on {short_name(row.device)}"
         if row.threads:
             where += f", threads {row.threads}"
         if row.timing is not None and row.timing.why:
@@ -59,7 +64,8 @@ def remarks(figures: BenchFile) -> list[str]:
             sentences.append(f"{where}: its answers differ from the torch model's by up to {difference:.2g}")
     missing = {row.accuracy_missing for row in figures.rows if row.accuracy_missing}
     sentences += [f"answers not compared: {reason}" for reason in sorted(missing)]
-    sentences += [f"{lost.device} was lost after {lost.after} turns: {lost.why}" for lost in figures.lost]
+    for lost in figures.lost:
+        sentences.append(f"{short_name(lost.device)} was lost after {counted(lost.after, 'turn')}: {lost.why}")
     for name, device in figures.devices.items():
-        sentences += [f"{name}: {note}" for note in device.notes]
+        sentences += [f"{short_name(name)}: {note}" for note in device.notes]
     return sentences

@@ -106,8 +106,9 @@ def bench(
 ) -> None:
     """Measure latency, and whether the device answers as the model does, each turn in a separate process.
 
-    A device is `local`, or `ssh://[user@]host[:port][?python=PATH]`: a machine with Python, NumPy and the artifact's
-    runtime. On this machine, a run's torch model is timed too.
+    A device is `local`; `ssh://[user@]host[:port][?python=PATH]`, a machine with Python, NumPy and the artifact's
+    runtime; `adb://[SERIAL]`, an Android phone; or `browser`, `browser://chromium` and `browser+adb://SERIAL`, which
+    open a page. On this machine, a run's torch model is timed too.
     """
     from mlkdc.bench.table import bench_table, remarks
     from mlkdc.cli.progress import Shown

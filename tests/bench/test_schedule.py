@@ -102,6 +102,9 @@ def test_a_lost_device_keeps_what_was_measured_and_the_next_one_is_measured(rows
     assert [row.timing.passes for row in by_device["pi"]] == [1, 1, 1]
     assert [row.timing.passes for row in by_device["nano"]] == [2, 2, 2]
     assert (first.closed, second.closed) == (1, 1)
+    silent = FakeDevice("pi", {name: [DeviceLost("pi was lost")] for name in NAMES})
+    rows_of_it = bench(rows, Plan(passes=2), devices=[silent]).rows
+    assert {row.skipped for row in rows_of_it} == {"the device was lost before its first turn"}
 
 
 def test_a_device_that_is_not_set_up(rows):
