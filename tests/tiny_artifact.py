@@ -4,9 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
 from samples import make_manifest
 
 SIZE = 8
@@ -14,6 +12,9 @@ SIZE = 8
 
 def write_model(path: Path, dtype: str, dynamic: bool) -> None:
     """Per channel: sigmoid(mean over the image / 255 - 0.5)."""
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
     batch = "batch" if dynamic else 1
     constants = {"axes": np.array([2, 3]), "scale": np.float32(1 / 255), "half": np.float32(0.5)}
     nodes = [

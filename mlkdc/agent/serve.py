@@ -33,6 +33,7 @@ class Agent:
         self._writing = threading.Lock()
         self._heard = time.monotonic()
         self._child: subprocess.Popen[str] | None = None
+        self._keep = False
 
     def serve(self) -> None:
         """Until the other side says goodbye, or is silent, or gone."""
@@ -44,9 +45,12 @@ class Agent:
                 answer = self._answer(request)
             except (MlkdcError, OSError) as error:
                 answer = Frame({"error": _sentence(error)})
+            if request.values["do"] == "bye":
+                # Known before the other side hears of it, and closes the pipe.
+                self._keep = bool(request.values["keep"])
             self._send(answer)
             if request.values["do"] == "bye":
-                self._leave(keep=bool(request.values["keep"]))
+                self._leave()
 
     def _answer(self, request: Frame) -> Frame:
         values = request.values
@@ -135,12 +139,12 @@ class Agent:
                 self._leave()
             self._send(Frame({"beat": True}))
 
-    def _leave(self, keep: bool = False) -> None:
+    def _leave(self) -> None:
         """End now, whatever other threads are doing, with no child and no file left."""
         if self._child is not None:
             self._child.kill()
             self._child.wait()
-        if not keep:
+        if not self._keep:
             shutil.rmtree(self._folder, ignore_errors=True)
         os._exit(0)
 

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from tiny_artifact import expected_fixture, images, make_artifact
 
 from mlkdc.cli import cli
 from mlkdc.cli.bench import Milliseconds
@@ -15,7 +14,6 @@ from mlkdc.errors import MlkdcError, UsageError
 from mlkdc.records.answers import ANSWERS_FILE, KnownAnswers
 from mlkdc.records.bench import BenchFile
 
-__all__ = ["expected_fixture", "images", "make_artifact"]
 QUICK = ("--passes", "1", "--threads", "1", "--seconds", "0.2")
 
 

@@ -98,7 +98,7 @@ def test_single_calls_come_from_executor_runner_alone(device: AdbDevice, tmp_pat
     device.open()
     assert device.turn(matrix(tmp_path / "a", "litert"), QUICK).samples_us == ()
     turn = device.turn(matrix(tmp_path / "b", "executorch"), QUICK)
-    assert len(turn.samples_us) == min(turn.runs, 500)
+    assert len(turn.samples_us) == min(turn.runs, KEPT_SAMPLES)
     assert turn.drift is not None
 
 

@@ -15,6 +15,7 @@ from mlkdc.devices.base import DeviceLost, Load, Subject
 from mlkdc.devices.urls import device_at
 from mlkdc.errors import MlkdcError, UsageError
 from mlkdc.records.manifest import Manifest
+from mlkdc.runtime.timing import KEPT_SAMPLES
 
 Expected = Callable[[np.ndarray], np.ndarray]
 
@@ -43,7 +44,7 @@ def test_the_agent_times_and_answers(
         assert "Fixed performance mode was on while it was measured." in info.notes
         android.thermal(0, 44.0)
         turn = device.turn(subject, QUICK)
-        assert len(turn.samples_us) == min(turn.runs, 500)
+        assert len(turn.samples_us) == min(turn.runs, KEPT_SAMPLES)
         assert turn.conditions.cpu_fraction is not None
         assert turn.conditions.throttled == ""
         np.testing.assert_allclose(device.answers(subject, images), expected(images), atol=1e-6)

@@ -94,9 +94,11 @@ def test_no_registry_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
         npm.in_cache(TOOL, lambda _: None)
 
 
-def test_a_cache_that_cannot_be_written(asked: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "file").write_text("")
-    monkeypatch.setenv("MLKDC_CACHE", str(tmp_path / "file"))
+def test_a_full_disk(asked: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(npm, "_unpack", full)
     with pytest.raises(MlkdcError, match=r"could not keep @some/tool@1\.2\.3 in the cache .*MLKDC_CACHE"):
         npm.in_cache(TOOL, lambda _: None)
 

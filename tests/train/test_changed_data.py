@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import tiny_recipe
 from safetensors.torch import load_file
 from samples import write_photos
+from tiny_training import tiny_recipe
 
 from mlkdc.commands.evaluate import evaluate
 from mlkdc.data.runs import run_data

@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from conftest import tiny_recipe
 from samples import write_photos
+from tiny_training import tiny_recipe
 
 from mlkdc.errors import MlkdcError, UsageError
 from mlkdc.recipe import Recipe

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import tiny_recipe
 from safetensors.torch import save_file
+from tiny_training import tiny_recipe
 
 from mlkdc.errors import UsageError
 from mlkdc.models import build_model

@@ -1,3 +1,0 @@
-from tiny_artifact import expected_fixture, images, make_artifact
-
-__all__ = ["expected_fixture", "images", "make_artifact"]
