@@ -20,6 +20,7 @@ from mlkdc.devices.adb import AdbDevice
 from mlkdc.devices.base import DeviceLost, Load, Subject
 from mlkdc.errors import MlkdcError, UsageError
 from mlkdc.records.bench import BenchFile
+from mlkdc.runtime.timing import KEPT_SAMPLES
 
 QUICK = Load(threads=1, least_runs=30, least_seconds=0.1)
 SIZE = 8
