@@ -130,6 +130,15 @@ def test_labels_that_look_like_others_are_named(tmp_path: Path):
     ]
 
 
+def test_an_id_of_an_image_is_no_path_where_there_is_a_path(tmp_path: Path):
+    rows = [f"{number},{23 - number}.png,cat" for number in range(24)]
+    for number in range(24):
+        write_image(tmp_path / f"{number}.png")
+    (tmp_path / "labels.csv").write_text("\n".join(["image_id,filename,class", *rows]) + "\n", encoding="utf-8")
+    data = open_data(str(tmp_path))
+    assert data.samples[0].image.name == "23.png"
+
+
 def test_nan_is_no_label_where_it_stands_alone(tmp_path: Path):
     folder = many_rows(tmp_path / "missing", "image,labels", ["cat|dog", "nan", "NaN", ""])
     data = open_data(str(folder))
