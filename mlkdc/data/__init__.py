@@ -61,7 +61,7 @@ def open_data(
     if path == EMBEDDED and layout in (None, EMBEDDED):
         return open_digits(digits_images, seed)
     root = Path(os.path.abspath(Path(path).expanduser()))
-    if not root.exists():
+    if not os.path.exists(root):
         raise UsageError(f"{path}: no such file or folder; give a folder, an index file, or 'digits'")
     data = joined(resolve(_read(root, layout, ReadOptions(separator)), images))
     if data.samples[0].split != UNSPLIT:
@@ -71,7 +71,7 @@ def open_data(
     first_of = representatives(data.samples)
     once = without_copies(data, first_of)
     if few and len(once.samples) < FEWEST:
-        return _all_test(data, f"none, and fewer than {FEWEST} images, of which none can be made")
+        return _all_test(data, f"none: fewer than {FEWEST} images are not split")
     return with_copies(data, split_by_name(once, seed), first_of)
 
 

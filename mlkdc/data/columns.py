@@ -14,8 +14,8 @@ HEADER = "image,labels[,split], or image[,split] and one 0/1 column per label"
 
 # Without case, blanks and underscores; where several occur, the first one counts.
 IMAGE_NAMES = (
-    "image", "imagepath", "imagename", "imagefile", "imagefilename", "imageid", "filename", "file", "filepath",
-    "path", "img", "imgpath", "imgname", "imgfile", "imgid", "images", "photo", "fname", "relpath",
+    "image", "imagepath", "imagename", "imagefile", "imagefilename", "filename", "file", "filepath", "path", "img",
+    "imgpath", "imgname", "imgfile", "images", "photo", "fname", "relpath", "imageid", "imgid",
 )  # fmt: skip
 #: Names that can also mean other things: the cells must look like image files.
 WEAK_IMAGE_NAMES = ("name", "id", "url", "imageurl", "key")
@@ -93,6 +93,8 @@ def require_columns(table: RawTable) -> Columns:
         advice = ""
         if any(_is_image_name(cell) for cell in table.header):
             advice = "; the first line looks like a row: put a header such as image,labels before it"
+        elif _first([plain(name) for name in table.header], IMAGE_NAMES) is not None:
+            advice = "; no column is called labels, and none holds 0 and 1"
         got = ", ".join(table.header) or "nothing"
         raise UsageError(f"{table.file}: expected the columns {HEADER}; got: {got[:200]}{advice}")
     names = [table.header[column] for column in columns.flags]

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mlkdc.errors import UsageError
+from mlkdc.figures import counted
 
 FLAGS = {
     **dict.fromkeys(("1", "1.0", "true"), True),
@@ -58,5 +59,5 @@ def _notes(where: str, seen: Counter[str]) -> tuple[str, ...]:
     elif seen["-1"]:
         notes.append(f"{where} holds 1 and -1: -1 is read as no label")
     if seen[""]:
-        notes.append(f"{where}: {seen['']} empty cells in the columns of labels are read as no label")
+        notes.append(f"{where}: {counted(seen[''], 'empty cell')} in columns of labels, read as no label")
     return tuple(notes)

@@ -1,6 +1,7 @@
 """What there is instead of a layout that can be read, and why it was not taken."""
 
 import os
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from mlkdc.figures import counted
 
 #: Tables that are not text.
 _CONVERT = {".xlsx": "Excel", ".xls": "Excel", ".ods": "LibreOffice", ".parquet": "Parquet", ".feather": "Feather"}
-SHOWN_FILES = 5
+SHOWN_FILES = 6
 #: Of a folder, since there may be one for each image.
 SEEN_FILES = 200
 SHOWN_FOLDERS = 4
@@ -68,9 +69,15 @@ def _why_not(file: Path) -> str:
     if suffix == ".json":
         start = " ".join(read_head(file, 200).split())[:60]
         return f"neither COCO's nor Label Studio's JSON; it begins with {start}"
+    if suffix == ".txt" and any(plain(name) in IMAGE_NAMES for name in re.split("[,;\t]", _first_line(file))):
+        return "a table? rename it to .csv or .tsv"
     if suffix == ".xml":
         return "an annotation in XML is read from Annotations/, or next to its image in train/, valid/, test/"
     return ""
+
+
+def _first_line(file: Path) -> str:
+    return read_head(file, 1 << 12).lstrip().partition("\n")[0]
 
 
 def _why_no_table(file: Path) -> str:

@@ -128,9 +128,9 @@ def _labels(
         labels.append(tuple(of_row))
     notes = []
     if missing:
-        notes.append(f"{table.file.name}: {missing} cells that say {word!r} are read as no label")
+        notes.append(f"{table.file.name}: {counted(missing, 'cell')} with {word!r}, read as no label")
     if refuted:
-        notes.append(f"{table.file.name}: {refuted} rows of confidence 0 say that a label is not there")
+        notes.append(f"{table.file.name}: {counted(refuted, 'row')} of confidence 0: a label is not there")
     return labels, tuple(notes)
 
 

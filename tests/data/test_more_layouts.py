@@ -174,6 +174,7 @@ def test_what_lies_there_is_named_with_the_reason(tmp_path: Path):
     write_image(tmp_path / "img/a.png")
     (tmp_path / "prices.csv").write_text("fruit,price\napple,1\n", encoding="utf-8")
     (tmp_path / "cameras.csv").write_text("image,camera\na.png,Leica\n", encoding="utf-8")
+    (tmp_path / "table.txt").write_text("image\tlabels\na.png\tx\n", encoding="utf-8")
     (tmp_path / "labels.xlsx").write_bytes(b"PK\x03\x04")
     (tmp_path / "notes.json").write_text('{"author": "me"}', encoding="utf-8")
     (tmp_path / "a.xml").write_text("<annotation/>", encoding="utf-8")
@@ -182,6 +183,7 @@ def test_what_lies_there_is_named_with_the_reason(tmp_path: Path):
     assert "prices.csv: no column of images" in message
     assert "its columns are fruit, price" in message
     assert "cameras.csv: no column of labels" in message
+    assert "table.txt: a table? rename it to .csv or .tsv" in message
     assert "labels.xlsx: save it as CSV" in message
     assert 'notes.json: neither COCO\'s nor Label Studio\'s JSON; it begins with {"author": "me"}' in message
     assert "a.xml: an annotation in XML is read from Annotations/" in message

@@ -67,5 +67,5 @@ def test_too_few_images_are_shown_and_not_trained_on(tmp_path: Path):
         open_data(str(folder))
     data = open_data(str(folder), few=True)
     assert data.splits == ("test",)
-    assert data.split_from == "none, and fewer than 20 images, of which none can be made"
+    assert data.split_from == "none: fewer than 20 images are not split"
     assert open_data(str(many_rows(tmp_path / "more", "image,labels", ["x"])), few=True).splits[0] == "train"

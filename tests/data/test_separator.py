@@ -61,6 +61,8 @@ def test_names_of_two_words_stay_one_label(tmp_path: Path):
         (["red car", "red bus", "blue car", "blue bus"], "blank"),
         ([f"{color} {thing}" for color in ("red", "blue", "pink") for thing in ("car", "bus", "van")], "blank"),
         (["hot dog", "dog", "cat"], "blank"),
+        (["cat", "dog", "dog/cat"], "/"),
+        (["cat", "dog", "dog+cat"], r"\+"),
         (['"Smith, John"', '"Doe, Jane"', "others"], "comma"),
     ],
 )
@@ -70,7 +72,12 @@ def test_what_could_be_either_is_refused_and_can_be_said(cells: list[str], word:
         open_data(str(folder))
     names = tuple(sorted(cell.strip('"') for cell in cells))
     assert open_data(str(folder), separator="none").classes == names
-    assert len(open_data(str(folder), separator=word).classes) > 2
+    assert len(open_data(str(folder), separator=word.strip("\\")).classes) > 1
+
+
+def test_hierarchies_stay_names(tmp_path: Path):
+    cells = ["animal/cat", "animal/dog", "plant > tree"]
+    assert open_data(str(many_rows(tmp_path, "image,labels", cells)), separator=None).classes == tuple(cells)
 
 
 def test_classes_file_decides(tmp_path: Path):

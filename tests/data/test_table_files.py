@@ -70,7 +70,7 @@ def test_one_row_per_label_is_one_image(tmp_path: Path):
         (["True,False", "False,True", "True,True", "False,False"], None),
         (["1,-1", "-1,1", "1,1", "-1,-1"], "-1 is read as no label"),
         (["1,0", "-1,1", "1,1", "0,-1"], "only 1 is a label"),
-        (["1,", ",1", "1,1", ","], "empty cells"),
+        (["1,", ",1", "1,1", ","], "empty cell"),
     ],
 )
 def test_one_column_per_label(cells: list[str], note: str | None, tmp_path: Path):
@@ -130,11 +130,20 @@ def test_labels_that_look_like_others_are_named(tmp_path: Path):
     ]
 
 
+def test_an_id_of_an_image_is_no_path_where_there_is_a_path(tmp_path: Path):
+    rows = [f"{number},{23 - number}.png,cat" for number in range(24)]
+    for number in range(24):
+        write_image(tmp_path / f"{number}.png")
+    (tmp_path / "labels.csv").write_text("\n".join(["image_id,filename,class", *rows]) + "\n", encoding="utf-8")
+    data = open_data(str(tmp_path))
+    assert data.samples[0].image.name == "23.png"
+
+
 def test_nan_is_no_label_where_it_stands_alone(tmp_path: Path):
     folder = many_rows(tmp_path / "missing", "image,labels", ["cat|dog", "nan", "NaN", ""])
     data = open_data(str(folder))
     assert data.classes == ("cat", "dog")
-    assert any("12 cells that say 'nan'" in note for note in data.notes)
+    assert any("12 cells with 'nan'" in note for note in data.notes)
     folder = many_rows(tmp_path / "label", "image,labels", ["nan|dog", "nan", "None", "dog"])
     data = open_data(str(folder))
     assert data.classes == ("None", "dog", "nan")

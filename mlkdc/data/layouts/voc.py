@@ -15,6 +15,7 @@ from mlkdc.data.splits import SPLIT_WORDS, split_of_name
 from mlkdc.data.text import clean_label
 from mlkdc.data.voc_xml import Annotation, read_annotation
 from mlkdc.errors import UsageError
+from mlkdc.figures import counted
 from mlkdc.images import image_suffixes
 from mlkdc.types import SPLITS, Box, Problem, Sample, TaggedImages
 
@@ -160,7 +161,7 @@ def _classes(folder: Path, names: set[str], notes: list[str]) -> tuple[str, ...]
     if like_voc or in_lists >= set(CLASSES):
         return CLASSES
     classes = tuple(sorted(names | in_lists))
-    notes.append(f"the {len(classes)} classes are those that occur in the annotations, sorted")
+    notes.append(f"{counted(len(classes), 'label')}: those that occur in the annotations, sorted")
     return classes
 
 
