@@ -69,13 +69,14 @@ def evaluate_artifact(folder: Path, data_path: str | None, *, allow_failed: bool
     """
     with open_artifact(folder, allow_failed=allow_failed) as session:
         manifest = session.manifest
-        images = _images(folder, data_path, manifest, say)
+        images = artifact_images(folder, data_path, manifest, say)
         probabilities = predict_files(session, images.paths)
     thresholds_from = f"{folder.name}/{Manifest.FILE}"
     return summarize(images.data, images.split, probabilities, np.array(manifest.thresholds), thresholds_from)
 
 
-def _images(folder: Path, data_path: str | None, manifest: Manifest, say: Say) -> ScoredImages:
+def artifact_images(folder: Path, data_path: str | None, manifest: Manifest, say: Say) -> ScoredImages:
+    """The images on which an artifact is scored. Arguments and errors are those of :func:`evaluate_artifact`."""
     home = Run(folder.resolve().parent.parent)  # of RUN/export/onnx-fp32
     if data_path is not None:
         run = None

@@ -180,8 +180,8 @@ class Builder:
             return Quantization(images)
         if target.reduce_range and (vnni() or platform.machine().lower() in ARM):
             self.say(
-                "  int8: this processor takes the whole range of weights, with which less is lost; where all devices are "
-                "Arm, or x86 with VNNI: --no-reduce-range"
+                "  int8: this processor takes the whole range of weights, with which less is lost; where all devices "
+                "are Arm, or x86 with VNNI: --no-reduce-range"
             )
         return half_range(images, target)
 

@@ -13,7 +13,6 @@ from mlkdc.errors import UsageError
 from mlkdc.models import MultiLabelModel, build_model
 from mlkdc.progress import Progress
 from mlkdc.recipe import Model
-from mlkdc.records.images import ImageList
 from mlkdc.records.results import Results, TeacherFacts
 from mlkdc.records.run import Run
 from mlkdc.resources import file_sha256
@@ -116,9 +115,8 @@ class Job:
         """Make the folder a run folder, from which the training can be resumed, in all processes."""
         if is_main():
             self.run.path.mkdir(parents=True, exist_ok=True)
-            # What a resumed run began with stays on record.
-            if ImageList.load(self.run.path) is None:
-                list_images(self.plan.data, self.plan.skipped).save(self.run.path)
+            # Of a resumed run, they are those that it began with, but may have moved.
+            list_images(self.plan.data, self.plan.skipped).save(self.run.path)
             self.run.start(self.plan.recipe, self.plan.data.classes, self.command)
         wait()
 

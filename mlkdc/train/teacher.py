@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
 
 from mlkdc.data import fingerprint
 from mlkdc.errors import MlkdcError, UsageError
@@ -13,7 +12,7 @@ from mlkdc.models import build_model, check_name, is_complete_model, load_state,
 from mlkdc.progress import Progress
 from mlkdc.recipe import Distill, Model, Recipe, Teacher
 from mlkdc.records.results import TeacherFacts
-from mlkdc.records.run import CLASSES_FILE, load_run
+from mlkdc.records.run import load_run
 from mlkdc.resources import cache_dir, digest, file_sha256
 from mlkdc.train.draws import views_seed
 from mlkdc.train.facts import data_facts
@@ -24,6 +23,7 @@ from mlkdc.train.processes import several
 from mlkdc.train.score import load_model
 from mlkdc.train.sources import TeacherSource, repeats_images
 from mlkdc.train.teacher_cache import TeacherCache, halved
+from mlkdc.train.teacher_labels import check_teacher_labels, labels_of_file
 from mlkdc.types import TaggedImages
 
 #: What decides which views a model is shown.
@@ -31,9 +31,6 @@ VIEW_KEYS = {"image_size", "fit", "augment", "train_splits"}
 
 #: Part of a cache's name; another one where the same recipe draws other views or the files are laid out anew.
 CACHE_FORMAT = 3
-
-
-SHOWN_LABELS = 4
 
 
 @dataclass(frozen=True)
@@ -135,7 +132,7 @@ def load_teacher(location: str, spec: Teacher, plan: Plan) -> ReadyTeacher:
 
 def _from_run(folder: Path, plan: Plan) -> ReadyTeacher:
     run = load_run(folder)
-    _check_labels(run.classes, plan.data, f"the teacher in {folder}")
+    check_teacher_labels(run.classes, plan.data, f"the teacher in {folder}")
     results, image_size = run.results, run.recipe.data.image_size
     own, scored_on = data_facts(plan.data, plan.skipped), None
     if (results.data.name, results.data.images) == (own.name, own.images):
@@ -157,68 +154,9 @@ def _from_file(path: Path, spec: Teacher, plan: Plan) -> ReadyTeacher:
     classes, fit = len(plan.data.classes), plan.recipe.data.fit
     model = build_model(spec.model_copy(update={"weights": "none"}), classes, image_size, fit)
     load_state(model, path, what=f"teacher file {path}")
-    _check_labels(_labels_of_file(path, spec, plan.data), plan.data, f"the teacher file {path}")
+    check_teacher_labels(labels_of_file(path, spec, plan.data), plan.data, f"the teacher file {path}")
     facts = TeacherFacts(model=spec.model, image_size=image_size, run=str(path))
     return ReadyTeacher(TeacherSource(model, image_size), path, spec, facts)
-
-
-def _labels_of_file(path: Path, spec: Teacher, data: TaggedImages) -> tuple[str, ...]:
-    """The labels of a weights file in the order of its outputs: as the user says, else as it or its folder says.
-
-    Raises:
-        UsageError: nobody says; a file of as many labels in another order would teach nonsense.
-    """
-    if spec.classes == "data":
-        return data.classes
-    if spec.classes is not None:
-        return tuple(_lines(Path(spec.classes).expanduser()))
-    labels = _recorded_labels(path)
-    if labels is not None:
-        return labels
-    beside = path.with_name(CLASSES_FILE)
-    if beside.is_file():
-        return tuple(_lines(beside))
-    order = ", ".join(data.classes[:SHOWN_LABELS])
-    if len(data.classes) > SHOWN_LABELS:
-        order += ", ..."
-    raise UsageError(
-        f"the teacher file {path} does not say which labels its outputs are: put a {CLASSES_FILE} next to it (one "
-        "label a line, in the order of its outputs), name such a file with `--set teacher.classes=FILE`, or say with "
-        f"`--set teacher.classes=data` that they are those of the data in the same order ({order})"
-    )
-
-
-def _lines(path: Path) -> list[str]:
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path}, expected to list the teacher's labels, cannot be read ({error})") from None
-    return [line.strip() for line in text.split("\n") if line.strip()]
-
-
-def _recorded_labels(path: Path) -> tuple[str, ...] | None:
-    """The labels in the header of a weights file that mlkdc wrote; None for other files."""
-    if path.suffix != ".safetensors":
-        return None
-    with safe_open(path, "pt") as file:
-        metadata: dict[str, str] = file.metadata() or {}
-    names = metadata.get("classes")
-    if names is None:
-        return None
-    return tuple(names.split("\n"))
-
-
-def _check_labels(labels: tuple[str, ...], data: TaggedImages, what: str) -> None:
-    if labels == data.classes:
-        return
-    difference = " in another order"
-    unknown = sorted(set(data.classes) - set(labels))
-    if unknown:
-        difference = f", among them not {unknown[0]!r}"
-    raise UsageError(
-        f"{what} has {len(labels)} labels{difference}; the data has {len(data.classes)}. "
-        "Fine-tune a teacher on this data: `--teacher MODEL`"
-    )
 
 
 def attach_cache(teacher: ReadyTeacher, plan: Plan, progress: Progress) -> None:

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
-from samples import write_photos
+from samples import make_manifest, write_photos
 from tiny_training import tiny_recipe
 
-from mlkdc.commands.evaluate import evaluate
+from mlkdc.commands.evaluate import artifact_images, evaluate
 from mlkdc.data.runs import run_data
 from mlkdc.errors import Interrupted, UsageError
 from mlkdc.recipe import Recipe
@@ -161,6 +161,9 @@ def test_data_that_has_moved(place: Path) -> None:
     finished = Run(place / "finished")
     assert run.results.metrics == finished.results.metrics
     assert Run(run.path).recipe.data.path == str(place / "moved")
+    before, after = ImageList.load(finished.path), ImageList.load(run.path)
+    assert before is not None
+    assert before.model_copy(update={"folder": str(place / "moved")}) == after
     # The run's data in another place: the same images are scored as in the run.
     scores = evaluate_run(finished, str(place / "moved"))
     assert (scores.scored_on, scores.images) == ("test", finished.results.data.images["test"])
@@ -192,6 +195,26 @@ def test_evaluate_on_the_same_photos_leaves_out_what_was_trained_on(place: Path)
     assert scores.images == counts["test"]
     assert f"left out by name: {counts['train']} images of" in said[0]
     assert f"not scored: {counts['val']} images of" in said[1]
+
+
+def test_an_artifact_in_a_run_leaves_out_the_same_images(place: Path, tmp_path: Path) -> None:
+    run, said = Run(place / "finished"), []
+    listed = ImageList.load(run.path)
+    assert listed is not None
+    tested = {Path(image.name).name for image in listed.images if image.split == "test"}
+    inside, outside = run.path / "export" / "onnx-fp32", tmp_path / "onnx-fp32"
+    for folder in (inside, outside):
+        folder.mkdir(parents=True)
+        (folder / "model.onnx").write_bytes(b"x")
+    manifest = make_manifest(inside, ["model.onnx"], classes=run.classes)
+    for path in (None, str(place / "photos")):
+        images = artifact_images(inside, path, manifest, said.append)
+        assert {image.name for image in images.paths} == tested
+    # Away from its run, nothing is known of what it was trained on.
+    assert len(artifact_images(outside, str(place / "photos"), manifest, said.append).paths) == 48
+    assert "is not recorded" in said[-1]
+    with pytest.raises(UsageError, match="is not in a run's export folder"):
+        artifact_images(outside, None, manifest, said.append)
 
 
 def test_only_trained_images_are_refused_and_new_ones_of_the_same_name_scored(place: Path, tmp_path: Path) -> None:

@@ -1,0 +1,72 @@
+"""Which labels a teacher's outputs are: as many in another order would teach nonsense."""
+
+from pathlib import Path
+
+from safetensors import safe_open
+
+from mlkdc.errors import UsageError
+from mlkdc.recipe import Teacher
+from mlkdc.records.run import CLASSES_FILE
+from mlkdc.types import TaggedImages
+
+SHOWN_LABELS = 4
+
+
+def labels_of_file(path: Path, spec: Teacher, data: TaggedImages) -> tuple[str, ...]:
+    """The labels of a weights file in the order of its outputs: as the user says, else as it or its folder says.
+
+    Raises:
+        UsageError: nobody says; a file of as many labels in another order would teach nonsense.
+    """
+    if spec.classes == "data":
+        return data.classes
+    if spec.classes is not None:
+        return tuple(_lines(Path(spec.classes).expanduser()))
+    labels = _recorded_labels(path)
+    if labels is not None:
+        return labels
+    beside = path.with_name(CLASSES_FILE)
+    if beside.is_file():
+        return tuple(_lines(beside))
+    order = ", ".join(data.classes[:SHOWN_LABELS])
+    if len(data.classes) > SHOWN_LABELS:
+        order += ", ..."
+    raise UsageError(
+        f"the teacher file {path} does not say which labels its outputs are: put a {CLASSES_FILE} next to it (one "
+        "label a line, in the order of its outputs), name such a file with `--set teacher.classes=FILE`, or say with "
+        f"`--set teacher.classes=data` that they are those of the data in the same order ({order})"
+    )
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path}, expected to list the teacher's labels, cannot be read ({error})") from None
+    return [line.strip() for line in text.split("\n") if line.strip()]
+
+
+def _recorded_labels(path: Path) -> tuple[str, ...] | None:
+    """The labels in the header of a weights file that mlkdc wrote; None for other files."""
+    if path.suffix != ".safetensors":
+        return None
+    with safe_open(path, "pt") as file:
+        metadata: dict[str, str] = file.metadata() or {}
+    names = metadata.get("classes")
+    if names is None:
+        return None
+    return tuple(names.split("\n"))
+
+
+def check_teacher_labels(labels: tuple[str, ...], data: TaggedImages, what: str) -> None:
+    """Raise UsageError unless a teacher has the data's labels in the data's order; ``what`` names the teacher."""
+    if labels == data.classes:
+        return
+    difference = " in another order"
+    unknown = sorted(set(data.classes) - set(labels))
+    if unknown:
+        difference = f", among them not {unknown[0]!r}"
+    raise UsageError(
+        f"{what} has {len(labels)} labels{difference}; the data has {len(data.classes)}. "
+        "Fine-tune a teacher on this data: `--teacher MODEL`"
+    )
