@@ -17,8 +17,8 @@ from mlkdc.exporting.identity import check_weights
 from mlkdc.exporting.int8.bias import correct_biases
 from mlkdc.exporting.int8.equalize import equalize
 from mlkdc.exporting.int8.guard import Ladder, climb
-from mlkdc.exporting.int8.simulate import simulated_change
 from mlkdc.exporting.int8.sensitivity import sensitivity, weighted_modules
+from mlkdc.exporting.int8.simulate import simulated_change
 from mlkdc.exporting.job import Job, Quantization
 from mlkdc.exporting.known import checked_reference
 from mlkdc.exporting.merging.merge import merge
@@ -180,8 +180,8 @@ class Builder:
             return Quantization(images)
         if target.reduce_range and (vnni() or platform.machine().lower() in ARM):
             self.say(
-                "  int8: this processor takes the whole range of weights, with which less is lost; where all devices are "
-                "Arm, or x86 with VNNI: --no-reduce-range"
+                "  int8: this processor takes the whole range of weights, with which less is lost; where all devices "
+                "are Arm, or x86 with VNNI: --no-reduce-range"
             )
         return half_range(images, target)
 
