@@ -114,7 +114,7 @@ def drop_interval(targets: np.ndarray, before: np.ndarray, after: np.ndarray) ->
         before, after: ``float[n]`` probabilities of the torch model and of the artifact, for the same images.
     """
     random = np.random.default_rng(0)
-    drops = []
+    drops: list[float] = []
     while len(drops) < DRAWS:
         rows = random.integers(0, len(targets), len(targets))
         if not targets[rows].any():
