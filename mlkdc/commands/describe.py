@@ -49,8 +49,12 @@ def _compared(comparison: Comparison, figures: ParityFigures) -> str:
         f"mAP {number(figures.map_artifact_percent)} compared with {number(comparison.map_torch_percent)}",
     ]
     if figures.worst_class is not None:
+        interval = ""
+        if figures.worst_class_interval_points is not None:
+            low, high = (number(value) for value in figures.worst_class_interval_points)
+            interval = f"; {low} to {high} on other such images"
         parts.append(
             f"AP of {figures.worst_class} drops by {number(figures.worst_class_drop_points)} "
-            f"(the worst of {figures.classes_judged} classes)"
+            f"(the worst of {figures.classes_judged} classes{interval})"
         )
     return f"parity on {comparison.images} images: {', '.join(parts)}"

@@ -9,6 +9,7 @@ from mlkdc.exporting.metadata import EMBEDDING
 from mlkdc.figures import megabytes, number, scientific
 from mlkdc.fit import Fit
 from mlkdc.records.manifest import Manifest
+from mlkdc.records.parity import ParityFigures
 from mlkdc.resources import write_text
 
 README = "README.md"
@@ -164,8 +165,15 @@ def _figures(manifest: Manifest) -> list[tuple[str, str]]:
     ]
     if figures.worst_class is not None:
         drop = number(figures.worst_class_drop_points)
-        rows.append(("worst class", f"AP of {figures.worst_class} drops by {drop} points"))
+        rows.append(("worst class", f"AP of {figures.worst_class} drops by {drop} points{_interval(figures)}"))
     return rows
+
+
+def _interval(figures: ParityFigures) -> str:
+    if figures.worst_class_interval_points is None:
+        return ""
+    low, high = (number(value) for value in figures.worst_class_interval_points)
+    return f" on these images, by {low} to {high} in 9 of 10 other draws of as many; on other images another may be it"
 
 
 def _render(template: str, manifest: Manifest, **values: object) -> str:

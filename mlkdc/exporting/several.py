@@ -1,5 +1,6 @@
 """Several exports in a row: one that cannot be made does not stop the others."""
 
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from mlkdc.runtime.targets import load_target
 def export_several(
     run: Run, options: Sequence[ExportOptions], say: Say
 ) -> Iterator[tuple[ExportOptions, Path | MlkdcError]]:
-    """Each of the options with its artifact folder, or with why there is none.
+    """Each of the options with its artifact folder, or with why there is none, the slow ones last.
 
     Args:
         run: finished.
@@ -27,10 +28,22 @@ def export_several(
     reference = None
     if len(options) > 1:
         reference = reference_of(run, say)
-    for option in options:
-        precision = option.precision or load_target(option.target).default_precision
-        say(f"exporting to {option.target}, {precision}")
+    for option in sorted(options, key=_slowness):
+        say(f"exporting to {option.target}, {_precision(option)}")
+        started = time.monotonic()
+        outcome: Path | MlkdcError
         try:
-            yield option, export_artifact(run, option, reference=reference, say=say)
+            outcome = export_artifact(run, option, reference=reference, say=say)
         except MlkdcError as error:
-            yield option, error
+            outcome = error
+        say(f"  {option.target}, {_precision(option)}: {time.monotonic() - started:.0f} s")
+        yield option, outcome
+
+
+def _precision(option: ExportOptions) -> str:
+    return option.precision or load_target(option.target).default_precision
+
+
+def _slowness(option: ExportOptions) -> tuple[bool, int]:
+    """For sorting: a ladder of int8 comes after all that is exported once, and slow converters after fast ones."""
+    return _precision(option) == "int8", load_target(option.target).slowness

@@ -22,6 +22,8 @@ class ParityFigures(Record):
         map_drop_points: of mAP, with differences forgiven as rounding left out.
         worst_class: whose average precision drops most; None where no image has a label.
         worst_class_drop_points: of that class.
+        worst_class_interval_points: where that drop lies on other such images, for 9 of 10 draws of as many (bootstrap
+            over images); None where it was not computed. The class was chosen for its drop on these images.
         classes_judged: among how many it was sought.
         max_probability_difference: over all images and labels.
         label_flips: decisions on the other side of their threshold.
@@ -32,6 +34,7 @@ class ParityFigures(Record):
     map_drop_points: float
     worst_class: str | None
     worst_class_drop_points: float
+    worst_class_interval_points: tuple[float, float] | None = None
     classes_judged: int
     max_probability_difference: float
     label_flips: int

@@ -35,6 +35,7 @@ class Target(Record):
     reduce_range: bool = Field(
         False, description="whether int8 weights take half of their range, for x86 processors without VNNI"
     )
+    slowness: int = Field(1, ge=1, description="of its converter, to order several exports by; 1 is fast")
     half_range_steps: float = Field(
         127, description="how many steps the largest weight then takes, as this target's quantizer rounds"
     )

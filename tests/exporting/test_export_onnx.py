@@ -197,7 +197,8 @@ def test_int8_is_calibrated_on_training_images_the_same_each_time(run, attempts,
 
 
 def test_int8_out_of_tolerance_climbs_and_the_least_loss_is_kept_as_failed(run, attempts, monkeypatch, tmp_path):
-    drops = iter([5.0, 4.0, 3.5, 3.0, 1.0, 2.0, 2.0, 1.0])
+    drops = iter([0.9, 0.8, 0.7, 0.6, 0.5, 0.6, 0.7, 0.5])
+    monkeypatch.setattr(builder, "simulated_change", lambda model, images, how, _: 1 - how.correct_biases / 100)
     real = stranger.compare
 
     def worse(*arguments):
@@ -213,7 +214,7 @@ def test_int8_out_of_tolerance_climbs_and_the_least_loss_is_kept_as_failed(run, 
     manifest = Manifest.load(tmp_path / "int8")
     assert manifest.status == "failed"
     steps = manifest.quantization.steps
-    assert [step.figures.map_drop_points for step in steps] == [5, 4, 3.5, 3, 1, 2, 2]
+    assert [step.figures.map_drop_points for step in steps] == [0.9, 0.8, 0.7, 0.6, 0.5, 0.6, 0.7]
     assert all("not enough" in line for line in lines if "int8," in line)
     # The fifth lost least and is built once more.
     assert attempts[-1].keep == steps[4].keep == attempts[4].keep

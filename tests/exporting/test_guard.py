@@ -116,10 +116,13 @@ def test_what_keeps_most_in_float_is_tried_though_it_seems_hopeless():
 
 def test_what_an_artifact_really_lost_corrects_the_simulation():
     """The second promised a hundredth and gave half: the next, which promises little more, is passed over."""
-    losses = {0: 4.0, 1: 2.0}
-    _, steps, _, _ = run(
-        lambda how: losses.get(int(how.correct_biases), 0) if len(how.keep) < 4 else 0.1, change=promising
-    )
+
+    def outcome(how):
+        if len(how.keep) == 4:
+            return 0.1
+        return 2.0 if how.correct_biases else 4.0
+
+    _, steps, _, _ = run(outcome, change=promising)
     assert [step.step for step in steps][:2] == ORDER[:2]
     assert ORDER[2] not in [step.step for step in steps]
     assert steps[-1].passed

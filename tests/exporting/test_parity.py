@@ -7,7 +7,7 @@ from sklearn.metrics import average_precision_score
 
 from mlkdc.devices import LocalDevice
 from mlkdc.errors import MlkdcError
-from mlkdc.exporting.parity import ROUNDING, answers_of, compare
+from mlkdc.exporting.parity import ROUNDING, answers_of, compare, drop_interval
 from mlkdc.exporting.reference import Reference
 from mlkdc.records.parity import Tolerance
 
@@ -134,6 +134,34 @@ def test_the_worst_class_is_found_among_those_with_enough_positives():
     assert (actual.figures.worst_class, actual.figures.classes_judged) == ("b", 3)
     assert actual.figures.worst_class_drop_points == pytest.approx(drops[1], abs=1e-4)
     assert f"AP of b drops by {drops[1]:.2f}, allowed 10" in actual.reason
+
+
+def test_the_worst_class_has_an_interval_that_holds_on_other_images():
+    """Of ten samples of a population, the population's own drop is in the intervals of most."""
+    random = np.random.default_rng(1)
+    count, size = 20_000, 400
+    targets = (random.random((count, 1)) < 0.3).astype(np.uint8)
+    before = np.clip(0.3 * targets + 0.25 * random.standard_normal((count, 1)) + 0.4, 0, 1)
+    after = np.clip(before + 0.2 * random.standard_normal((count, 1)), 0, 1)
+    ap = [average_precision_score(targets, answers) for answers in (before, after)]
+    true_drop = 100 * (ap[0] - ap[1])
+    held = 0
+    for start in range(0, 10 * size, size):
+        rows = slice(start, start + size)
+        low, high = drop_interval(targets[rows, 0], before[rows, 0], after[rows, 0])
+        assert low < high
+        held += low <= true_drop <= high
+    assert true_drop > 1
+    assert 7 <= held <= 10
+
+
+@pytest.mark.parametrize(("value", "said"), [(1.5, "gives 0.1..1.5 where"), (-0.2, "gives -0.2..0.9 where")])
+def test_what_is_no_probability_is_a_failed_parity(value, said):
+    changed = TORCH.copy()
+    changed[2, 0] = value
+    actual = parity(changed, LOOSE)
+    assert (actual.passed, actual.figures) == (False, None)
+    assert said in actual.reason
 
 
 @pytest.fixture

@@ -211,6 +211,25 @@ def test_tflites_file_says_it_too(exported, run):
     assert Interpreter(model_content=content).get_signature_list()
 
 
+def test_weights_behind_a_flatbuffer_stay_where_they_are_looked_for():
+    """Larger models are written so: buffers have places in the file instead of their bytes."""
+    pytest.importorskip("ai_edge_litert")
+    flatbuffers = pytest.importorskip("flatbuffers")
+    from ai_edge_litert import schema_py_generated as schema
+
+    from mlkdc.exporting.formats.litert import with_metadata
+
+    model, weights = schema.ModelT(), np.arange(64, dtype=np.uint8).tobytes()
+    model.buffers = [schema.BufferT(), schema.BufferT()]
+    model.buffers[1].offset, model.buffers[1].size = 512, len(weights)
+    builder = flatbuffers.Builder(0)
+    builder.Finish(model.Pack(builder), b"TFL3")
+    content = with_metadata(bytes(builder.Output()).ljust(512, b"\0") + weights, {"classes": '["cat"]' * 100})
+    buffer = schema.Model.GetRootAs(content, 0).Buffers(1)
+    assert buffer.Offset() % 16 == 0
+    assert content[buffer.Offset() : buffer.Offset() + buffer.Size()] == weights
+
+
 def test_core_mls_package_says_it_too(exported, run):
     coremltools = pytest.importorskip("coremltools")
     model = coremltools.models.MLModel(str(exported("coreml") / "model.mlpackage"), skip_model_load=True)

@@ -32,6 +32,9 @@ def later_keys(part):
         part["output"]["activation"] = "sigmoid, inside the model"
         part |= {"decision": "probability >= threshold", "weights_sha256": None}
         part["parity"]["comparison"]["batches"] = []
+        steps = (part["quantization"] or {"steps": []})["steps"]
+        for compared in (part["parity"]["comparison"], *steps):
+            compared["figures"]["worst_class_interval_points"] = None
     if "kept_epoch" in part:
         part = {"weights_sha256": None, "images": None, "sharing_threshold": 0, **part}
     return part

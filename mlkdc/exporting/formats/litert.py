@@ -11,6 +11,8 @@ from mlkdc.exporting.job import INPUT, OUTPUT, Built, Job
 from mlkdc.runtime.quiet import quiet
 
 FILE = "model.tflite"
+# Of weights behind the flatbuffer, in bytes.
+ALIGNMENT = 16
 
 
 @EXPORTERS.register("litert")
@@ -43,9 +45,21 @@ def with_metadata(content: bytes, values: dict[str, str]) -> bytes:
         entry.name, entry.buffer = f"mlkdc.{name}", len(model.buffers)
         model.buffers.append(buffer)
         model.metadata = [*(model.metadata or []), entry]
-    builder = flatbuffers.Builder(len(content))
-    builder.Finish(model.Pack(builder), b"TFL3")
-    return bytes(builder.Output())
+
+    def packed() -> bytes:
+        builder = flatbuffers.Builder(len(content))
+        builder.Finish(model.Pack(builder), b"TFL3")
+        return bytes(builder.Output())
+
+    # Larger models have their weights behind the flatbuffer, found by their places in the file, which grows.
+    behind = [buffer for buffer in model.buffers if buffer.offset > 1]
+    if not behind:
+        return packed()
+    first = min(buffer.offset for buffer in behind)
+    start = -(-len(packed()) // ALIGNMENT) * ALIGNMENT
+    for buffer in behind:
+        buffer.offset += start - first
+    return packed().ljust(start, b"\0") + content[first:]
 
 
 class _Nhwc(nn.Module):
