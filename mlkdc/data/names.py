@@ -26,6 +26,7 @@ def image_names(data: TaggedImages) -> list[str]:
 
 def size_bytes(image: Path) -> int | None:
     """Of an image file; None where it is missing."""
-    if not image.is_file():
+    # Path.is_file raises in a folder that may not be entered.
+    if not os.path.isfile(image):
         return None
     return image.stat().st_size
