@@ -16,6 +16,7 @@ class Line:
     row: Row
     device: str
     threads: int
+    provider: str
     turns: list[Turn] = field(default_factory=list)
     sustained: Turn | None = None
     accuracy: Accuracy | None = None
@@ -29,7 +30,7 @@ class Line:
             device=self.device,
             threads=self.threads,
             precision=self.row.precision,
-            provider=self.row.provider,
+            provider=self.provider,
             size_bytes=self.row.size_bytes,
             artifact_sha256=self.row.sha256,
             timing=self._timing(),

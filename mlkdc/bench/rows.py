@@ -37,11 +37,6 @@ class Row:
         return self.subject.manifest.precision if self.subject else None
 
     @property
-    def provider(self) -> str:
-        """What runs it."""
-        return self.subject.manifest.runtime if self.subject else "torch"
-
-    @property
     def sha256(self) -> str | None:
         """Over the names and checksums of an artifact's files."""
         if self.subject is None:

@@ -15,6 +15,7 @@ from mlkdc.figures import threads as threads_in_words
 from mlkdc.records.bench import BASELINE, BenchFile, DeviceInfo, Lost, Protocol, Speedup, Turn
 
 LEAST_RUNS = 200
+TORCH = "torch"
 #: A device may be so much warmer than at its start when a turn begins.
 WARMER = 3.0
 
@@ -142,8 +143,14 @@ class _Measurement:
         for row in self._rows:
             if row.subject is None and not isinstance(device, LocalDevice):
                 continue
+            provider, skipped = TORCH, row.skipped
+            if row.subject is not None:
+                try:
+                    provider = device.provider(row.subject)
+                except MlkdcError as error:
+                    provider, skipped = row.subject.manifest.runtime, str(error)
             for threads in self._plan.threads:
-                lines.append(Line(row, device.name, threads, skipped=row.skipped))
+                lines.append(Line(row, device.name, threads, provider, skipped=skipped))
         return lines
 
     def _ask(self, device: Device, lines: Sequence[Line]) -> None:

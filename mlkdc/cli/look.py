@@ -129,7 +129,7 @@ def _show_device(url: str, as_json: bool) -> None:
     from mlkdc.commands.device import check_device
     from mlkdc.figures import DASH
 
-    report = check_device(url)
+    report = check_device(url, say)
     if as_json:
         click.echo(report.model_dump_json(indent=2))
         return

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from mlkdc.commands.doctor import READY
 from mlkdc.devices.agent import AgentDevice
-from mlkdc.devices.urls import device_at
+from mlkdc.devices.urls import Say, device_at
 from mlkdc.records.base import Record
 from mlkdc.records.bench import DeviceInfo
 from mlkdc.runtime.targets import Target, load_target, module_name, target_names
@@ -42,14 +42,14 @@ class DeviceReport(Record):
     runtimes: tuple[RuntimeState, ...] = ()
 
 
-def check_device(url: str) -> DeviceReport:
-    """Connect to a device and look at it.
+def check_device(url: str, say: Say = lambda text: None) -> DeviceReport:
+    """Connect to a device and look at it; ``say`` hears what its user has to do, such as opening a page.
 
     Raises:
         UsageError: it is not set up, or the name is wrong.
         DeviceLost: it cannot be reached.
     """
-    with device_at(url) as device:
+    with device_at(url, say=say) as device:
         info = device.open()
         if not isinstance(device, AgentDevice):
             return DeviceReport(info=info)

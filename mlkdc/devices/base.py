@@ -76,6 +76,10 @@ class Device(ABC):
     def answers(self, subject: Subject, pixels: np.ndarray) -> np.ndarray:
         """Probabilities ``float32[n, q]`` of images ``uint8[n, 3, s, s]`` there. Raises as :meth:`turn`."""
 
+    def provider(self, subject: Subject) -> str:
+        """What runs an artifact there."""
+        return subject.manifest.runtime
+
     @abstractmethod
     def close(self) -> None:
         """Leave the device as it was found; does nothing where it is closed or gone already."""

@@ -157,6 +157,19 @@ def test_answers_come_first_and_a_row_that_gives_none_is_not_timed(rows):
     assert [name for name, _ in device.asked] == ["onnx-fp16"]
 
 
+def test_what_runs_an_artifact_is_named_by_the_device(rows):
+    class Page(FakeDevice):
+        def provider(self, subject):
+            if subject.folder.name == "onnx-int8":
+                raise MlkdcError("a page runs no int8")
+            return "onnxruntime-web wasm"
+
+    device = Page("browser", {name: [turn()] for name in NAMES})
+    figures = bench(rows, Plan(passes=1), devices=[device])
+    assert [row.provider for row in figures.rows] == ["onnxruntime-web wasm", "onnxruntime", "onnxruntime-web wasm"]
+    assert [row.skipped for row in figures.rows] == [None, "a page runs no int8", None]
+
+
 @pytest.mark.parametrize("wrong", [{"runs": 199}, {"passes": 0}, {"threads": ()}, {"threads": (0,)}])
 def test_senseless_requests_are_refused(rows, wrong):
     with pytest.raises(UsageError, match="at least 200 runs"):
