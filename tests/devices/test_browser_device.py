@@ -15,6 +15,7 @@ from mlkdc.devices.browser import BrowserDevice, device, exchange
 from mlkdc.devices.browser.address import parse_address
 from mlkdc.devices.urls import device_at
 from mlkdc.errors import MlkdcError, UsageError
+from mlkdc.runtime.timing import KEPT_SAMPLES
 
 LOAD = Load(threads=1, least_runs=200, least_seconds=0.5)
 
@@ -94,7 +95,7 @@ def test_a_turn_has_the_figures_of_its_samples(subject: Subject) -> None:
     assert turn.min_ms == samples.min()
     assert turn.drift == pytest.approx(np.median(samples[600:]) / np.median(samples[:300]))
     assert (turn.runs, turn.warmup_runs, turn.load_ms, turn.first_ms) == (3600, 41, 30.0, 20.0)
-    assert len(turn.samples_us) == 500
+    assert len(turn.samples_us) == KEPT_SAMPLES
     assert turn.samples_us[0] == round(1000 * samples[0])
     job, pixels, artifact = jobs[0]
     assert (job["kind"], job["threads"], job["plan"]["least_seconds"]) == ("turn", 1, 0.5)

@@ -40,7 +40,7 @@ def taught(tiny: Tiny, tmp_path: Path) -> Recipe:
     model = build_model(recipe.teacher, 3, 48)
     path = tmp_path / "teacher.safetensors"
     save_weights(path, model, {})
-    recipe.teacher.source = str(path)
+    recipe.teacher.source, recipe.teacher.classes = str(path), "data"
     return recipe
 
 

@@ -18,7 +18,7 @@ from mlkdc.data.runs import run_data
 from mlkdc.errors import Interrupted, MlkdcError, UsageError
 from mlkdc.images import load_square
 from mlkdc.losses import Objective
-from mlkdc.metrics import tune_thresholds
+from mlkdc.metrics.tuning import tune
 from mlkdc.models import build_model
 from mlkdc.progress import Progress
 from mlkdc.recipe import Recipe
@@ -81,7 +81,7 @@ def test_run_holds_all_that_is_needed_and_scores_what_it_says(tiny: Tiny, tmp_pa
     pixels = np.stack([load_square(sample.image, 32) for sample in data.split("val")]).transpose(0, 3, 1, 2)
     with torch.no_grad():
         scores = model(torch.from_numpy(pixels).float()).sigmoid().numpy()
-    np.testing.assert_allclose(results.thresholds, tune_thresholds(data.targets("val"), scores), atol=1e-4)
+    np.testing.assert_allclose(results.thresholds, tune(data.targets("val"), scores).thresholds, atol=1e-4)
     assert results.teacher
     assert results.teacher.image_size == 48
 
