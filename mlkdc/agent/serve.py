@@ -5,14 +5,16 @@ import os
 import platform
 import queue
 import shutil
+import signal
 import subprocess
 import sys
 import threading
 import time
+import traceback
 from dataclasses import asdict
 from pathlib import Path, PurePosixPath
 
-from mlkdc.agent.frames import BEAT_SECONDS, SILENCE_SECONDS, Closed, Frame, Values, packed, receive
+from mlkdc.agent.frames import BEAT_SECONDS, SILENCE_SECONDS, Closed, Frame, Nonsense, Values, packed, receive
 from mlkdc.agent.process import run_python
 from mlkdc.errors import MlkdcError
 from mlkdc.runtime import conditions
@@ -37,8 +39,17 @@ class Agent:
 
     def serve(self) -> None:
         """Until the other side says goodbye, or is silent, or gone."""
+        # Ctrl-C in a terminal reaches this process too. The other side closes the pipe, and that is what ends it.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
         for job in (self._listen, self._beat):
             threading.Thread(target=job, daemon=True).start()
+        try:
+            self._serve()
+        except BaseException:
+            traceback.print_exc()
+            self._leave()
+
+    def _serve(self) -> None:
         while True:
             request = self._requests.get()
             try:
@@ -124,12 +135,17 @@ class Agent:
     def _listen(self) -> None:
         while True:
             try:
-                frame = receive(lambda count: os.read(0, min(count, 1 << 20)))
-            except (Closed, OSError):
+                frame = receive(self._read)
+            except (Closed, Nonsense, OSError):
                 self._leave()
-            self._heard = time.monotonic()
             if frame.values["do"] != "beat":
                 self._requests.put(frame)
+
+    def _read(self, count: int) -> bytes:
+        data = os.read(0, count)
+        # A large file on a slow network takes longer than the silence that is allowed.
+        self._heard = time.monotonic()
+        return data
 
     def _beat(self) -> None:
         while True:

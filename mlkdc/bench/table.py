@@ -1,7 +1,7 @@
 """The rows of bench.json for a terminal."""
 
 from mlkdc.figures import DASH, counted, number
-from mlkdc.records.bench import BenchFile, LatencyRow, Speedup
+from mlkdc.records.bench import BenchFile, LatencyRow, Speedup, Turn
 from mlkdc.tables import Table
 
 
@@ -50,6 +50,11 @@ def short_name(device: str) -> str:
     return device.partition("?")[0]
 
 
+def _sustained(turn: Turn) -> str:
+    grew = 100 * (turn.drift or 1) - 100
+    return f"{number(turn.median_ms)} ms under a sustained load, its last third {grew:+.0f} % against its first"
+
+
 def remarks(figures: BenchFile) -> list[str]:
     """A sentence for each row that cannot be relied on, each device with limits, and each that was lost."""
     sentences = []
@@ -62,10 +67,17 @@ def remarks(figures: BenchFile) -> list[str]:
         if row.accuracy is not None and row.accuracy.within_tolerance is False:
             difference = row.accuracy.max_probability_difference
             sentences.append(f"{where}: its answers differ from the torch model's by up to {difference:.2g}")
+        if row.sustained is not None and row.sustained.drift is not None:
+            sentences.append(f"{where}: {_sustained(row.sustained)}")
     missing = {row.accuracy_missing for row in figures.rows if row.accuracy_missing}
     sentences += [f"answers not compared: {reason}" for reason in sorted(missing)]
     for lost in figures.lost:
-        sentences.append(f"{short_name(lost.device)} was lost after {counted(lost.after, 'turn')}: {lost.why}")
+        name = short_name(lost.device)
+        why = lost.why.removeprefix(f"{name}: ").removeprefix(f"{name} was lost: ")
+        if lost.after:
+            sentences.append(f"{name} was lost after {counted(lost.after, 'turn')}: {why}")
+        else:
+            sentences.append(f"{name} was not measured: {why}")
     for name, device in figures.devices.items():
         sentences += [f"{short_name(name)}: {note}" for note in device.notes]
     return sentences

@@ -31,7 +31,7 @@ def judge(turns: Sequence[Turn], threads: int) -> tuple[Verdict, str]:
         The verdict, and a sentence; the sentence is empty for ``stable``.
     """
     disturbed = _disturbed(turns, threads)
-    if why := _throttled(turns, disturbed is not None):
+    if why := _throttled(turns, threads, disturbed is not None):
         return "throttled", why
     if disturbed:
         return "disturbed", disturbed
@@ -48,7 +48,7 @@ def judge(turns: Sequence[Turn], threads: int) -> tuple[Verdict, str]:
     return "stable", ""
 
 
-def _throttled(turns: Sequence[Turn], disturbed: bool) -> str:
+def _throttled(turns: Sequence[Turn], threads: int, disturbed: bool) -> str:
     for turn in turns:
         if turn.conditions.throttled:
             return f"the firmware reports {turn.conditions.throttled}; cool it, or give it a stronger power supply"
@@ -59,6 +59,8 @@ def _throttled(turns: Sequence[Turn], disturbed: bool) -> str:
     # A neighbor that comes in the middle of a turn makes it slower at its end as well.
     if slower * 2 >= len(turns) and not disturbed:
         grew = f"{slower} of {len(turns)} turns grew more than {DRIFT - 1:.0%} slower to their end"
+        if not _contention_known(turns, threads):
+            return f"{grew}: it throttles, or other work came; cool it, close other programs, and measure again"
         return f"{grew}; cool it, see --cool-to"
     return ""
 

@@ -1,5 +1,6 @@
 """`mlkdc bench`."""
 
+import math
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,6 +30,16 @@ class Milliseconds(click.ParamType[float]):
         return float(match[1])
 
 
+class Finite(click.FloatRange):
+    """A number within limits, which infinity and NaN are not."""
+
+    def convert(self, value: float, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        number = float(super().convert(value, param, ctx))
+        if not math.isfinite(number):
+            self.fail(f"expected a finite number, got {value!r}", param, ctx)
+        return number
+
+
 class Count(click.ParamType[int | str]):
     """A number of images, or ``all``."""
 
@@ -48,7 +59,7 @@ budget_option = click.option(
     "--budget", type=Milliseconds(), help="Say which artifact to ship within this time, such as 8ms."
 )
 min_map_option = click.option(
-    "--min-map", type=click.FloatRange(0, 100), help="With --budget: and with at least this mAP, in percent."
+    "--min-map", type=Finite(0, 100), help="With --budget: and with at least this mAP, in percent."
 )
 
 
@@ -67,11 +78,11 @@ min_map_option = click.option(
 @click.option("--threads", "threads", type=click.IntRange(min=1), multiple=True, help="May be repeated.")
 @click.option("--passes", type=click.IntRange(min=1), help="Processes per row, rows in random order.")
 @click.option("--runs", type=click.IntRange(min=200), help="Timed calls in each process, at least.")
-@click.option("--seconds", type=click.FloatRange(min=0, min_open=True), help="That they last, at least.")
+@click.option("--seconds", type=Finite(min=0, min_open=True), help="That they last, at least.")
 @click.option("--baseline", metavar="NAME", help="The row that speedups refer to; default: torch eager.")
 @click.option("--score", type=Count(), help="Measure mAP there too, on so many test images.")
-@click.option("--sustained", type=click.FloatRange(min=0), default=0.0, metavar="MIN", help="Then minutes of load.")
-@click.option("--cool-to", type=float, metavar="C", help="Wait for this temperature before each turn.")
+@click.option("--sustained", type=Finite(min=0), default=0.0, metavar="MIN", help="Then minutes of load.")
+@click.option("--cool-to", type=Finite(), metavar="C", help="Wait for this temperature before each turn.")
 @click.option("--keep", is_flag=True, help="Leave what was put on the device.")
 @budget_option
 @min_map_option
@@ -182,11 +193,13 @@ def _refuse_other_options() -> None:
 
 def _show_recommendations(figures: "BenchFile", folders: list[Path], budget: float, min_map: float | None) -> None:
     from mlkdc.bench.recommend import Budget, recommend
+    from mlkdc.bench.table import short_name
     from mlkdc.commands.bench import known_map
 
     click.echo()
     for item in recommend(figures, known_map(folders), Budget(budget, min_map)):
-        click.echo(f"{item.device}: ship {item.why}" if item.row else f"{item.device}: {item.why}")
+        device = short_name(item.device)
+        click.echo(f"{device}: ship {item.why}" if item.row else f"{device}: {item.why}")
 
 
 def _raise_if_bad(figures: "BenchFile", fail_over: float | None) -> None:

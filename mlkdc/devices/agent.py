@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from pydantic import ValidationError
 
-from mlkdc.agent.frames import SILENCE_SECONDS, Frame
+from mlkdc.agent.frames import SILENCE_SECONDS, Frame, Values
 from mlkdc.agent.process import Completed
 from mlkdc.agent.worker import SPEC_FILE
 from mlkdc.devices.base import Device, DeviceLost, Load, Subject
@@ -72,10 +72,15 @@ class AgentDevice(Device):
         self._channel = Channel(self.name, self._command, self._explain)
         try:
             facts = self._channel.ask("hello", packages=list(PACKAGES)).values
+            return self._described(facts)
         except DeviceLost:
             raise
         except MlkdcError as error:
             raise UsageError(str(error)) from None
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise DeviceLost(f"{self.name} was lost: it does not answer as mlkdc's agent does ({error!r})") from None
+
+    def _described(self, facts: Values) -> DeviceInfo:
         self.folder, self.archive, self.python = facts["folder"], facts["archive"], facts["executable"]
         self.free_mib = facts["free_mib"]
         self.start_celsius = facts["celsius"]
@@ -133,7 +138,10 @@ class AgentDevice(Device):
         if done.failure is not None:
             raise MlkdcError(done.failure)
         answered = self._ask("get", path=self._relative(out)).blob
-        probabilities: np.ndarray = np.load(io.BytesIO(answered), allow_pickle=False)
+        try:
+            probabilities: np.ndarray = np.load(io.BytesIO(answered), allow_pickle=False)
+        except (ValueError, EOFError):
+            raise MlkdcError(f"its answers are no array: {answered[:40]!r}") from None
         return probabilities
 
     def run(

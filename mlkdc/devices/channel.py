@@ -5,15 +5,17 @@ import queue
 import subprocess
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Sequence
 from typing import IO
 
-from mlkdc.agent.frames import BEAT_SECONDS, MAGIC, Closed, Frame, Values, packed, receive
+from mlkdc.agent.frames import BEAT_SECONDS, LONGEST_ANSWER, MAGIC, Closed, Frame, Nonsense, Values, packed, receive
 from mlkdc.devices.base import DeviceLost
 from mlkdc.devices.bootstrap import greeting
 from mlkdc.errors import MlkdcError, UsageError
 
 CONNECT_SECONDS = 45.0
+GOODBYE_SECONDS = 10.0
 CHATTER = 1 << 16
 
 #: The error for how the program that carries the pipe ended: exit code, and what it wrote to stderr.
@@ -37,6 +39,9 @@ class Channel:
         self._frames: queue.Queue[Frame | None] = queue.Queue()
         self._writing = threading.Lock()
         self._closing = threading.Event()
+        self._heard = time.monotonic()
+        self._unanswered = False
+        self._nonsense = ""
         # A pipe that nobody reads would fill up and stop the program.
         self._stderr: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the channel
         try:
@@ -64,29 +69,40 @@ class Channel:
             MlkdcError: the agent says that it could not.
         """
         request: Values = {"do": do, **values}
+        self._unanswered = True
         self._write(packed(Frame(request, blob)))
+        frame = self._answer(timeout_seconds)
+        self._unanswered = False
+        if "error" in frame.values:
+            raise MlkdcError(f"{self._name}: {frame.values['error']}")
+        return frame
+
+    def _answer(self, timeout_seconds: float) -> Frame:
+        """The next frame that is no mere sign of life."""
+        asked = time.monotonic()
         while True:
+            silent_seconds = time.monotonic() - max(asked, self._heard)
             try:
-                frame = self._frames.get(timeout=timeout_seconds)
+                frame = self._frames.get(timeout=max(0.0, timeout_seconds - silent_seconds))
             except queue.Empty:
+                # A large answer on a slow network is a sign of life before it is complete.
+                if time.monotonic() - max(asked, self._heard) < timeout_seconds:
+                    continue
                 silent = f"{self._name} has been silent for {timeout_seconds:g} s: the connection stalled"
                 raise DeviceLost(silent) from None
             if frame is None:
                 raise self._ended()
-            if "beat" in frame.values:
-                continue
-            if "error" in frame.values:
-                raise MlkdcError(f"{self._name}: {frame.values['error']}")
-            return frame
+            if "beat" not in frame.values:
+                return frame
 
     def close(self, keep: bool = False) -> None:
         """Say goodbye; the agent removes its files, unless they are to be kept."""
         if self._closing.is_set():
             return
-        # Where it is gone already, its watchdog cleans up there.
+        # Where it is gone already, its watchdog cleans up there; where it is still at work, the pipe's end stops it.
         with contextlib.suppress(MlkdcError):
-            if self._process.poll() is None:
-                self.ask("bye", keep=keep)
+            if self._process.poll() is None and not self._unanswered:
+                self.ask("bye", timeout_seconds=GOODBYE_SECONDS, keep=keep)
         self._end()
 
     def _end(self) -> None:
@@ -113,19 +129,32 @@ class Channel:
 
     def _listen(self) -> None:
         assert self._process.stdout is not None
-        read = self._process.stdout.read
         try:
-            _skip_chatter(read)
+            _skip_chatter(self._process.stdout.read)
             while True:
-                self._frames.put(receive(read))
-        except (Closed, ValueError):
-            self._frames.put(None)
+                self._frames.put(receive(self._read, LONGEST_ANSWER))
+        except Nonsense as error:
+            self._nonsense = str(error)
+        except (Closed, ValueError):  # ValueError: closed on this side
+            pass
+        self._frames.put(None)
+
+    def _read(self, count: int) -> bytes:
+        assert self._process.stdout is not None
+        data: bytes = self._process.stdout.read(count)
+        self._heard = time.monotonic()
+        return data
 
     def _beat(self) -> None:
         while not self._closing.wait(BEAT_SECONDS):
             self._write(packed(Frame({"do": "beat"})))
 
     def _ended(self) -> MlkdcError:
+        if self._nonsense:
+            # It need not end by itself.
+            self._process.kill()
+            self._process.wait()
+            return DeviceLost(f"{self._name} was lost: what answers there is not mlkdc's agent ({self._nonsense})")
         code = self._process.wait()
         self._stderr.seek(0)
         return self._explain(code, self._stderr.read().decode(errors="replace").strip())
@@ -136,6 +165,8 @@ def _skip_chatter(read: Callable[[int], bytes]) -> None:
     seen = b""
     while not seen.endswith(MAGIC):
         byte = read(1)
-        if not byte or len(seen) > CHATTER:
+        if not byte:
             raise Closed
+        if len(seen) > CHATTER:
+            raise Nonsense(f"it sent {seen[:40]!r} and more")
         seen += byte

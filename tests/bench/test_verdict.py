@@ -87,3 +87,11 @@ def test_a_busy_process_on_each_core_disturbs_a_real_measurement(make_artifact):
             process.kill()
             process.wait()
     assert verdict(turns) == "disturbed"
+
+
+def test_growing_slower_on_a_device_that_sees_no_contention_may_have_two_reasons():
+    blind = Conditions()
+    _, why = judge([turn(drift=1.2, conditions=blind)], 2)
+    assert "it throttles, or other work came" in why
+    _, why = judge([turn(drift=1.2)], 2)
+    assert "other work" not in why

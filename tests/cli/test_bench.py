@@ -126,7 +126,16 @@ def test_durations(text, expected):
 
 
 @pytest.mark.parametrize(
-    "arguments", [("--budget", "fast"), ("--fail-over", "0ms"), ("--score", "0"), ("--score", "x")]
+    "arguments",
+    [
+        ("--budget", "fast"),
+        ("--fail-over", "0ms"),
+        ("--score", "0"),
+        ("--score", "x"),
+        ("--min-map", "nan"),
+        ("--sustained", "inf"),
+        ("--cool-to", "nan"),
+    ],
 )
 def test_numbers_that_are_none(make_artifact, arguments):
     done = bench(make_artifact(), *arguments)

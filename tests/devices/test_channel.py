@@ -1,0 +1,131 @@
+"""This side of the pipe: what answers may be slow, at work, or no agent at all."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from mlkdc.agent.frames import MAGIC, Frame, packed
+from mlkdc.devices import Subject
+from mlkdc.devices.agent import AgentDevice, lost
+from mlkdc.devices.base import DeviceLost
+from mlkdc.devices.channel import Channel
+from mlkdc.devices.local import LocalDevice
+from mlkdc.errors import MlkdcError
+from mlkdc.records.manifest import Manifest
+
+
+def speaking(text: str) -> list[str]:
+    """A program that runs this code, and goes on for a while without another word."""
+    code = f"import sys, time\nout = sys.stdout.buffer\n{text}\nout.flush()\ntime.sleep(60)"
+    return [sys.executable, "-c", code]
+
+
+NONSENSE = {
+    "a web page": b"<html>" * 20_000,
+    "no lengths": MAGIC + b"x" * 22,
+    "huge lengths": MAGIC + b"%010d %010d\n" % (9_999_999_999, 0),
+    "a huge file": MAGIC + b"%010d %010d\n" % (2, 9_999_999_999) + b"{}",
+    "a negative length": MAGIC + b"%010d %010d\n" % (-5, 0),
+    "no JSON": MAGIC + b"%010d %010d\n" % (3, 0) + b"abc",
+    "no object": MAGIC + b"%010d %010d\n" % (2, 0) + b"17",
+    "an object of something else": MAGIC + packed(Frame({"folder": 1})),
+}
+
+
+@pytest.mark.parametrize("sent", NONSENSE.values(), ids=NONSENSE.keys())
+def test_what_sends_nonsense_and_does_not_end_is_lost_at_once(sent: bytes) -> None:
+    start = time.monotonic()
+    with (
+        pytest.raises(DeviceLost, match=r"fake was lost: .* mlkdc's agent"),
+        AgentDevice("fake", speaking(f"sys.stdin.buffer.read(10); out.write({sent!r})")) as device,
+    ):
+        device.open()
+    assert time.monotonic() - start < 20
+
+
+def test_an_answer_that_takes_longer_than_a_silence_may_is_waited_for() -> None:
+    frame = packed(Frame({}, b"x" * 60))
+    code = f"out.write({MAGIC!r})\nfor byte in {frame!r}:\n    out.write(bytes([byte])); out.flush(); time.sleep(0.03)"
+    channel = Channel("slow", speaking(code), lost("slow"))
+    try:
+        assert channel.ask("get", timeout_seconds=1).blob == b"x" * 60
+    finally:
+        channel._process.kill()
+        channel.close()
+
+
+def test_a_file_that_arrives_slowly_is_waited_for(tmp_path: Path) -> None:
+    folder = tmp_path / "agent"
+    folder.mkdir()
+    code = (
+        "import sys\nfrom pathlib import Path\nfrom mlkdc.agent import serve\n"
+        "serve.SILENCE_SECONDS, serve.BEAT_SECONDS = 1.5, 0.1\n"
+        "serve.Agent(Path(sys.argv[1]), Path(sys.argv[1])).serve()\n"
+    )
+    # While it is sent, nothing else is: not even a sign of life.
+    frame = packed(Frame({"do": "get", "path": "none"}, b"x" * 100))
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0
+    ) as agent:
+        for start in range(0, len(frame), 5):
+            agent.stdin.write(frame[start : start + 5])
+            time.sleep(0.1)
+        agent.stdin.write(packed(Frame({"do": "bye", "keep": False})))
+        printed = agent.stdout.read()
+    assert b"No such file" in printed
+    assert not folder.exists()
+
+
+@pytest.mark.parametrize("to_all", [True, False], ids=["Ctrl-C", "a signal to mlkdc alone"])
+def test_an_interruption_in_the_middle_leaves_nothing_and_waits_for_nothing(to_all: bool) -> None:
+    code = (
+        "import threading\nfrom mlkdc.devices import LocalDevice\n"
+        "with LocalDevice() as device:\n"
+        "    device.open()\n    print(device.folder, flush=True)\n"
+        "    device.run(['-c', 'import time; time.sleep(40)'])\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        start_new_session=True,
+    ) as host:
+        folder = Path(host.stdout.readline().strip())
+        time.sleep(1)
+        if to_all:
+            os.killpg(host.pid, signal.SIGINT)
+        else:
+            os.kill(host.pid, signal.SIGINT)
+        host.wait(timeout=20)
+    assert not folder.exists()
+
+
+def test_an_agent_that_fails_leaves_nothing() -> None:
+    with LocalDevice() as device:
+        device.open()
+        folder = Path(device.folder)
+        with pytest.raises(DeviceLost, match="local was lost: ValueError"):
+            device.run(["-c", "pass"], timeout_seconds=float("nan"))
+        assert not folder.exists()
+
+
+def test_answers_that_are_no_array(make_artifact, images, monkeypatch) -> None:
+    folder = make_artifact()
+    with LocalDevice() as device:
+        device.open()
+        ask = device._channel.ask
+
+        def garbled(do: str, *rest, **values) -> Frame:
+            if do == "get":
+                return Frame({}, b"<html>")
+            return ask(do, *rest, **values)
+
+        monkeypatch.setattr(device._channel, "ask", garbled)
+        with pytest.raises(MlkdcError, match="its answers are no array: b'<html>'"):
+            device.answers(Subject(folder, Manifest.load(folder)), images)
