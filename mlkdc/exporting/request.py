@@ -31,6 +31,8 @@ class ExportOptions:
         reduce_range: for targets that do so, keep int8 weights to half of their range. With the full range an artifact
             answers better, and x86 processors without VNNI cannot use it.
         fast: give int8 up where only keeping the most sensitive layers in float could save it.
+        data: where the run's images are now; None = where they were.
+        skip_parity: need no images, and mark the artifact as unverified; not for int8, which is calibrated on images.
         out: the artifact folder; None = ``RUN/export/TARGET-PRECISION``. An artifact that is there is replaced once the
             new one is complete.
     """
@@ -44,6 +46,8 @@ class ExportOptions:
     equalize: bool = False
     reduce_range: bool | None = None
     fast: bool = False
+    data: str | None = None
+    skip_parity: bool = False
     out: Path | None = None
 
 
@@ -60,6 +64,8 @@ class Request:
     equalize: bool
     reduce_range: bool
     fast: bool
+    data: str | None
+    skip_parity: bool
     folder: Path
 
 
@@ -86,6 +92,8 @@ def make_request(run: Run, options: ExportOptions) -> Request:
         equalize=options.equalize or run.recipe.export.equalize,
         reduce_range=target.reduce_range and reduce_range,
         fast=options.fast,
+        data=options.data,
+        skip_parity=options.skip_parity,
         folder=options.out or run.path / EXPORT_FOLDER / f"{target.name}-{precision}",
     )
     _check_input(request)
@@ -112,8 +120,13 @@ def _tolerance(run: Run, target: Target, precision: str, options: ExportOptions)
 
 
 def _check_input(request: Request) -> None:
-    """Raise UsageError where the target cannot take such pixels, or so many images."""
+    """Raise UsageError where the target cannot take such pixels, or so many images, or needs those left out."""
     target, dtype = request.target, request.input_dtype
+    if request.skip_parity and request.precision == "int8":
+        raise UsageError(
+            f"{target.name}-int8 is calibrated on the run's images and chosen by how it answers them, which "
+            "--skip-parity leaves out; omit it (if the images have moved: --data PATH), or export another precision"
+        )
     dtypes = get_args(Dtype)
     if dtype not in dtypes:
         raise UsageError(f"unknown input type {dtype!r}; {nearest(dtype, dtypes)}")
