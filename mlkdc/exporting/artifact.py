@@ -29,6 +29,7 @@ def export(
     equalize: bool = False,
     reduce_range: bool | None = None,
     data: str | None = None,
+    opset: int | None = None,
     skip_parity: bool = False,
     out: Path | None = None,
     say: Say = lambda text: None,
@@ -64,6 +65,7 @@ def export(
         equalize=equalize,
         reduce_range=reduce_range,
         data=data,
+        opset=opset,
         skip_parity=skip_parity,
         out=out,
     )

@@ -32,6 +32,7 @@ class ExportOptions:
             answers better, and x86 processors without VNNI cannot use it.
         fast: give int8 up where only keeping the most sensitive layers in float could save it.
         data: where the run's images are now; None = where they were.
+        opset: of ONNX, for targets that have one; None = the target's.
         skip_parity: need no images, and mark the artifact as unverified; not for int8, which is calibrated on images.
         out: the artifact folder; None = ``RUN/export/TARGET-PRECISION``. An artifact that is there is replaced once the
             new one is complete.
@@ -47,6 +48,7 @@ class ExportOptions:
     reduce_range: bool | None = None
     fast: bool = False
     data: str | None = None
+    opset: int | None = None
     skip_parity: bool = False
     out: Path | None = None
 
@@ -77,7 +79,7 @@ def make_request(run: Run, options: ExportOptions) -> Request:
             take a batch of any size, this processor has no VNNI and the full range was chosen, or the folder holds
             something else than an artifact.
     """
-    target = load_target(options.target)
+    target = _with_opset(load_target(options.target), options.opset)
     precision = options.precision or target.default_precision
     reduce_range = options.reduce_range
     if reduce_range is None:
@@ -101,6 +103,14 @@ def make_request(run: Run, options: ExportOptions) -> Request:
     target.check_installed()
     check_replaceable(request.folder)
     return request
+
+
+def _with_opset(target: Target, opset: int | None) -> Target:
+    if opset is None:
+        return target
+    if target.opset is None:
+        raise UsageError(f"target {target.name} has no ONNX opset to choose; omit --opset")
+    return target.model_copy(update={"opset": opset})
 
 
 def _tolerance(run: Run, target: Target, precision: str, options: ExportOptions) -> Tolerance:
