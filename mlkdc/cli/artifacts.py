@@ -85,6 +85,9 @@ def _show_scores(scores: "Scores") -> None:
     help="Half of the range for int8 weights of onnx and openvino (default), or all: more accurate, needs VNNI on x86.",
 )
 @click.option("--fast", is_flag=True, help="Leave out int8's slowest steps, which measure each layer's sensitivity.")
+@click.option("--opset", type=click.IntRange(min=1), help="Of ONNX; default: the target's.")
+@click.option("--data", "data_path", metavar="PATH", help="The run's images, if they have moved.")
+@click.option("--skip-parity", is_flag=True, help="Need no images; the artifact is marked unverified. Not for int8.")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder; default: RUN/export/TARGET-PRECISION.")
 def export(
     run_folder: Path | None,
@@ -97,6 +100,9 @@ def export(
     equalize: bool,
     reduce_range: bool | None,
     fast: bool,
+    opset: int | None,
+    data_path: str | None,
+    skip_parity: bool,
     out: Path | None,
 ) -> None:
     """Merge a run's model, export it, and check that it predicts what the torch model predicts.
@@ -127,6 +133,9 @@ def export(
                 equalize=equalize,
                 reduce_range=reduce_range,
                 fast=fast,
+                opset=opset,
+                data=data_path,
+                skip_parity=skip_parity,
                 out=out,
             )
         )
@@ -232,4 +241,4 @@ def _say_if_unverified(artifact: Path) -> None:
 
     manifest = Manifest.load(artifact)
     if manifest.status == "unverified":
-        say(f"note: {artifact} was exported where its runtime could not run ({manifest.parity.reason})")
+        say(f"note: {artifact} was not checked in its runtime ({manifest.parity.reason})")

@@ -1,9 +1,9 @@
 """The images of a run, listed by name when it begins, and found again whenever its data is read."""
 
-from collections import defaultdict, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from mlkdc.data import EMBEDDED
 from mlkdc.data.names import base_folder, image_name, image_names, size_bytes
@@ -125,23 +125,43 @@ def known_splits(data: TaggedImages, listed: ImageList) -> list[str | None]:
     """For each image, the split of a run in which it was; None for one that the run has not seen.
 
     An image is one of the run's if it is the same file, or if it has the same name and, as names like 0001.jpg are
-    common, also the same size in bytes or the same labels.
+    common, also the same size in bytes or the same labels. Where folders have other names than they had, size and
+    labels must both be the same, and no other image may have that file name.
 
     Args:
         data: any, with the run's classes in the run's order.
         listed: of the run.
     """
+    names = image_names(data)
     by_name: dict[str, list[ListedImage]] = defaultdict(list)
     for image in listed.images:
         by_name[image.name].append(image)
+    by_file_name = _unique_file_names(listed)
+    repeated = Counter(PurePosixPath(name).name for name in names)
     base = Path(listed.folder)
     splits: list[str | None] = []
-    for name, sample in zip(image_names(data), data.samples, strict=True):
+    for name, sample in zip(names, data.samples, strict=True):
         same = [image for image in by_name.get(name, ()) if _has_size(sample, image) or sample.labels == image.labels]
         # The same file may be read from another folder of the data.
         same += by_name.get(image_name(base, sample.image), ())
+        file_name = PurePosixPath(name).name
+        moved = by_file_name.get(file_name)
+        if moved is not None and repeated[file_name] == 1 and _looks_the_same(sample, moved):
+            same.append(moved)
         splits.append(_most_seen(same))
     return splits
+
+
+def _unique_file_names(listed: ImageList) -> dict[str, ListedImage]:
+    """The images of a run by the last part of their names, where only one has it."""
+    found: dict[str, list[ListedImage]] = defaultdict(list)
+    for image in listed.images:
+        found[PurePosixPath(image.name).name].append(image)
+    return {name: images[0] for name, images in found.items() if len(images) == 1}
+
+
+def _looks_the_same(sample: Sample, image: ListedImage) -> bool:
+    return image.size_bytes is not None and _has_size(sample, image) and sample.labels == image.labels
 
 
 def _most_seen(images: Sequence[ListedImage]) -> str | None:

@@ -48,18 +48,26 @@ def _read_again(run: Run, recipe: Recipe, *, split: bool) -> TaggedImages:
     return read_data(recipe, split=split)
 
 
-def run_data(run: Run, say: Say = warn) -> TaggedImages:
+def run_data(run: Run, say: Say = warn, moved_to: str | None = None) -> TaggedImages:
     """The images of a run, each in the split that it was in when the run began; says what has changed since.
 
     Images that are new are in no split, and left out; so are those that were skipped.
 
+    Args:
+        run: finished.
+        say: hears what has changed.
+        moved_to: where its data is now, if it has moved.
+
     Raises:
         UsageError: the data is missing, or has labels that the model does not have.
     """
+    recipe = run.recipe
+    if moved_to is not None:
+        recipe = recipe.model_copy(update={"data": recipe.data.model_copy(update={"path": moved_to})})
     listed = ImageList.load(run.path)
     if listed is None:
-        return _unlisted_data(run, say)
-    data = aligned(_read_again(run, run.recipe, split=False), run.classes, f"the model in {run.path}")
+        return _unlisted_data(run, recipe, say)
+    data = aligned(_read_again(run, recipe, split=False), run.classes, f"the model in {run.path}")
     data, changes = as_listed(data, listed)
     if not data.samples:
         raise UsageError(
@@ -71,9 +79,9 @@ def run_data(run: Run, say: Say = warn) -> TaggedImages:
     return data
 
 
-def _unlisted_data(run: Run, say: Say) -> TaggedImages:
+def _unlisted_data(run: Run, recipe: Recipe, say: Say) -> TaggedImages:
     """Of a run of an earlier version, which did not list its images."""
-    data = aligned(_read_again(run, run.recipe, split=True), run.classes, f"the model in {run.path}")
+    data = aligned(_read_again(run, recipe, split=True), run.classes, f"the model in {run.path}")
     if run.finished:
         data = _without(data, run.results.data.skipped)
     if is_forgotten(data):

@@ -28,6 +28,9 @@ def export(
     max_class_drop: float | None = None,
     equalize: bool = False,
     reduce_range: bool | None = None,
+    data: str | None = None,
+    opset: int | None = None,
+    skip_parity: bool = False,
     out: Path | None = None,
     say: Say = lambda text: None,
 ) -> Path:
@@ -61,6 +64,9 @@ def export(
         max_class_drop_points=max_class_drop,
         equalize=equalize,
         reduce_range=reduce_range,
+        data=data,
+        opset=opset,
+        skip_parity=skip_parity,
         out=out,
     )
     return export_artifact(run, options, say=say)

@@ -4,6 +4,7 @@ import copy
 import platform
 import shutil
 from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +35,7 @@ from mlkdc.runtime.system import vnni
 from mlkdc.runtime.targets import Target
 from mlkdc.train import load_model
 from mlkdc.train.input.store import images_for
+from mlkdc.types import TaggedImages
 
 CALIBRATION_SPLIT = "train"
 CALIBRATION_SEED = 0
@@ -68,12 +70,16 @@ class Builder:
         self.scratch = scratch
         self.folder = scratch / "artifact"
         self.say = say
-        self.data = run_data(request.run)
         self.weights_sha256 = check_weights(request.run)
         self.model = load_model(request.run)
         self.size = self.model.preprocess.size
         self.merged, self.report = merge(self.model, self.size)
         self.used_reference = reference
+
+    @cached_property
+    def data(self) -> TaggedImages:
+        """The run's images; not read where nothing is compared or calibrated."""
+        return run_data(self.request.run, self.say, self.request.data)
 
     @property
     def reference(self) -> Reference:
@@ -116,6 +122,9 @@ class Builder:
 
     def _compared(self, manifest: Manifest) -> Manifest:
         """With what the comparison says. Where the runtime cannot run, that is of the runtime that stands in for it."""
+        if self.request.skip_parity:
+            parity = Parity(passed=None, reason="not compared with the torch model: exported with --skip-parity")
+            return manifest.compared(parity, "unverified")
         proxy, obstacle = self.request.target.proxy, RUNTIMES.get(manifest.runtime).cannot_run()
         if obstacle is None:
             return self._judged(manifest, self._parity(self.folder))

@@ -12,14 +12,16 @@ from mlkdc.train import load_model
 from mlkdc.types import TaggedImages
 
 
-def reference_of(run: Run, say: Callable[[str], None]) -> Reference:
+def reference_of(run: Run, say: Callable[[str], None], moved_to: str | None = None) -> Reference:
     """Of a finished run: takes most of an export's time, and is the same for all of its artifacts.
+
+    ``moved_to``: where the run's data is now, if it has moved.
 
     Raises:
         UsageError: as :func:`checked_reference`.
     """
     check_weights(run)
-    return checked_reference(run, load_model(run), run_data(run), say)
+    return checked_reference(run, load_model(run), run_data(run, say, moved_to), say)
 
 
 def checked_reference(run: Run, model: MultiLabelModel, data: TaggedImages, say: Callable[[str], None]) -> Reference:

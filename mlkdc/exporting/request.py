@@ -31,6 +31,9 @@ class ExportOptions:
         reduce_range: for targets that do so, keep int8 weights to half of their range. With the full range an artifact
             answers better, and x86 processors without VNNI cannot use it.
         fast: give int8 up where only keeping the most sensitive layers in float could save it.
+        data: where the run's images are now; None = where they were.
+        opset: of ONNX, for targets that have one; None = the target's.
+        skip_parity: need no images, and mark the artifact as unverified; not for int8, which is calibrated on images.
         out: the artifact folder; None = ``RUN/export/TARGET-PRECISION``. An artifact that is there is replaced once the
             new one is complete.
     """
@@ -44,6 +47,9 @@ class ExportOptions:
     equalize: bool = False
     reduce_range: bool | None = None
     fast: bool = False
+    data: str | None = None
+    opset: int | None = None
+    skip_parity: bool = False
     out: Path | None = None
 
 
@@ -60,6 +66,8 @@ class Request:
     equalize: bool
     reduce_range: bool
     fast: bool
+    data: str | None
+    skip_parity: bool
     folder: Path
 
 
@@ -71,7 +79,7 @@ def make_request(run: Run, options: ExportOptions) -> Request:
             take a batch of any size, this processor has no VNNI and the full range was chosen, or the folder holds
             something else than an artifact.
     """
-    target = load_target(options.target)
+    target = _with_opset(load_target(options.target), options.opset)
     precision = options.precision or target.default_precision
     reduce_range = options.reduce_range
     if reduce_range is None:
@@ -86,6 +94,8 @@ def make_request(run: Run, options: ExportOptions) -> Request:
         equalize=options.equalize or run.recipe.export.equalize,
         reduce_range=target.reduce_range and reduce_range,
         fast=options.fast,
+        data=options.data,
+        skip_parity=options.skip_parity,
         folder=options.out or run.path / EXPORT_FOLDER / f"{target.name}-{precision}",
     )
     _check_input(request)
@@ -93,6 +103,14 @@ def make_request(run: Run, options: ExportOptions) -> Request:
     target.check_installed()
     check_replaceable(request.folder)
     return request
+
+
+def _with_opset(target: Target, opset: int | None) -> Target:
+    if opset is None:
+        return target
+    if target.opset is None:
+        raise UsageError(f"target {target.name} has no ONNX opset to choose; omit --opset")
+    return target.model_copy(update={"opset": opset})
 
 
 def _tolerance(run: Run, target: Target, precision: str, options: ExportOptions) -> Tolerance:
@@ -112,8 +130,13 @@ def _tolerance(run: Run, target: Target, precision: str, options: ExportOptions)
 
 
 def _check_input(request: Request) -> None:
-    """Raise UsageError where the target cannot take such pixels, or so many images."""
+    """Raise UsageError where the target cannot take such pixels, or so many images, or needs those left out."""
     target, dtype = request.target, request.input_dtype
+    if request.skip_parity and request.precision == "int8":
+        raise UsageError(
+            f"{target.name}-int8 is calibrated on the run's images and chosen by how it answers them, which "
+            "--skip-parity leaves out; omit it (if the images have moved: --data PATH), or export another precision"
+        )
     dtypes = get_args(Dtype)
     if dtype not in dtypes:
         raise UsageError(f"unknown input type {dtype!r}; {nearest(dtype, dtypes)}")

@@ -19,15 +19,15 @@ def export_several(
 
     Args:
         run: finished.
-        options: one for each artifact.
+        options: one for each artifact; ``data`` and ``skip_parity`` are the same in all.
         say: called with a line of news.
 
     Raises:
         UsageError: the run's data is missing, or an image of it cannot be read.
     """
     reference = None
-    if len(options) > 1:
-        reference = reference_of(run, say)
+    if len(options) > 1 and not options[0].skip_parity:
+        reference = reference_of(run, say, options[0].data)
     for option in sorted(options, key=_slowness):
         say(f"exporting to {option.target}, {_precision(option)}")
         started = time.monotonic()

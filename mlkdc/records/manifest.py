@@ -131,7 +131,7 @@ class Manifest(FileRecord):
         created: when, in ISO 8601.
         quantization: for int8, how it came about.
         status: ``ok``; ``failed``: kept for inspection and refused for use; ``unverified``: its runtime cannot run
-            where it was exported, ``parity`` says what was compared instead.
+            where it was exported, or no comparison was wanted; ``parity`` says what was compared instead.
     """
 
     FILE: ClassVar[str] = "manifest.json"

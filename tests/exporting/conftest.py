@@ -138,9 +138,9 @@ def load_stubs() -> Iterator[None]:
         yield
 
 
-def _stub_or(name: str, load: Callable[[Any], Any]) -> Callable[[Any], Any]:
+def _stub_or(name: str, load: Callable[..., Any]) -> Callable[..., Any]:
     """What a stub holds under a name; a real run, of a test that comes after these, is loaded."""
-    return lambda run: getattr(run, name) if isinstance(run, StubRun) else load(run)
+    return lambda run, *rest: getattr(run, name) if isinstance(run, StubRun) else load(run, *rest)
 
 
 @pytest.fixture(scope="module")

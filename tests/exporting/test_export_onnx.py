@@ -313,6 +313,15 @@ def test_an_opset_that_the_exporter_lacks_is_reported(run, monkeypatch):
         export(run, "onnx")
 
 
+def test_an_opset_that_is_chosen_is_written_or_refused(run, tmp_path):
+    folder = export(run, "onnx", opset=18, out=tmp_path / "18")
+    versions = {entry.domain: entry.version for entry in onnx.load(folder / "model.onnx").opset_import}
+    assert versions[""] == 18
+    with pytest.raises(MlkdcError, match=r"torch\.onnx cannot write opset 13: it wrote"):
+        export(run, "onnx", opset=13, out=tmp_path / "13")
+    assert not (tmp_path / "13").exists()
+
+
 def test_an_opset_that_the_runtime_lacks_is_reported(run, writes, tmp_path):
     writes(lambda model: setattr(model.opset_import[0], "version", 999))
     with pytest.raises(MlkdcError, match=r"the exported model does not run: ONNX Runtime cannot load .*999"):

@@ -110,3 +110,16 @@ def test_choices_are_pairs_of_a_target_and_a_precision_that_it_has():
         choices(["onnx"], ["int4"])
     with pytest.raises(UsageError, match=r"none of onnx, ncnn has precision 'int4'; see `mlkdc ls targets`"):
         choices(["onnx", "ncnn"], ["int4"])
+
+
+def test_an_opset_is_that_of_the_target_unless_it_is_chosen(run):
+    assert make_request(run, ExportOptions(target="onnx")).target.opset == load_target("onnx").opset
+    assert make_request(run, ExportOptions(target="onnx", opset=18)).target.opset == 18
+    with pytest.raises(UsageError, match="target litert has no ONNX opset to choose; omit --opset"):
+        make_request(run, ExportOptions(target="litert", opset=18))
+
+
+def test_int8_without_images_is_refused(run):
+    with pytest.raises(UsageError, match="onnx-int8 is calibrated on the run's images"):
+        make_request(run, ExportOptions(target="onnx", precision="int8", skip_parity=True))
+    assert make_request(run, ExportOptions(target="onnx", skip_parity=True)).skip_parity

@@ -47,8 +47,16 @@ def onnx_graph(job: Job) -> Any:
         program = _export(job)
     assert program is not None
     graph = program.model_proto
+    _check_opset(graph, job)
     name_by_module(graph)
     return onnxslim.slim(graph)
+
+
+def _check_opset(graph: Any, job: Job) -> None:
+    """Raise MlkdcError where the exporter wrote a later opset than was wanted, as it does without a word."""
+    written = max(entry.version for entry in graph.opset_import if entry.domain in ("", "ai.onnx"))
+    if job.target.opset is not None and written > job.target.opset:
+        raise MlkdcError(f"torch.onnx cannot write opset {job.target.opset}: it wrote {written}, the lowest to choose")
 
 
 def save(graph: Any, job: Job) -> None:

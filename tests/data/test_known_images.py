@@ -1,0 +1,57 @@
+"""Images that a run has seen are known again, also where their folders have other names."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from mlkdc.data import open_data
+from mlkdc.data.listing import known_splits, list_images
+
+
+def write(folder: Path, names: list[str], seed: int, label: str = "cat") -> Path:
+    """Images of noise, whose files differ in size, half of them to train on."""
+    random = np.random.default_rng(seed)
+    rows = ["image,labels,split"]
+    for number, name in enumerate(names):
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        side = 8 + number
+        Image.fromarray(random.integers(0, 256, (side, side, 3), dtype=np.uint8)).save(path)
+        rows.append(f"{name},{label}|dog,{'train' if number % 2 == 0 else 'test'}")
+    (folder / "labels.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    return folder
+
+
+def known(data: Path, run: Path) -> list[str | None]:
+    return known_splits(open_data(str(data)), list_images(open_data(str(run))))
+
+
+def test_in_another_folder_they_are_the_same(tmp_path: Path) -> None:
+    run = write(tmp_path / "run", ["img/a.png", "img/b.png", "img/c.png"], seed=0)
+    flat = tmp_path / "flat"
+    shutil.copytree(run / "img", flat)
+    table = (run / "labels.csv").read_text(encoding="utf-8")
+    (flat / "labels.csv").write_text(table.replace("img/", ""), encoding="utf-8")
+    assert known(flat, run) == ["train", "test", "train"]
+
+
+def test_other_labels_or_another_size_make_another_image(tmp_path: Path) -> None:
+    run = write(tmp_path / "run", ["img/a.bmp", "img/b.bmp"], seed=0)
+    # As many bytes, in a folder of another name.
+    assert known(write(tmp_path / "other", ["a.bmp", "b.bmp"], seed=1, label="dog"), run) == [None, None]
+    assert known(write(tmp_path / "larger", ["0.bmp", "a.bmp"], seed=1), run) == [None, None]
+
+
+def test_file_names_that_occur_twice_tell_nothing(tmp_path: Path) -> None:
+    run = write(tmp_path / "run", ["x/a.bmp", "b.bmp"], seed=0)
+    shutil.copytree(run, tmp_path / "copy")
+    (tmp_path / "copy" / "x").rename(tmp_path / "copy" / "y")
+    table = (run / "labels.csv").read_text(encoding="utf-8").replace("x/", "y/")
+    (tmp_path / "copy" / "labels.csv").write_text(table, encoding="utf-8")
+    assert known(tmp_path / "copy", run) == ["train", "test"]
+    write(tmp_path / "copy" / "z", ["a.bmp"], seed=2)
+    (tmp_path / "copy" / "z" / "labels.csv").unlink()
+    (tmp_path / "copy" / "labels.csv").write_text(table + "z/a.bmp,cat|dog,test\n", encoding="utf-8")
+    assert known(tmp_path / "copy", run) == [None, "test", None]
