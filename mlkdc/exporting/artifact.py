@@ -28,6 +28,7 @@ def export(
     max_class_drop: float | None = None,
     equalize: bool = False,
     reduce_range: bool | None = None,
+    fast: bool = False,
     out: Path | None = None,
     say: Say = lambda text: None,
 ) -> Path:
@@ -61,6 +62,7 @@ def export(
         max_class_drop_points=max_class_drop,
         equalize=equalize,
         reduce_range=reduce_range,
+        fast=fast,
         out=out,
     )
     return export_artifact(run, options, say=say)
