@@ -5,6 +5,8 @@ python benchmarks/render_targets.py
 
 from pathlib import Path
 
+from promise_records import PromiseStudy
+from promise_tables import promise
 from steps import BASELINE_STEP
 from study_records import Int8Study, StudentEntry, TargetsStudy
 from tables import NICE, code_block, origin, reliability, timed_on
@@ -22,6 +24,7 @@ RESULTS = HERE / "results" / "targets.json"
 # The same study on a processor without VNNI, of students that had been trained for less.
 WITHOUT = HERE / "results" / "targets-avx2.json"
 INT8 = HERE / "results" / "int8.json"
+PROMISE = HERE / "results" / "promise.json"
 DOCUMENT = HERE.parent / "docs" / "targets.md"
 
 NOTES = """
@@ -208,6 +211,8 @@ def document() -> str:
     if RESULTS.is_file():
         parts += measured(TargetsStudy.load_from(RESULTS))
     parts += [*without_vnni(), *repvgg()]
+    if PROMISE.is_file():
+        parts += promise(PromiseStudy.load_from(PROMISE))
     return "\n\n".join(parts) + "\n"
 
 

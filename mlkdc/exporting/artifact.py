@@ -30,6 +30,7 @@ def export(
     reduce_range: bool | None = None,
     data: str | None = None,
     opset: int | None = None,
+    fast: bool = False,
     skip_parity: bool = False,
     out: Path | None = None,
     say: Say = lambda text: None,
@@ -66,6 +67,7 @@ def export(
         reduce_range=reduce_range,
         data=data,
         opset=opset,
+        fast=fast,
         skip_parity=skip_parity,
         out=out,
     )

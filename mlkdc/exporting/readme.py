@@ -149,7 +149,11 @@ def _quoted(text: str) -> str:
 
 def _verdict(manifest: Manifest) -> str:
     if manifest.status == "ok":
-        return "ok: it answers like the torch model it was made from"
+        verdict = "ok: it answers like the torch model it was made from"
+        if manifest.quantization is None:
+            return verdict
+        # The limits were judged on the images that the ladder's step was chosen on.
+        return f"{verdict}, within its limits on the images compared; on other images it may lose more"
     return f"{manifest.status}: {manifest.parity.reason}"
 
 

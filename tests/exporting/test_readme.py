@@ -19,7 +19,7 @@ from mlkdc.exporting import export
 from mlkdc.exporting.readme import snippets, write_readme
 from mlkdc.images import load_square
 from mlkdc.records.manifest import Manifest, RuntimeDetails
-from mlkdc.records.parity import Parity
+from mlkdc.records.parity import Calibration, Parity, QuantizationReport
 from mlkdc.runtime.targets import load_target, target_names
 
 pytestmark = [pytest.mark.converter, pytest.mark.timeout(900)]
@@ -234,3 +234,15 @@ def test_core_mls_package_says_it_too(exported, run):
     coremltools = pytest.importorskip("coremltools")
     model = coremltools.models.MLModel(str(exported("coreml") / "model.mlpackage"), skip_model_load=True)
     assert json.loads(model.user_defined_metadata["classes"]) == list(run.classes)
+
+
+def test_an_int8_artifacts_ok_is_limited_to_the_images_compared(tmp_path):
+    manifest = phone.manifest_of(phone.make_job(phone.make_model(), "onnx", tmp_path), []).model_copy(
+        update={"status": "ok"}
+    )
+    report = QuantizationReport(calibration=Calibration(images=1, split="train", seed=0), equalize=False, steps=())
+    for artifact, limited in ((manifest, False), (manifest.quantized(report), True)):
+        write_readme(tmp_path, artifact)
+        text = (tmp_path / "README.md").read_text(encoding="utf-8")
+        assert "ok: it answers like the torch model" in text
+        assert ("on other images it may lose more" in text) is limited

@@ -1,10 +1,12 @@
 """What follows from the options of an export, and what is refused before anything is made: needs no converter."""
 
+import dataclasses
+
 import pytest
 from torch import nn
 
 from mlkdc.errors import UsageError
-from mlkdc.exporting import ExportOptions, choices, export
+from mlkdc.exporting import ExportOptions, artifact, choices, export
 from mlkdc.exporting import request as module
 from mlkdc.exporting.request import make_request
 from mlkdc.runtime import targets
@@ -97,6 +99,16 @@ def test_half_of_the_range_is_the_callers_then_the_recipes_then_the_targets(run,
     spec = load_target("onnx").model_copy(update={"reduce_range": False})
     monkeypatch.setattr(module, "load_target", lambda name: spec)
     assert not reduced(reduce_range=True)
+
+
+def test_the_librarys_export_takes_what_the_command_takes(run, monkeypatch):
+    requested = []
+    monkeypatch.setattr(artifact, "export_artifact", lambda run, options, say: requested.append(options))
+    given = {"precision": "int8", "dynamic": True, "equalize": True, "reduce_range": False, "fast": True}
+    export(run, "onnx", input_dtype="uint8", max_drop=1, max_class_drop=2, out=run.path, **given)
+    expected = {**given, "target": "onnx", "input_dtype": "uint8", "out": run.path}
+    expected |= {"max_map_drop_points": 1, "max_class_drop_points": 2}
+    assert dataclasses.asdict(requested[0]) == expected
 
 
 def test_choices_are_pairs_of_a_target_and_a_precision_that_it_has():
