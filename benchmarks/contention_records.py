@@ -1,4 +1,4 @@
-"""contention.json: what sets the limits of a verdict."""
+"""contention.json and device_pairs.json: what sets the limits of a verdict, and what the way to a device costs."""
 
 from typing import ClassVar
 
@@ -50,3 +50,29 @@ class ContentionStudy(StudyFile):
     machine: Machine
     versions: dict[str, str]
     situations: tuple[Situation, ...]
+
+
+class DevicePair(Record):
+    """A device next to this machine.
+
+    Args:
+        local_ms, device_ms: medians over five turns.
+        speedup: of the device over this machine, paired by turn.
+    """
+
+    device: str
+    provider: str
+    local_ms: float
+    device_ms: float
+    speedup: Speedup
+
+
+class DevicePairsStudy(StudyFile):
+    """device_pairs.json."""
+
+    FILE: ClassVar[str] = "device_pairs.json"
+
+    when: Moment
+    artifact: str
+    machine: Machine
+    pairs: tuple[DevicePair, ...]

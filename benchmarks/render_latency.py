@@ -1,4 +1,4 @@
-"""docs/latency.md from contention.json and the limits in the code; a test keeps them equal.
+"""docs/latency.md from contention.json, device_pairs.json and the limits in the code; a test keeps them equal.
 
 python benchmarks/render_latency.py
 """
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 
-from contention_records import ContentionStudy, Situation
+from contention_records import ContentionStudy, DevicePairsStudy, Situation
 from tables import origin
 
 from mlkdc.agent.frames import SILENCE_SECONDS
@@ -86,17 +86,22 @@ def _range(values: Sequence[float | None]) -> str:
 
 
 def _conclusion(situations: Sequence[Situation]) -> str:
-    """How wrong timings were that looked steady."""
-    wrong, worst = 0, 1.0
+    """What neighbors do, how it looks from within, and how far an artifact is from itself."""
+    steady, slowest, turns = 0, 1.0, 0
     for situation in situations:
+        if situation.busy == 0:
+            continue
         quiet = _quiet(situations, situation.threads)
         for timed in situation.turns:
-            if situation.busy and timed.steady:
-                wrong += 1
-                worst = max(worst, timed.turn.median_ms / quiet)
+            turns += 1
+            steady += timed.steady
+            slowest = max(slowest, timed.turn.median_ms / quiet)
+    itself = [situation.same.value for situation in situations if situation.busy == 0]
     return (
-        f"Of the turns next to busy processes {wrong} looked steady, and were up to {worst:.1f} times as slow as the "
-        "quiet ones. The time that threads waited for a core tells them apart."
+        f"Next to busy processes turns took up to {slowest:.1f} times the quiet median, and {steady} of {turns} looked "
+        "steady. How long threads waited for a core tells which of them were disturbed. Even on the quiet machine the "
+        f"artifact was {number(min(itself))} to {number(max(itself))} times as fast as itself: differences of a few "
+        "percent say nothing, and an interval over five passes is a rough one."
     )
 
 
@@ -105,6 +110,29 @@ def _quiet(situations: Sequence[Situation], threads: int) -> float:
         if situation.threads == threads and situation.busy == 0:
             return median([timed.turn.median_ms for timed in situation.turns])
     raise ValueError(f"no quiet situation with {threads} threads")
+
+
+def pairs(study: DevicePairsStudy) -> str:
+    """This machine, reached in other ways."""
+    head = ["device", "runs it", "local, ms", "there, ms", "times as fast as local"]
+    rows = []
+    for found in study.pairs:
+        rows.append(
+            [
+                found.device,
+                found.provider,
+                number(found.local_ms),
+                number(found.device_ms),
+                speedup_text(found.speedup),
+            ]
+        )
+    return (
+        "## What the way to a device costs\n\n"
+        "`python benchmarks/device_pairs.py ARTIFACT DEVICE...`: the same machine, reached over ssh on its loopback "
+        f"interface and through a browser; {study.artifact}, one thread, five pairs of turns. Over ssh the interval "
+        "has to hold 1. A browser is another runtime.\n\n"
+        f"{Table(head, rows, 'llrrr').markdown()}"
+    )
 
 
 def setup() -> str:
@@ -120,7 +148,9 @@ def setup() -> str:
 def document() -> str:
     """The page."""
     study = ContentionStudy.load(HERE / "results")
-    return "\n".join([protocol(), experiment(study), "", origin(study.machine, study.versions), "", setup()])
+    ways = pairs(DevicePairsStudy.load(HERE / "results"))
+    where = origin(study.machine, study.versions)
+    return "\n".join([protocol(), experiment(study), "", where, "", ways, "", setup()])
 
 
 def main() -> None:

@@ -134,7 +134,8 @@ class _Measurement:
             self._lost.append(Lost(device=device.name, after=after, why=str(error)))
             self._say(str(error))
             self._write(self.figures())
-            if isinstance(error, UsageError):
+            # Where something was measured, the others and the file go before the refusal.
+            if isinstance(error, UsageError) and after == 0:
                 return error
         return None
 

@@ -180,7 +180,9 @@ def _raise_if_failed(faults: list[MlkdcError], count: int) -> None:
 def report(run_folder: Path | None, budget: float | None, min_map: float | None) -> None:
     """Write report.html, report.md and report.json; with a budget, they say which artifact to ship on which device."""
     from mlkdc.bench.recommend import Budget
+    from mlkdc.records.report import Report
     from mlkdc.report import write_report
+    from mlkdc.report.ship import shipping_sentences
 
     if min_map is not None and budget is None:
         raise UsageError(MIN_MAP_ALONE)
@@ -188,7 +190,10 @@ def report(run_folder: Path | None, budget: float | None, min_map: float | None)
     # A folder that was copied without its weights can still be reported on, so it need not be a run that can be loaded.
     folder = run_folder or pick_run(None).path
     wanted = Budget(budget, min_map) if budget is not None else None
-    click.echo(str(write_report(folder, wanted)))
+    page = write_report(folder, wanted)
+    for advice in shipping_sentences(Report.load(folder).to_ship):
+        click.echo(advice)
+    click.echo(str(page))
 
 
 @click.command(

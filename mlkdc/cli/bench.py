@@ -210,7 +210,8 @@ def _raise_if_bad(figures: "BenchFile", fail_over: float | None) -> None:
             reasons.append(f"{row.name} answers otherwise on {row.device}")
         too_slow = fail_over is not None and row.timing is not None and row.timing.median_ms > fail_over
         if too_slow and row.precision is not None and row.timing is not None:
-            reasons.append(f"{row.name} takes {row.timing.median_ms:.2f} ms on {row.device}, more than {fail_over:g}")
+            slow = f"{row.name} takes {row.timing.median_ms:.2f} ms on {row.device}, more than {fail_over:g}"
+            reasons.append(slow if row.timing.stable else f"{slow} (its timing is {row.timing.verdict})")
         if fail_over is not None and row.precision is not None and row.skipped is not None:
             reasons.append(f"{row.name} could not be timed on {row.device}")
     if reasons:

@@ -80,6 +80,7 @@ def detect(cells: Sequence[str], classes: Sequence[str], where: str) -> Separato
     if filled and all(map(is_list, filled)):
         return Separator(LIST, f"{where}: lists of labels, such as {filled[0]}")
     if any("|" in cell for cell in filled):
+        _refuse_mixed(filled, where)
         return Separator("|")
     counts = Counter(filled)
     listed = _among(counts, classes)
@@ -95,6 +96,19 @@ def detect(cells: Sequence[str], classes: Sequence[str], where: str) -> Separato
         if _made_of_others(counts, mark):
             raise _unclear(where, counts, [mark])
     return _blanks(counts, where)
+
+
+def _refuse_mixed(filled: Sequence[str], where: str) -> None:
+    """Some cells may join labels in another way than by ``|``: their parts are labels of other cells."""
+    labels = Counter(part.strip() for cell in filled for part in cell.split("|"))
+    for mark in (";", ","):
+        if _made_of_others(labels, mark):
+            example = next(label for label in labels if mark in label)
+            raise UsageError(
+                f"{where}: labels are joined by | in some cells and seem joined by {_NAMES[mark]}s in others, such as "
+                f"{example!r}; join them in one way, or, if that is one label: --set data.separator=pipe "
+                "(`mlkdc data --separator pipe`)"
+            )
 
 
 def _blanks(counts: Counter[str], where: str) -> Separator:

@@ -77,9 +77,12 @@ def _parsed(url: str) -> tuple[str, str]:
 def explained(url: str, python: str, code: int, stderr: str) -> MlkdcError:
     """Why ssh ended, and what to do, in one sentence."""
     name = url.partition("?")[0]
-    for words, sentence in _REASONS.items():
+    for words, sentence in _NOT_SET_UP.items():
         if words in stderr:
             return UsageError(f"{name}: {sentence}")
+    for words, sentence in _NOT_REACHED.items():
+        if words in stderr:
+            return DeviceLost(f"{name}: {sentence}")
     if code == 127 or "not found" in stderr or "No such file" in stderr:
         return UsageError(f"{name} has no {python}; name its Python with ?python=PATH, or install one (3.10 or later)")
     last = (stderr.splitlines() or [f"ssh ended with exit code {code}"])[-1].strip()
@@ -87,13 +90,15 @@ def explained(url: str, python: str, code: int, stderr: str) -> MlkdcError:
 
 
 #: What OpenSSH says, and what a user does about it. The first that fits.
-_REASONS: Mapping[str, str] = {
+_NOT_SET_UP: Mapping[str, str] = {
     "REMOTE HOST IDENTIFICATION HAS CHANGED": "its host key is another than the one you know: someone may be in "
     "between, or it was set up again; if you are sure, remove the old key with `ssh-keygen -R HOST` and connect once "
     "with ssh",
     "Host key verification failed": "its host key is not known yet; connect once with `ssh` by hand, compare the "
     "fingerprint, and accept it",
     "Permission denied": "it accepts none of your keys; `ssh-copy-id` puts one there, and `ssh-add` unlocks it",
+}
+_NOT_REACHED: Mapping[str, str] = {
     "Could not resolve hostname": "there is no host of that name; check the spelling, or give its address",
     "Connection refused": "nothing listens there; check that it is on, runs an SSH server, and the port",
     "No route to host": "there is no way to it; check that it is on and on this network",

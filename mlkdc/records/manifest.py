@@ -169,6 +169,8 @@ class Manifest(FileRecord):
                 f"expected as many classes as thresholds and outputs, got {counts[0]} classes, {counts[1]} thresholds "
                 f"and {counts[2]} outputs"
             )
+        if "" in self.classes:
+            raise ValueError("expected a name for each class, got an empty one")
         repeated = sorted({name for name in self.classes if self.classes.count(name) > 1})
         if repeated:
             raise ValueError(f"expected each class once, got {', '.join(repeated)} more than once")

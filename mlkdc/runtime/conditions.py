@@ -18,8 +18,9 @@ THERMAL = Path("/sys/class/thermal")
 CLOCKS = Path("/sys/devices/system/cpu")
 MEMORY = Path("/proc/meminfo")
 COOLING_SECONDS = 300
-#: Bits of ``vcgencmd get_throttled`` that are about now, and what they mean.
+#: Bits of ``vcgencmd get_throttled`` that are about now; SINCE_BOOT bits higher, they say that it was so once.
 THROTTLED = {0: "under-voltage", 1: "clock capped", 2: "throttled", 3: "soft temperature limit"}
+SINCE_BOOT = 16
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,7 @@ class Watch:
         self._cooled_seconds = cooled_seconds
         self._celsius, self._mhz = celsius(), mhz()
         self._load, self._free_mib = _load(), _free_mib()
+        self._firmware = firmware_bits()
         self._start = time.perf_counter()
         self._cpu = time.process_time()
         self._waits = waits_ns()
@@ -62,7 +64,7 @@ class Watch:
             cpu_fraction=(time.process_time() - self._cpu) / available,
             celsius=_both(self._celsius, celsius()),
             mhz=_both(self._mhz, mhz()),
-            throttled=throttled(),
+            throttled=_throttled(self._firmware, firmware_bits()),
             governor=_text(CLOCKS / "cpu0/cpufreq/scaling_governor"),
             load=self._load,
             free_mib=self._free_mib,
@@ -102,8 +104,8 @@ def mhz() -> float | None:
     return _highest(CLOCKS.glob("cpu[0-9]*/cpufreq/scaling_cur_freq"), 1000)
 
 
-def throttled() -> str | None:
-    """What a Raspberry Pi's firmware reports; None on other machines."""
+def firmware_bits() -> int | None:
+    """What a Raspberry Pi's firmware reports of throttling; None on other machines."""
     program = shutil.which("vcgencmd")
     if program is None:
         return None
@@ -111,7 +113,19 @@ def throttled() -> str | None:
     _, _, bits = done.stdout.strip().partition("=")
     if not bits:
         return None
-    return ", ".join(word for bit, word in THROTTLED.items() if int(bits, 16) >> bit & 1)
+    return int(bits, 16)
+
+
+def _throttled(before: int | None, after: int | None) -> str | None:
+    """What holds now, or came and went in between, in words."""
+    if before is None or after is None:
+        return None
+    passed = (after & ~before) >> SINCE_BOOT
+    words = []
+    for bit, word in THROTTLED.items():
+        if (after | passed) >> bit & 1:
+            words.append(word)
+    return ", ".join(words)
 
 
 def cool_down(limit_celsius: float | None) -> float:

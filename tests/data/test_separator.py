@@ -75,6 +75,19 @@ def test_what_could_be_either_is_refused_and_can_be_said(cells: list[str], word:
     assert len(open_data(str(folder), separator=word.strip("\\")).classes) > 1
 
 
+@pytest.mark.parametrize("odd", ['"cat,dog"', "cat;dog"])
+def test_cells_joined_in_two_ways_are_refused(odd: str, tmp_path: Path):
+    folder = many_rows(tmp_path, "image,labels", ["cat|dog", "tree", odd])
+    with pytest.raises(UsageError, match=r"joined by \| in some cells and seem joined by (comma|semicolon)s"):
+        open_data(str(folder))
+    assert odd.strip('"') in open_data(str(folder), separator="pipe").classes
+
+
+def test_a_comma_in_a_label_next_to_joined_ones_is_part_of_it(tmp_path: Path):
+    folder = many_rows(tmp_path, "image,labels", ["cat|dog", '"bread, fresh|dog"'])
+    assert open_data(str(folder)).classes == ("bread, fresh", "cat", "dog")
+
+
 def test_hierarchies_stay_names(tmp_path: Path):
     cells = ["animal/cat", "animal/dog", "plant > tree"]
     assert open_data(str(many_rows(tmp_path, "image,labels", cells)), separator=None).classes == tuple(cells)

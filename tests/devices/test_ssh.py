@@ -93,7 +93,7 @@ def test_nobody_is_let_in_without_a_key(sshd, tmp_path):
 def test_nothing_listens(sshd):
     sshd_port, sshd.port = sshd.port, 1
     try:
-        with pytest.raises(UsageError, match="nothing listens there"), device_of(sshd) as device:
+        with pytest.raises(DeviceLost, match="nothing listens there"), device_of(sshd) as device:
             device.open()
     finally:
         sshd.port = sshd_port

@@ -22,16 +22,24 @@ def test_every_verdict_is_explained() -> None:
         assert f"| `{name}` |" in page()
 
 
+def test_the_way_over_ssh_costs_nothing() -> None:
+    study = import_module("contention_records").DevicePairsStudy.load(ROOT / "benchmarks" / "results")
+    (over_ssh,) = [pair for pair in study.pairs if pair.device.startswith("ssh://")]
+    assert over_ssh.speedup.low <= 1 <= over_ssh.speedup.high
+
+
 def test_the_study_shows_what_the_limits_rest_on() -> None:
     study = import_module("contention_records").ContentionStudy.load(ROOT / "benchmarks" / "results")
     cores = study.machine.cores
     for situation in study.situations:
         waits = [timed.turn.conditions.waited for timed in situation.turns]
         if situation.busy == 0:
-            assert situation.verdict == "stable"
+            # Two threads are the two halves of one core, and come out in two ways, which shows as spread.
+            assert situation.verdict == ("stable" if situation.threads == 1 else "spread")
             assert sorted(waits)[len(waits) // 2] < WAITED
         elif situation.busy >= cores:
             assert situation.verdict == "disturbed"
             assert min(waits) > WAITED
         assert situation.same.low <= 1.02
         assert situation.same.high >= 0.98
+    assert "itself: differences of a few percent say nothing" in page()

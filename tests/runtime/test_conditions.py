@@ -69,6 +69,13 @@ def test_nothing_to_report_is_not_the_same_as_no_report(linux):
     assert Watch(threads=1).read().throttled == "", "only bits of the past are set"
 
 
+def test_throttling_that_came_and_went_is_seen(linux):
+    linux("vcgencmd", "#!/bin/sh\necho throttled=0x10000\n", 0o755)
+    watch = Watch(threads=1)
+    linux("vcgencmd", "#!/bin/sh\necho throttled=0x50000\n", 0o755)
+    assert watch.read().throttled == "throttled"
+
+
 def test_cooling_waits_until_it_is_cool_enough(linux, monkeypatch):
     linux("thermal/thermal_zone0/temp", "70000\n")
     slept = []
