@@ -81,6 +81,7 @@ min_map_option = click.option(
 @click.option("--seconds", type=Finite(min=0, min_open=True), help="That they last, at least.")
 @click.option("--baseline", metavar="NAME", help="The row that speedups refer to; default: torch eager.")
 @click.option("--score", type=Count(), help="Measure mAP there too, on so many test images.")
+@click.option("--data", "data_path", metavar="PATH", help="With --score: where the run's images are now.")
 @click.option("--sustained", type=Finite(min=0), default=0.0, metavar="MIN", help="Then minutes of load.")
 @click.option("--cool-to", type=Finite(), metavar="C", help="Wait for this temperature before each turn.")
 @click.option("--keep", is_flag=True, help="Leave what was put on the device.")
@@ -105,6 +106,7 @@ def bench(
     seconds: float | None,
     baseline: str | None,
     score: int | str | None,
+    data_path: str | None,
     sustained: float,
     cool_to: float | None,
     keep: bool,
@@ -132,6 +134,8 @@ def bench(
         return
     if name is not None:
         raise UsageError("--name goes with --import; for example: --import qai-hub profile.json --name onnx-int8")
+    if data_path is not None and score is None:
+        raise UsageError("--data goes with --score; for example: --score all --data photos/")
     asked = Asked(
         devices=devices,
         runs=runs,
@@ -140,6 +144,7 @@ def bench(
         threads=threads,
         baseline=baseline,
         score=score,
+        data=data_path,
         sustained_minutes=sustained,
         cool_to=cool_to,
         keep=keep,

@@ -28,6 +28,7 @@ class Asked:
         devices: names, as :func:`mlkdc.devices.urls.device_at` takes them.
         threads: numbers of threads; empty = as the recipe says.
         score: so many images of the test split are scored on each device, or ``all``; None = none.
+        data: where the images that are scored are now, if the run's data has moved.
         keep: leave what was put on the devices.
         out: the JSON file; None = the run's bench.json if one run is all there is, else ``bench.json`` here.
         command: recorded.
@@ -42,6 +43,7 @@ class Asked:
     score: int | str | None = None
     sustained_minutes: float = 0.0
     cool_to: float | None = None
+    data: str | None = None
     keep: bool = False
     out: Path | None = None
     command: str = ""
@@ -96,7 +98,7 @@ def bench_paths(
         rows,
         plan,
         devices=devices,
-        questions=_questions(rows, asked.score),
+        questions=_questions(rows, asked),
         say=progress.say,
         write=lambda so_far: so_far.save_as(target),
     )
@@ -144,7 +146,7 @@ def _common_image_size(contents: _Contents) -> int | None:
     return None
 
 
-def _questions(rows: Sequence[Row], score: int | str | None) -> Mapping[str, Questions]:
+def _questions(rows: Sequence[Row], asked: Asked) -> Mapping[str, Questions]:
     """What each artifact is asked, from the run whose ``export`` folder it lies in."""
     questions = {}
     scored: dict[Path, ScoredImages] = {}
@@ -152,8 +154,8 @@ def _questions(rows: Sequence[Row], score: int | str | None) -> Mapping[str, Que
         if row.subject is None:
             continue
         home = row.subject.folder.parent.parent  # of RUN/export/onnx-fp32
-        if score is not None and home not in scored:
-            scored[home] = _scored(home, score)
+        if asked.score is not None and home not in scored:
+            scored[home] = _scored(home, asked.score, asked.data)
         known, missing = _known(home, row.subject.manifest)
         questions[row.name] = Questions(known=known, scored=scored.get(home), missing=missing)
     return questions
@@ -172,12 +174,12 @@ def _known(home: Path, manifest: Manifest) -> tuple[KnownAnswers | None, str]:
     return known, ""
 
 
-def _scored(home: Path, score: int | str) -> ScoredImages:
+def _scored(home: Path, score: int | str, moved_to: str | None) -> ScoredImages:
     """Images of the run's test split (else its validation split), evenly chosen."""
     if not Run(home).exists:
         raise UsageError(f"--score needs the run's images, and {home} is no run folder; omit it, or bench the run")
     run = load_run(home)
-    data = run_data(run)
+    data = run_data(run, moved_to=moved_to)
     split = scored_split(data, run.recipe.data.train_splits)
     samples, targets = data.split(split), data.targets(split)
     count = len(samples)

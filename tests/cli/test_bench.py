@@ -50,6 +50,18 @@ def test_answers_and_accuracy_are_measured_on_the_device(finished_run: Path, tmp
     assert BenchFile.load_from(out).rows[0].accuracy.map_images == 4
 
 
+def test_images_that_have_moved(finished_run: Path, tmp_path):
+    run = Path(shutil.copytree(finished_run, tmp_path / "runs" / "photos"))
+    recipe = run / "recipe.yaml"
+    photos = finished_run.parent.parent / "photos"
+    recipe.write_text(recipe.read_text().replace(str(photos), str(tmp_path / "gone")))
+    artifact, out = run / "export" / "onnx-fp32", tmp_path / "figures.json"
+    assert "is not there" in str(bench(artifact, "--score", "4", "--out", out).exception)
+    done = bench(artifact, "--score", "4", "--data", photos, "--out", out)
+    assert done.exit_code == 0, done.output
+    assert BenchFile.load_from(out).rows[0].accuracy.map_images == 4
+
+
 def test_a_device_that_answers_otherwise_fails_the_command(finished_run: Path, tmp_path):
     run = Path(shutil.copytree(finished_run, tmp_path / "run"))
     known = KnownAnswers.load(run)
@@ -109,6 +121,7 @@ def test_a_device_that_is_not_there_does_not_stop_the_others(make_artifact, tmp_
         (("--device", "pi"), "unknown device 'pi'; expected local, ssh://"),
         (("--device", "local", "--device", "local"), "named twice"),
         (("--min-map", "60"), "--min-map goes with --budget"),
+        (("--data", "photos"), "--data goes with --score"),
         (("--score", "all"), "--score needs the run's images"),
         (("--baseline", "onnx"), "did you mean onnx-fp32?"),
     ],
