@@ -247,3 +247,24 @@ def test_python_runs_nothing_of_the_users_shell_settings(tmp_path):
     assert not set('"$`\\!\n') & set(start_code())
     done = subprocess.run(["sh", "-c", f'printf %s "{start_code()}"'], capture_output=True, text=True, check=True)
     assert done.stdout == start_code()
+
+
+def test_a_jump_host_of_ssh_config(sshd, tmp_path, make_artifact, images, expected):
+    behind = openssh(tmp_path)
+    config = tmp_path / "ssh_config"
+    lines = []
+    for name, server, jump in (("jump", sshd, ""), ("board", behind, "ProxyJump jump")):
+        lines += [f"Host {name}", "HostName 127.0.0.1", f"Port {server.port}", f"User {getpass.getuser()}"]
+        lines += [f"IdentityFile {server.folder / 'id'}", f"UserKnownHostsFile {server.known}", jump]
+    config.write_text("\n".join(lines) + "\nHost *\nIdentitiesOnly yes\n")
+    try:
+        folder = make_artifact()
+        with SshDevice(f"ssh://board?python={sys.executable}", options=("-F", str(config))) as device:
+            device.open()
+            answers = device.answers(Subject(folder, Manifest.load(folder)), images)
+        np.testing.assert_allclose(answers, expected(images), atol=1e-6)
+        # Without the jump host there is no way: the log of the one in front has seen it.
+        assert "Accepted publickey" in (sshd.folder / "server.log").read_text()
+    finally:
+        behind.process.terminate()
+        behind.process.wait(timeout=10)
