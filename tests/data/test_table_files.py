@@ -123,7 +123,8 @@ def test_ids_are_names_of_files(tmp_path: Path):
 
 
 def test_labels_that_look_like_others_are_named(tmp_path: Path):
-    data = open_data(str(many_rows(tmp_path, "image,labels", ["cat|dog", '"cat, dog"', "Cat", "bird"])))
+    folder = many_rows(tmp_path, "image,labels", ["cat|dog", '"cat, dog"', "Cat", "bird"])
+    data = open_data(str(folder), separator="pipe")
     assert [str(problem) for problem in data.problems] == [
         "similar labels: Cat / cat",
         "label made of others: cat, dog (cat, dog are labels too)",

@@ -84,7 +84,9 @@ def test_a_file_that_arrives_slowly_is_waited_for(tmp_path: Path) -> None:
 @pytest.mark.parametrize("to_all", [True, False], ids=["Ctrl-C", "a signal to mlkdc alone"])
 def test_an_interruption_in_the_middle_leaves_nothing_and_waits_for_nothing(to_all: bool) -> None:
     code = (
-        "import threading\nfrom mlkdc.devices import LocalDevice\n"
+        # What a shell starts in the background ignores the signal, and so does all that this starts.
+        "import signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "from mlkdc.devices import LocalDevice\n"
         "with LocalDevice() as device:\n"
         "    device.open()\n    print(device.folder, flush=True)\n"
         "    device.run(['-c', 'import time; time.sleep(40)'])\n"
