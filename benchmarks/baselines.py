@@ -41,12 +41,10 @@ class Plain(nn.Module):
 
 def _with_paper_head(model: MultiLabelModel, labels: int) -> MultiLabelModel:
     """The papers' decoder of 768 in place of the trained head."""
-    embed = model.head.embed
-    assert isinstance(embed, nn.Sequential)
-    projection = embed[0]
-    assert isinstance(projection, nn.Linear)
+    size = model.preprocess.size
+    channels = model.eval().backbone(torch.zeros(1, 3, size, size)).shape[1]
     # Its weights are random: its answers mean nothing, its time is what counts.
-    model.head = DecoderHead(projection.in_features, labels, 768, 2048, 8, 0.1)
+    model.head = DecoderHead(channels, labels, 768, 2048, 8, 0.1)
     return model
 
 

@@ -5,6 +5,6 @@ BASELINE_STEP = "baseline"
 #: Each with one optimization more than the one before; the last step, the folded head, is mlkdc's onnx-fp32.
 STEPS = {
     BASELINE_STEP: "decoder of 768, nothing merged, plain torch.onnx.export",
-    "small head": "decoder of 256 instead of 768",
+    "small head": "the trained head instead of the decoder of 768",
     "merged": "branches, BatchNorms and normalization merged into convolutions",
 }

@@ -55,9 +55,17 @@ def timed_on(bench: BenchFile) -> str:
 def reliability(bench: BenchFile) -> str:
     """How many timings can be relied on, and why the others cannot, in a sentence."""
     timed = [row.timing for row in bench.rows if row.timing is not None]
-    reasons = Counter(f"{timing.verdict} ({timing.why})" for timing in timed if not timing.stable)
+    by_verdict: dict[str, Counter[str]] = {}
+    for timing in timed:
+        if not timing.stable:
+            by_verdict.setdefault(timing.verdict, Counter())[timing.why] += 1
     parts = [f"{sum(timing.stable for timing in timed)} of {len(timed)} timings are stable"]
-    parts += [f"{count} {reason}" for reason, count in reasons.items()]
+    for verdict, reasons in by_verdict.items():
+        if len(reasons) > 2:
+            # Each has figures of its own, which are in the JSON.
+            parts.append(f"{reasons.total()} {verdict}")
+            continue
+        parts += [f"{count} {verdict} ({why})" for why, count in reasons.items()]
     return f"{', '.join(parts)}."
 
 

@@ -117,7 +117,7 @@ class AgentDevice(Device):
             timeout_seconds=TIMEOUT_SECONDS + load.least_seconds,
         )
         if done.failure is not None:
-            raise MlkdcError(done.failure)
+            raise MlkdcError(self._by_name(done.failure))
         printed = done.stdout.strip().rpartition("\n")[2]
         try:
             return Turn.model_validate_json(printed)
@@ -136,7 +136,7 @@ class AgentDevice(Device):
             arguments += ["--batch", str(batch)]
         done = self.run(arguments, timeout_seconds=TIMEOUT_SECONDS)
         if done.failure is not None:
-            raise MlkdcError(done.failure)
+            raise MlkdcError(self._by_name(done.failure))
         answered = self._ask("get", path=self._relative(out)).blob
         try:
             probabilities: np.ndarray = np.load(io.BytesIO(answered), allow_pickle=False)
@@ -177,6 +177,12 @@ class AgentDevice(Device):
         if self._channel is not None:
             self._channel.close(keep=self.keep)
             self._channel = None
+
+    def _by_name(self, message: str) -> str:
+        """The message with artifacts' names in place of their folders on the device, which nobody knows."""
+        for path, place in self._pushed.items():
+            message = message.replace(place, path.name)
+        return message
 
     def _put(self, path: str, content: bytes) -> None:
         self._ask("put", content, path=path, sha256=hashlib.sha256(content).hexdigest())
