@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+import time
 from pathlib import Path
 
 from mlkdc.devices.base import DeviceLost
@@ -86,4 +87,8 @@ class Chromium:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
-        shutil.rmtree(self._profile, ignore_errors=True)
+        end = time.monotonic() + SECONDS_TO_END
+        while self._profile.exists() and time.monotonic() < end:
+            shutil.rmtree(self._profile, ignore_errors=True)
+            # Its helpers end a little later than it does, and may still write.
+            time.sleep(0.05)
