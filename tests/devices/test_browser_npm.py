@@ -112,7 +112,8 @@ def test_the_users_npm_says_where_the_registry_is(tmp_path: Path, monkeypatch: p
     monkeypatch.setenv("PATH", str(tmp_path))
     assert npm.registry() == "http://mirror.example/npm"
     program.unlink()
-    assert npm.registry() == npm.REGISTRY
+    with pytest.raises(UsageError, match="there is no npm here"):
+        npm.registry()
 
 
 def test_a_folder_of_the_users_is_used_as_it_is(tmp_path: Path) -> None:

@@ -18,7 +18,6 @@ from urllib.request import Request, urlopen
 from mlkdc.errors import MlkdcError, UsageError, first_line
 from mlkdc.resources import cache_dir
 
-REGISTRY = "https://registry.npmjs.org"
 SECONDS = 60.0
 LARGEST_TARBALL = 100 * 2**20
 _OTHERWISE = "or give ?web_runtime=FOLDER/node_modules, a folder in which `npm install {package}` was run"
@@ -88,7 +87,11 @@ def version(place: Path) -> str:
 
 
 def registry() -> str:
-    """Where the user's npm fetches packages; the public one where there is no npm."""
+    """Where the user's npm fetches packages.
+
+    Raises:
+        UsageError: there is no npm to ask, and NPM_CONFIG_REGISTRY does not say.
+    """
     for name in ("NPM_CONFIG_REGISTRY", "npm_config_registry"):
         if os.environ.get(name):
             return os.environ[name].rstrip("/")
@@ -99,7 +102,10 @@ def registry() -> str:
         )
         if done.returncode == 0 and done.stdout.startswith("http"):
             return done.stdout.strip().rstrip("/")
-    return REGISTRY
+    raise UsageError(
+        "there is no npm here to ask where packages are fetched from; install it, let NPM_CONFIG_REGISTRY name a "
+        "registry, or give ?web_runtime=FOLDER/node_modules"
+    )
 
 
 def _fetch(package: Package, say: Callable[[str], None]) -> bytes:
