@@ -1,5 +1,7 @@
 """How figures are written for people. What is not known, or does not apply, is a dash."""
 
+from collections.abc import Iterable
+
 DASH = "–"
 
 
@@ -52,6 +54,15 @@ def counted(count: int, noun: str) -> str:
     """``1 image``, ``2 images``."""
     plural = f"{noun}es" if noun.endswith("s") else f"{noun}s"
     return f"{count:,} {noun if count == 1 else plural}"
+
+
+def first_few(names: Iterable[str], most: int) -> str:
+    """The first names in a row, and dots where there are more."""
+    listed = list(names)
+    shown = listed[:most]
+    if len(listed) > most:
+        shown.append("...")
+    return ", ".join(shown)
 
 
 def _no_negative_zero(value: float, digits: int) -> float:

@@ -46,22 +46,30 @@ class Row:
         return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
+def named(folders: Sequence[Path]) -> list[tuple[str, Path]]:
+    """Artifacts by the names of their folders; equal names get their run's in front."""
+    paths = [Path(folder).resolve() for folder in folders]
+    times = Counter(path.name for path in paths)
+    pairs = []
+    for path in paths:
+        name = path.name
+        if times[name] > 1:
+            run = path.parent.parent  # of RUN/export/onnx-fp32
+            name = f"{run.name}/{name}"
+        pairs.append((name, path))
+    return pairs
+
+
 def artifact_rows(folders: Sequence[Path]) -> list[Row]:
-    """The rows of artifacts, named after their folders; equal names get their run's in front.
+    """The rows of artifacts, as :func:`named` calls them.
 
     One that failed its parity check, or whose files are damaged, is a row that says so.
 
     Raises:
         UsageError: a folder holds no readable manifest.
     """
-    paths = [Path(folder).resolve() for folder in folders]
-    times = Counter(path.name for path in paths)
     rows = []
-    for path in paths:
-        name = path.name
-        if times[name] > 1:
-            run = path.parent.parent  # of RUN/export/onnx-fp32
-            name = f"{run.name}/{name}"
+    for name, path in named(folders):
         manifest = Manifest.load(path)
         skipped = None
         try:

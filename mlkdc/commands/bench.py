@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mlkdc.bench import BASELINE, Plan, Questions, Row, ScoredImages, artifact_rows, bench, eager_row
+from mlkdc.bench.rows import named
 from mlkdc.commands.evaluate import is_artifact_folder
 from mlkdc.data.runs import run_data, scored_split
 from mlkdc.devices.urls import device_at
@@ -131,10 +132,9 @@ def _rows(contents: _Contents, several: bool) -> list[Row]:
 def known_map(paths: Sequence[Path]) -> dict[str, float | None]:
     """mAP in percent of each artifact among the paths, in its parity check."""
     percents = {}
-    for row in artifact_rows(_read(paths).artifacts):
-        if row.subject is not None:
-            figures = row.subject.manifest.parity.figures
-            percents[row.name] = figures.map_artifact_percent if figures else None
+    for name, folder in named(_read(paths).artifacts):
+        figures = Manifest.load(folder).parity.figures
+        percents[name] = figures.map_artifact_percent if figures else None
     return percents
 
 

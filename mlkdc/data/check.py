@@ -96,16 +96,6 @@ def decode_all(samples: Iterable[Sample], threads: int | None = None) -> Decodin
     return Decoding(problems, dict(modes.most_common()), dark)
 
 
-def check_readable(samples: Iterable[Sample], threads: int | None = None) -> list[Problem]:
-    """One problem per file that is missing, truncated or not an image; ``where`` of each is ``str(sample.image)``.
-
-    Args:
-        samples: which images; one that is listed twice is decoded once.
-        threads: how many to decode at a time; None takes one per core.
-    """
-    return decode_all(samples, threads).problems
-
-
 def duplicates(samples: Sequence[Sample]) -> list[Problem]:
     """Files with equal bytes; those in two splits have a separate kind."""
     split_of = {sample.image: sample.split for sample in samples}

@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 
 from mlkdc.data import EMBEDDED
 from mlkdc.data.names import base_folder, image_name, image_names, size_bytes
-from mlkdc.figures import counted
+from mlkdc.figures import counted, first_few
 from mlkdc.records.images import ImageList, ListedImage
 from mlkdc.types import Sample, TaggedImages
 
@@ -57,7 +57,7 @@ class Changes:
             (self.replaced, "with a file of another size"),
         ):
             if names:
-                clauses.append(f"{counted(len(names), 'image')} {what} ({_shown(names)})")
+                clauses.append(f"{counted(len(names), 'image')} {what} ({first_few(names, SHOWN_NAMES)})")
         return ", ".join(clauses)
 
     @property
@@ -65,19 +65,12 @@ class Changes:
         """How many images are new, in a clause; empty where none is."""
         if not self.added:
             return ""
-        return f"{counted(len(self.added), 'new image')} in no split, not used ({_shown(self.added)})"
+        return f"{counted(len(self.added), 'new image')} in no split, not used ({first_few(self.added, SHOWN_NAMES)})"
 
     @property
     def all(self) -> str:
         """Everything that differs, in a clause; empty where nothing does."""
         return ", ".join(clause for clause in (self.of_listed, self.of_added) if clause)
-
-
-def _shown(names: Sequence[str]) -> str:
-    shown = list(names[:SHOWN_NAMES])
-    if len(names) > SHOWN_NAMES:
-        shown.append("...")
-    return ", ".join(shown)
 
 
 def as_listed(data: TaggedImages, listed: ImageList) -> tuple[TaggedImages, Changes]:

@@ -16,6 +16,7 @@ from urllib.parse import unquote
 from mlkdc.data.files import images_below
 from mlkdc.data.splits import SPLIT_WORDS
 from mlkdc.errors import UsageError
+from mlkdc.figures import first_few
 from mlkdc.images import image_suffixes
 from mlkdc.types import Sample, TaggedImages
 
@@ -167,7 +168,7 @@ def _found_below(data: TaggedImages, which: Sequence[int], base: Path) -> Tagged
         unclear.update(_shown(file.parent, base) for file in best)
     notes = data.notes
     if places:
-        where = ", ".join([*list(places)[:SHOWN_PLACES], *(["..."] if len(places) > SHOWN_PLACES else [])])
+        where = first_few(places, SHOWN_PLACES)
         notes += (f"{places.total()} of {len(samples)} images are not where the labels say and were found in {where}",)
     if missing:
         example = samples[missing[0]].image

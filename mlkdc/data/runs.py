@@ -10,7 +10,7 @@ from mlkdc.data.listing import as_listed
 from mlkdc.data.names import base_folder
 from mlkdc.data.split import MADE_HERE
 from mlkdc.errors import UsageError
-from mlkdc.figures import counted
+from mlkdc.figures import counted, first_few
 from mlkdc.recipe import Recipe
 from mlkdc.records.images import ImageList
 from mlkdc.records.run import Run
@@ -191,22 +191,15 @@ def check_labels(data: TaggedImages, classes: Sequence[str], what: str) -> None:
     only_in_model = sorted(set(classes) - set(data.classes))
     differences = []
     if only_in_data:
-        differences.append(f"{len(only_in_data)} only in the data ({_shown(only_in_data)})")
+        differences.append(f"{len(only_in_data)} only in the data ({first_few(only_in_data, SHOWN_LABELS)})")
     if only_in_model:
-        differences.append(f"{len(only_in_model)} only in the model ({_shown(only_in_model)})")
+        differences.append(f"{len(only_in_model)} only in the model ({first_few(only_in_model, SHOWN_LABELS)})")
     if not differences:
         raise UsageError(f"{what} and {data.root} have the same labels in another order; add a classes.txt to the data")
     raise UsageError(
         f"{what} has {len(classes)} labels, {data.root} has {len(data.classes)}: {'; '.join(differences)}. "
         "Use data with the same labels, or train on this data"
     )
-
-
-def _shown(names: list[str]) -> str:
-    shown = names[:SHOWN_LABELS]
-    if len(names) > SHOWN_LABELS:
-        shown.append("...")
-    return ", ".join(shown)
 
 
 def scored_split(data: TaggedImages, trained: Sequence[str]) -> str:

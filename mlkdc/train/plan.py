@@ -8,6 +8,7 @@ from mlkdc.data.check import check_trainable, decode_all, unseen_labels
 from mlkdc.data.runs import TrainingData, read_data, resumed_data
 from mlkdc.data.summary import opening
 from mlkdc.errors import RecipeError, UsageError
+from mlkdc.figures import first_few
 from mlkdc.losses import Objective, make_objective
 from mlkdc.models import check_name
 from mlkdc.progress import Progress
@@ -238,9 +239,7 @@ def _check_seen(data: TaggedImages, recipe: Recipe) -> None:
     names = list(dict.fromkeys(problem.where for problem in unseen_labels(data, recipe.data.train_splits)))
     if not names:
         return
-    listed = ", ".join(names[:SHOWN_LABELS])
-    if len(names) > SHOWN_LABELS:
-        listed += ", ..."
+    listed = first_few(names, SHOWN_LABELS)
     raise UsageError(
         f"{len(names)} labels occur in other splits but never in {'+'.join(recipe.data.train_splits)}, so they "
         f"cannot be learned: {listed}. Move images of them to train, remove the labels, or train without them: "

@@ -5,6 +5,7 @@ from pathlib import Path
 from safetensors import safe_open
 
 from mlkdc.errors import UsageError
+from mlkdc.figures import first_few
 from mlkdc.recipe import Teacher
 from mlkdc.records.run import CLASSES_FILE
 from mlkdc.types import TaggedImages
@@ -28,9 +29,7 @@ def labels_of_file(path: Path, spec: Teacher, data: TaggedImages) -> tuple[str, 
     beside = path.with_name(CLASSES_FILE)
     if beside.is_file():
         return tuple(_lines(beside))
-    order = ", ".join(data.classes[:SHOWN_LABELS])
-    if len(data.classes) > SHOWN_LABELS:
-        order += ", ..."
+    order = first_few(data.classes, SHOWN_LABELS)
     raise UsageError(
         f"the teacher file {path} does not say which labels its outputs are: put a {CLASSES_FILE} next to it (one "
         "label a line, in the order of its outputs), name such a file with `--set teacher.classes=FILE`, or say with "

@@ -9,7 +9,7 @@ from make_layouts import csv_folder, make_voc
 from PIL import Image
 
 from mlkdc.data import open_data
-from mlkdc.data.check import check_readable, inspect, unseen_labels
+from mlkdc.data.check import decode_all, inspect, unseen_labels
 from mlkdc.data.summary import summary
 from mlkdc.errors import UsageError
 from mlkdc.images import Decoded
@@ -40,7 +40,7 @@ def test_files_that_cannot_be_used(folder: Path):
     kinds = [(kind, name) for kind, name, _ in faults(folder)]
     assert kinds == [("missing file", "a.png"), ("truncated image", "b.png"), ("unreadable image", "c.png")]
     samples = open_data(str(folder)).samples
-    assert [problem.where for problem in check_readable(samples, threads=1)] == [
+    assert [problem.where for problem in decode_all(samples, threads=1).problems] == [
         str(sample.image) for sample in samples[:3]
     ]
 
@@ -54,7 +54,7 @@ def test_a_file_listed_twice_is_decoded_once(folder: Path, monkeypatch: pytest.M
 
     monkeypatch.setattr("mlkdc.data.check.decode", decode)
     samples = open_data(str(folder)).samples
-    assert check_readable([*samples, *samples], threads=2) == []
+    assert decode_all([*samples, *samples], threads=2).problems == []
     assert sorted(opened) == sorted(sample.image for sample in samples)
 
 

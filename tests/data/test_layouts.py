@@ -7,7 +7,7 @@ from make_layouts import MAKERS, csv_folder, make_coco, make_csv, make_mirflickr
 
 import mlkdc.data.layouts
 from mlkdc.data import LAYOUTS, fingerprint, open_data
-from mlkdc.data.check import check_readable
+from mlkdc.data.check import decode_all
 from mlkdc.types import TaggedImages
 
 FILES = sorted(file.stem for file in Path(mlkdc.data.layouts.__file__).parent.glob("[!_]*.py"))
@@ -44,7 +44,7 @@ class TestEveryLayout:
 
     def test_every_sample_is_complete(self, name: str, tmp_path: Path):
         data = open_data(str(MAKERS[name](tmp_path / "photos")), layout=name)
-        assert check_readable(data.samples) == []
+        assert decode_all(data.samples).problems == []
         for sample in data.samples:
             assert sample.split in ("train", "val", "test")
             assert sample.labels == tuple(sorted(set(sample.labels)))
@@ -164,7 +164,7 @@ def test_mirflickr_uses_the_24_potential_labels(tmp_path: Path):
 def test_mirflickr_reports_an_annotated_image_that_is_missing(tmp_path: Path):
     root = make_mirflickr(tmp_path / "mir")
     (root / "mirflickr/im6.jpg").unlink()
-    (problem,) = check_readable(open_data(str(root)).samples)
+    (problem,) = decode_all(open_data(str(root)).samples).problems
     assert problem.kind == "missing file"
     assert problem.where.endswith("im6.jpg")
 
