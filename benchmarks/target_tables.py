@@ -44,22 +44,23 @@ def usable(entry: StudentEntry, threads: int) -> list[str]:
     return sorted(names, key=lambda name: timed[name].median_ms)
 
 
-def verdict(student: str, entry: StudentEntry) -> str:
+def verdict(entry: StudentEntry) -> str:
     """The aim and what was reached, for each thread count."""
+    aim = AIMS[entry.model.model]
     reached = []
     for threads in THREADS:
         timed, name = timings(entry, threads), usable(entry, threads)[0]
         baseline, fastest = timed[BASELINE_STEP], timed[name]
         speedup = baseline.median_ms / fastest.median_ms
         outcome = "met"
-        if speedup < AIMS[student]:
-            outcome = f"missed by {number(AIMS[student] - speedup)}"
+        if speedup < aim:
+            outcome = f"missed by {number(aim - speedup)}"
         artifact = f"`{name}`"
         if not (baseline.stable and fastest.stable):
             artifact += ", timings not known to be stable"
         reached.append(f"with {threads_in_words(threads)} {number(speedup)} times ({artifact}): {outcome}")
     return (
-        f"Aim: {AIMS[student]:g} times as fast as *{BASELINE_STEP}*, with mAP at most {LOSS} points below the torch "
+        f"Aim: {aim:g} times as fast as *{BASELINE_STEP}*, with mAP at most {LOSS} points below the torch "
         f"model's. Reached {'; '.join(reached)}."
     )
 

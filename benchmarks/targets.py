@@ -141,7 +141,7 @@ def main() -> None:
         run = load_run(folder)
         recipe = run.recipe
         of_run = {recipe.data.path: "PHOTOS", str(Path(recipe.student.weights).parent): "WEIGHTS"}
-        study([run], recipe.student.model, options.passes, of_run)
+        study([run], f"{recipe.student.model} on {run.results.data.name}", options.passes, of_run)
     if options.runs:
         return
     done = stored().students
