@@ -293,7 +293,7 @@ def test_a_damaged_list_is_named(place: Path) -> None:
     lines = path.read_text().splitlines()
     faults = {
         "images.jsonl cannot be read": "\n".join([lines[0], lines[1][:-3], *lines[2:]]),
-        "format 9, this version of mlkdc reads format 1": "\n".join([json.dumps({"format": 9}), *lines[1:]]),
+        "format 9, this version of mlkdc reads formats 1 and 2": "\n".join([json.dumps({"format": 9}), *lines[1:]]),
         r"images.2.split is missing|zip\(\) argument|shorter": "\n".join([*lines[:3], '["a"]', *lines[4:]]),
     }
     for said, text in faults.items():
