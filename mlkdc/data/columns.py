@@ -1,10 +1,10 @@
 """What the columns of a table are, by their names: images, labels, splits, one flag per label."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from mlkdc.data.flags import FLAGS, WORDS
+from mlkdc.data.flags import FLAGS, WORDS, in_words
 from mlkdc.data.rows import RawTable
 from mlkdc.data.splits import SPLIT_FLAGS, SPLIT_WORDS
 from mlkdc.errors import UsageError
@@ -54,6 +54,25 @@ class Columns:
 def plain(name: str) -> str:
     """A column's name in lower case, letters and digits only."""
     return "".join(filter(str.isalnum, name.lower()))
+
+
+def with_header(table: RawTable) -> RawTable:
+    """A table whose first line is a row like all others, with the names of its columns; any other as it is.
+
+    Only two columns, or three of which the last holds words for splits, can be meant in one way.
+    """
+    rows = [list(table.header), *(cells for _, cells in table.rows)]
+    width = len(table.header)
+    if width not in (2, 3) or not all(_is_image_name(cells[0]) for cells in rows):
+        return table
+    if any(_is_image_name(cells[1]) for cells in rows):
+        return table
+    if width > 2 and not all(cells[2].lower() in SPLIT_WORDS for cells in rows):
+        return table
+    names = ("image", "labels", "split")[:width]
+    note = f"{table.file.name} has no header: its columns are taken for {', '.join(names)}"
+    first = (table.header_line, list(table.header))
+    return replace(table, header=names, rows=[first, *table.rows], notes=(*table.notes, note))
 
 
 def find_columns(table: RawTable) -> Columns | None:
@@ -166,4 +185,4 @@ def _may_be_flags(table: RawTable, column: int, name: str) -> bool:
         return False
     if name in INDEX_NAMES and _is_index(table, column):
         return False
-    return any((cell in FLAGS and cell) or cell in WORDS for cell in cells)
+    return any((cell in FLAGS and cell) or cell in WORDS for cell in cells) or in_words(cells) is not None

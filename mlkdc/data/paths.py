@@ -91,7 +91,7 @@ def _tidy(path: str) -> str:
     path = path.replace("\\", "/")
     _, colon, local = path.partition("file:/")
     if colon:
-        path = "/" + unquote(local).lstrip("/")
+        path = "/" + unquote(local).lstrip("/").removeprefix("localhost/")
     return os.path.normpath(path)
 
 
@@ -118,6 +118,8 @@ def resolve(data: TaggedImages, images: str | None = None) -> TaggedImages:
             found = folders.find(tidy)
         if found is None:
             missing.append(at)
+            if "file:/" in str(sample.image):
+                samples[at] = replace(sample, image=Path(tidy))
             if folders.find(os.path.dirname(tidy)) is None:
                 astray.append(at)
             continue

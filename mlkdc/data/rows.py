@@ -26,12 +26,14 @@ class RawTable:
         header: names of the columns.
         rows: line number and cells of each row, as many as the header has.
         notes: what was read in an unusual way.
+        header_line: its line number.
     """
 
     file: Path
     header: tuple[str, ...]
     rows: list[tuple[int, list[str]]]
     notes: tuple[str, ...] = ()
+    header_line: int = 1
 
 
 def read_rows(file: Path) -> RawTable:
@@ -50,14 +52,13 @@ def read_rows(file: Path) -> RawTable:
     rows = list(_cells(file, text.content, start, delimiter))
     if not rows:
         return RawTable(file, (), [], notes)
-    (_, header), *body = rows
+    (header_line, header), *body = rows
     _check_header(file, header)
     width = len(header)
     while width and not header[width - 1] and all(not "".join(cells[width - 1 : width]) for _, cells in body):
         width -= 1
-    return RawTable(
-        file, tuple(header[:width]), [(line, _fit(file, line, cells, width)) for line, cells in body], notes
-    )
+    fitted = [(line, _fit(file, line, cells, width)) for line, cells in body]
+    return RawTable(file, tuple(header[:width]), fitted, notes, header_line)
 
 
 def first_rows(file: Path) -> RawTable:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mlkdc.data import separator
-from mlkdc.data.columns import Columns, plain, require_columns
+from mlkdc.data.columns import Columns, plain, require_columns, with_header
 from mlkdc.data.flags import FLAGS, read_flags
 from mlkdc.data.rows import RawTable, read_rows
 from mlkdc.data.separator import Separator
@@ -71,7 +71,7 @@ def read_tables(
     Raises:
         UsageError: not text, not a well-formed table, columns are missing, or a cell holds what it cannot.
     """
-    tables = [(read_rows(file), split) for file, split in files]
+    tables = [(with_header(read_rows(file)), split) for file, split in files]
     parts = [(table, require_columns(table), split) for table, split in tables]
     mark = _separator(parts, classes, chosen)
     rows: list[Row] = []

@@ -12,7 +12,7 @@ from pathlib import Path
 from mlkdc.data.coco_json import Category, Instances, load_instances, to_boxes
 from mlkdc.data.files import entries, folders_in
 from mlkdc.data.layouts import LAYOUTS, UNSPLIT, Layout, ReadOptions
-from mlkdc.data.splits import split_of_name
+from mlkdc.data.splits import split_alone, split_of_name
 from mlkdc.data.text import read_head
 from mlkdc.errors import UsageError
 from mlkdc.types import SPLITS, Problem, Sample, TaggedImages
@@ -165,7 +165,9 @@ def read(path: Path, options: ReadOptions) -> TaggedImages:
     classes, label_of = _labels(_without_root(categories, used, notes), notes)
     samples: list[Sample] = []
     for split, instances in loaded.items():
-        official = split if len(loaded) > 1 else UNSPLIT
+        official = split
+        if len(loaded) == 1:
+            official = split_alone(split or split_of_name(files[split]), len(instances.annotated))
         samples += _samples(files[split], instances, official, label_of, problems)
     root = _root(next(iter(files.values())))
     name = root.name

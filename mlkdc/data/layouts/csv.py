@@ -6,12 +6,12 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from mlkdc.data.classes import listed_classes
-from mlkdc.data.columns import HEADER, find_columns
+from mlkdc.data.columns import HEADER, find_columns, with_header
 from mlkdc.data.files import entries, folders_in
 from mlkdc.data.layouts import LAYOUTS, UNSPLIT, Layout, ReadOptions
 from mlkdc.data.rows import SUFFIXES, first_rows, read_rows
 from mlkdc.data.separator import Separator
-from mlkdc.data.splits import split_of_name
+from mlkdc.data.splits import split_alone, split_of_name
 from mlkdc.data.table import Tables, read_tables
 from mlkdc.data.text import clean_label
 from mlkdc.errors import UsageError
@@ -42,7 +42,7 @@ def label_tables(folder: Path) -> list[Path]:
     for file in entries(folder):
         if file.suffix.lower() not in SUFFIXES or NO_LABELS in file.name.lower() or not os.path.isfile(file):
             continue
-        if find_columns(first_rows(file)) is not None:
+        if find_columns(with_header(first_rows(file))) is not None:
             tables.append(file)
     return tables
 
@@ -130,6 +130,9 @@ def read(path: Path, options: ReadOptions) -> TaggedImages:
         if not listed and (folder / "classes.txt").is_file():
             listed = listed_classes(folder / "classes.txt")
     tables = read_tables(files, listed, options.separator, _codes([file for file, _ in files]))
+    alone = UNSPLIT
+    if len(files) == 1:
+        alone = split_alone(split_of_name(first), len(tables.rows))
     classes = _classes(tables, listed)
     number = {name: label for label, name in enumerate(classes)}
     problems = list(tables.problems)
@@ -139,7 +142,7 @@ def read(path: Path, options: ReadOptions) -> TaggedImages:
             problems.append(Problem("empty image path", row.where, "the row is skipped"))
             continue
         labels = _labels(row.where, row.labels, number, tables.separator, problems)
-        samples.append(Sample(row.file.parent / row.image, labels, row.split))
+        samples.append(Sample(row.file.parent / row.image, labels, row.split or alone))
     name = path.name
     if path.is_file():
         name = path.stem
