@@ -24,6 +24,8 @@ LABEL_NAMES = (
     "keywords", "targets", "target", "choice", "attributes", "labelids", "attributeids",
 )  # fmt: skip
 SPLIT_NAMES = ("split", "splitname", "subset", "set", "partition", "usage", "phase", "mluse", "datasplit")
+#: Of a table whose labels are in JSON, with columns of numbers that could be taken for flags.
+VIA_NAMES = {"filename", "regioncount", "regionshapeattributes", "regionattributes"}
 CONFIDENCE = "confidence"
 #: Columns of numbers that count rows, as pandas writes them.
 UNNAMED = ("", "unnamed0")
@@ -105,8 +107,10 @@ def require_columns(table: RawTable) -> Columns:
     """As :func:`find_columns`.
 
     Raises:
-        UsageError: the columns are missing, or two columns of labels have one name.
+        UsageError: the columns are missing or another tool's, or two columns of labels have one name.
     """
+    if set(map(plain, table.header)) >= VIA_NAMES:
+        raise UsageError(f"{table.file} is VGG Image Annotator's table of regions; export the project as COCO")
     columns = find_columns(table)
     if columns is None:
         advice = ""
@@ -156,7 +160,8 @@ def _label_columns(names: Sequence[str]) -> tuple[int, ...]:
     """The column of labels, or several that are numbered: ``label1``, ``label2``."""
     column = _first(names, LABEL_NAMES)
     if column is not None:
-        return (column,)
+        # A name can stand there twice.
+        return tuple(at for at, name in enumerate(names) if name == names[column])
     numbered = []
     for column, name in enumerate(names):
         stem = name.rstrip("0123456789")

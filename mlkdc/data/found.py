@@ -2,16 +2,16 @@
 
 import os
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from pathlib import Path
 
 from mlkdc.data.columns import IMAGE_NAMES, LABEL_NAMES, find_columns, plain, with_header
 from mlkdc.data.files import entries, folders_in, images_below
 from mlkdc.data.layouts import LAYOUTS
-from mlkdc.data.rows import SUFFIXES, first_rows
+from mlkdc.data.rows import SUFFIXES, first_rows, read_rows
 from mlkdc.data.text import read_head
 from mlkdc.errors import UsageError
-from mlkdc.figures import counted
+from mlkdc.figures import counted, first_few
 
 #: Tables that are not text.
 _CONVERT = {
@@ -48,12 +48,14 @@ def describe(root: Path) -> str:
     if not entries(root):
         return "an empty folder"
     images = sum(1 for _ in images_below(root))
-    reasons = []
+    files: dict[str, list[str]] = defaultdict(list)
     for folder in _looked_into(root):
         for file in entries(folder)[:SEEN_FILES]:
-            reason = _why_not(file)
-            if reason:
-                reasons.append(f"{os.path.relpath(file, root)}: {reason}")
+            files[_why_not(file)].append(os.path.relpath(file, root))
+    reasons = []
+    for reason, names in files.items():
+        if reason:
+            reasons.append(f"{first_few(names, 1)}: {reason}")
     if not images:
         return "; ".join(["a folder with neither images nor labels", *_first(reasons)])
     return "; ".join([f"a folder of {counted(images, 'image')} without labels", *_folders(root), *_first(reasons)])
@@ -101,6 +103,8 @@ def _why_not(file: Path) -> str:
         return f"neither COCO's nor Label Studio's JSON; it begins with {start}"
     if suffix == ".txt" and any(plain(name) in IMAGE_NAMES for name in re.split("[,;\t]", _first_line(file))):
         return "a table? rename it to .csv or .tsv"
+    if suffix == ".txt" and re.fullmatch(r"\d+( [\d.]+){4,}", _first_line(file).strip()):
+        return "a label file of YOLO, which is read from labels/ next to images/"
     if suffix == ".xml":
         return "XML is read as Pascal VOC's (in Annotations/, or next to the image) or CVAT's (<annotations>)"
     return ""
@@ -117,6 +121,11 @@ def _why_no_table(file: Path) -> str:
             return "a table of labels, where it is not looked for: point --data at it"
     except UsageError as error:
         return str(error)
+    if not table.header:
+        try:
+            read_rows(file)
+        except UsageError as error:
+            return str(error)
     names = [plain(name) for name in table.header]
     got = ", ".join(table.header)[:80] or "none"
     if not any(name in IMAGE_NAMES for name in names):

@@ -15,6 +15,7 @@ from mlkdc.data.layouts import LAYOUTS, UNSPLIT, Layout, ReadOptions
 from mlkdc.data.splits import split_alone, split_of_name
 from mlkdc.data.text import read_head
 from mlkdc.errors import UsageError
+from mlkdc.figures import counted
 from mlkdc.types import SPLITS, Problem, Sample, TaggedImages
 
 _INSTANCES = re.compile(r"instances_(train|val|test)(\d{4})?\.json")
@@ -169,6 +170,9 @@ def read(path: Path, options: ReadOptions) -> TaggedImages:
         if len(loaded) == 1:
             official = split_alone(split or split_of_name(files[split]), len(instances.annotated))
         samples += _samples(files[split], instances, official, label_of, problems)
+    if not samples:
+        counts = sum(len(instances.images) for instances in loaded.values())
+        raise UsageError(f"{path}: none of {counted(counts, 'image')} has an annotation of one of the categories")
     root = _root(next(iter(files.values())))
     name = root.name
     if path.is_dir():
