@@ -80,7 +80,7 @@ def measure(run: Run) -> Iterator[Int8Row]:
             # Each way is built in the scratch folder and put nowhere.
             request = make_request(run, ExportOptions(target=name, precision="int8", out=scratch / "not used"))
             builder = Builder(request, scratch, reference=reference, say=print)
-            images = builder.calibration(run.recipe.export.calibration)
+            images, _ = builder.images.calibration(run.recipe.export.calibration)
             for weights, ranges, how in ways(builder, images):
                 parity = builder.build(how).parity
                 yield int8_row(name, weights, ranges, len(images), parity)

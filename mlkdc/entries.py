@@ -37,7 +37,8 @@ def load_entry(entry: EntryPoint, words: str) -> object:
     """
     try:
         loaded: object = entry.load()
-    except Exception as error:
+    # One that ends the program when it is imported, as a script without a guard does.
+    except (Exception, SystemExit) as error:
         raise UsageError(
             f"{words} cannot be imported ({type(error).__name__}: {error}); fix or uninstall the package"
         ) from error

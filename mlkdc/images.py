@@ -124,6 +124,8 @@ def _what_instead(path: Path) -> str:
         return "an empty file, not an image"
     if head[4:8] == b"ftyp" and head[8:12] in _HEIC:
         return "a HEIC photo, which Pillow cannot read; convert it to JPEG (on a phone: the most compatible format)"
+    if head.startswith(b"version https://git-lfs"):
+        return "a Git LFS pointer to an image; fetch the images: `git lfs pull`"
     if head.lstrip()[:1] == b"<":
         return "a web page or an SVG drawing, not an image that Pillow can read"
     return "not an image that Pillow can read"

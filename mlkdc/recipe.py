@@ -185,7 +185,7 @@ class Export(Section):
         None, ge=0, description="allowed drop of a class's AP in percentage points; null = the target's"
     )
     keep_images: int = Field(
-        32, ge=0, description="images and torch answers kept in the run folder, to compare on devices; 0 = none"
+        32, ge=0, description="images of each kind kept in the run folder: with answers, and to calibrate on; 0 = none"
     )
 
 

@@ -35,6 +35,7 @@ def main() -> None:
     arguments = [argument for argument in sys.argv[1:] if argument != DEBUG]
     try:
         code = cli.main(arguments, standalone_mode=False) or 0
-    except (Exception, KeyboardInterrupt) as error:
+    # Of another package's code, a call of sys.exit is a fault like any other.
+    except (Exception, KeyboardInterrupt, SystemExit) as error:
         code = exit_code(error, debug)
     sys.exit(flushed(code))

@@ -57,4 +57,7 @@ def _compared(comparison: Comparison, figures: ParityFigures) -> str:
             f"AP of {figures.worst_class} drops by {number(figures.worst_class_drop_points)} "
             f"(the worst of {figures.classes_judged} classes{interval})"
         )
-    return f"parity on {comparison.images} images: {', '.join(parts)}"
+    images = f"{comparison.images} images"
+    if comparison.kept:
+        images += " kept in the run folder"
+    return f"parity on {images}: {', '.join(parts)}"

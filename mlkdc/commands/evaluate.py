@@ -27,7 +27,7 @@ def evaluate(folder: Path | str, data: str | None = None, *, allow_failed: bool 
     Args:
         folder: of the artifact or the run.
         data: images with the model's labels, or some of them; None = the run's. Images that the run was trained on
-            are left out by name.
+            are left out, by name or content.
         allow_failed: score an artifact although it failed its parity check.
         say: hears what is left out, and what has changed since the training.
 

@@ -1,4 +1,4 @@
-"""Lists of labels in a cell of a table, as Python, JSON, numpy or Postgres write them."""
+"""Lists of labels in a cell of a table, as Python, JSON, numpy or Postgres write them, and flags by label."""
 
 import ast
 import json
@@ -18,8 +18,10 @@ def is_list(cell: str) -> bool:
 def items(cell: str) -> list[str]:
     """The items of a list.
 
+    Of an object of flags, those that are set.
+
     Raises:
-        UsageError: one of them is a list itself.
+        UsageError: one of them is a list itself, or an object holds something else than flags.
     """
     try:
         values = json.loads(cell)
@@ -28,6 +30,8 @@ def items(cell: str) -> list[str]:
     if values is None:
         inner = cell[1:-1]
         values = inner.split(",") if inner.strip() else []
+    if isinstance(values, dict):
+        return _set_flags(cell, values)
     labels = []
     for value in values:
         if isinstance(value, (list, tuple, dict, set)):
@@ -36,7 +40,15 @@ def items(cell: str) -> list[str]:
     return labels
 
 
-def _literal(cell: str) -> Sequence[object] | None:
+def _set_flags(cell: str, flags: dict[object, object]) -> list[str]:
+    """``{"cat": 1, "dog": 0}`` has the label cat; of scores nobody knows the threshold."""
+    for value in flags.values():
+        if value not in (0, 1):
+            raise UsageError(f"expected a list of labels, or an object of labels with 0 or 1, got {cell[:80]!r}")
+    return [str(name).strip() for name, value in flags.items() if value]
+
+
+def _literal(cell: str) -> Sequence[object] | dict[object, object] | None:
     # numpy writes no commas, and Python would join neighboring strings.
     apart = re.sub(r"(?<=['\"])\s+(?=['\"])", ", ", cell)
     try:
@@ -45,6 +57,8 @@ def _literal(cell: str) -> Sequence[object] | None:
         return None
     if isinstance(value, set):
         return sorted(map(str, value))
+    if isinstance(value, dict):
+        return value
     if isinstance(value, (list, tuple)):
         return list(value)
     return [value]

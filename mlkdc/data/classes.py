@@ -10,6 +10,9 @@ from mlkdc.data.text import clean_label
 from mlkdc.errors import UsageError
 from mlkdc.types import Problem
 
+#: Words that people write where there is no label; of two labels, one may be called so.
+_NO_LABEL = ("none", "null", "n/a", "na", "unlabeled", "no label", "no_label", "[]")
+
 
 def listed_classes(file: Path) -> tuple[str, ...]:
     """The classes of a file with one a line.
@@ -46,6 +49,10 @@ def odd_names(classes: Sequence[str]) -> list[Problem]:
     for names in spellings.values():
         if len(names) > 1:
             problems.append(Problem("similar labels", " / ".join(names)))
+    for name in classes:
+        if name.lower() in _NO_LABEL:
+            detail = "if it means that there is no label, leave its cells empty"
+            problems.append(Problem("label that may be none", name, detail))
     known = set(classes)
     for name in classes:
         parts = [part for part in re.split(r"[\s,;|&+]+", name) if part]

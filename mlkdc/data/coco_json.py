@@ -4,6 +4,7 @@ The only code that knows COCO's keys. Ids may be integers, integral floats, or s
 """
 
 import json
+import math
 from collections import Counter, defaultdict
 from dataclasses import dataclass
 from pathlib import Path
@@ -167,7 +168,7 @@ def _box(entries: _Entries, at: int) -> tuple[float, float, float, float] | None
         return None
     numbers = []
     if isinstance(value, list):
-        numbers = [number for number in value if isinstance(number, (int, float))]
+        numbers = [number for number in value if isinstance(number, (int, float)) and math.isfinite(number)]
     if len(numbers) != _BOX_NUMBERS or numbers != value:
         raise entries.fault(at, f"expected [left, top, width, height] under 'bbox', got {value!r}")
     left, top, width, height = map(float, numbers)

@@ -1,10 +1,10 @@
 """What the columns of a table are, by their names: images, labels, splits, one flag per label."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from mlkdc.data.flags import FLAGS, WORDS
+from mlkdc.data.flags import FLAGS, WORDS, in_words
 from mlkdc.data.rows import RawTable
 from mlkdc.data.splits import SPLIT_FLAGS, SPLIT_WORDS
 from mlkdc.errors import UsageError
@@ -24,6 +24,8 @@ LABEL_NAMES = (
     "keywords", "targets", "target", "choice", "attributes", "labelids", "attributeids",
 )  # fmt: skip
 SPLIT_NAMES = ("split", "splitname", "subset", "set", "partition", "usage", "phase", "mluse", "datasplit")
+#: Of a table whose labels are in JSON, with columns of numbers that could be taken for flags.
+VIA_NAMES = {"filename", "regioncount", "regionshapeattributes", "regionattributes"}
 CONFIDENCE = "confidence"
 #: Columns of numbers that count rows, as pandas writes them.
 UNNAMED = ("", "unnamed0")
@@ -56,6 +58,25 @@ def plain(name: str) -> str:
     return "".join(filter(str.isalnum, name.lower()))
 
 
+def with_header(table: RawTable) -> RawTable:
+    """A table whose first line is a row like all others, with the names of its columns; any other as it is.
+
+    Only two columns, or three of which the last holds words for splits, can be meant in one way.
+    """
+    rows = [list(table.header), *(cells for _, cells in table.rows)]
+    width = len(table.header)
+    if width not in (2, 3) or not all(_is_image_name(cells[0]) for cells in rows):
+        return table
+    if any(_is_image_name(cells[1]) for cells in rows):
+        return table
+    if width > 2 and not all(cells[2].lower() in SPLIT_WORDS for cells in rows):
+        return table
+    names = ("image", "labels", "split")[:width]
+    note = f"{table.file.name} has no header: its columns are taken for {', '.join(names)}"
+    first = (table.header_line, list(table.header))
+    return replace(table, header=names, rows=[first, *table.rows], notes=(*table.notes, note))
+
+
 def find_columns(table: RawTable) -> Columns | None:
     """The columns of a table that lists images with labels; None where it is another table."""
     names = [plain(name) for name in table.header]
@@ -86,8 +107,10 @@ def require_columns(table: RawTable) -> Columns:
     """As :func:`find_columns`.
 
     Raises:
-        UsageError: the columns are missing, or two columns of labels have one name.
+        UsageError: the columns are missing or another tool's, or two columns of labels have one name.
     """
+    if set(map(plain, table.header)) >= VIA_NAMES:
+        raise UsageError(f"{table.file} is VGG Image Annotator's table of regions; export the project as COCO")
     columns = find_columns(table)
     if columns is None:
         advice = ""
@@ -137,7 +160,8 @@ def _label_columns(names: Sequence[str]) -> tuple[int, ...]:
     """The column of labels, or several that are numbered: ``label1``, ``label2``."""
     column = _first(names, LABEL_NAMES)
     if column is not None:
-        return (column,)
+        # A name can stand there twice.
+        return tuple(at for at, name in enumerate(names) if name == names[column])
     numbered = []
     for column, name in enumerate(names):
         stem = name.rstrip("0123456789")
@@ -166,4 +190,4 @@ def _may_be_flags(table: RawTable, column: int, name: str) -> bool:
         return False
     if name in INDEX_NAMES and _is_index(table, column):
         return False
-    return any((cell in FLAGS and cell) or cell in WORDS for cell in cells)
+    return any((cell in FLAGS and cell) or cell in WORDS for cell in cells) or in_words(cells) is not None

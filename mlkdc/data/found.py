@@ -2,22 +2,40 @@
 
 import os
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from pathlib import Path
 
-from mlkdc.data.columns import IMAGE_NAMES, LABEL_NAMES, find_columns, plain
+from mlkdc.data.columns import IMAGE_NAMES, LABEL_NAMES, find_columns, plain, with_header
 from mlkdc.data.files import entries, folders_in, images_below
 from mlkdc.data.layouts import LAYOUTS
-from mlkdc.data.rows import SUFFIXES, first_rows
+from mlkdc.data.rows import SUFFIXES, first_rows, read_rows
 from mlkdc.data.text import read_head
 from mlkdc.errors import UsageError
-from mlkdc.figures import counted
+from mlkdc.figures import counted, first_few
 
 #: Tables that are not text.
-_CONVERT = {".xlsx": "Excel", ".xls": "Excel", ".ods": "LibreOffice", ".parquet": "Parquet", ".feather": "Feather"}
+_CONVERT = {
+    **dict.fromkeys((".xlsx", ".xls", ".xlsm", ".ods"), "a workbook: save its sheet as CSV"),
+    ".parquet": "Parquet: write its images as files, and their labels as CSV (pandas.read_parquet)",
+    ".arrow": "Arrow, as Hugging Face's save_to_disk writes it: write its images as files, and their labels as CSV",
+    ".feather": "Feather: save it as CSV",
+    **dict.fromkeys((".tfrecord", ".tfrecords", ".record"), "TFRecord: write its images as files, and labels as CSV"),
+    **dict.fromkeys((".pkl", ".pickle"), "a pickle, which is not opened: save what it holds as CSV"),
+    **dict.fromkeys((".mat", ".h5", ".hdf5", ".npz", ".npy"), "arrays: save images as files, and their labels as CSV"),
+    **dict.fromkeys((".zip", ".tar", ".gz", ".tgz", ".7z", ".rar"), "an archive: unpack it"),
+}
+#: JSON of other tools, by words in its head, and how to get from there to one that is read.
+_OTHER_JSON = {
+    ("classTitle",): "Supervisely's annotations: export the project as COCO or Pascal VOC",
+    ('"regions"', '"file_attributes"'): "VGG Image Annotator's project: export it as COCO",
+    ('"_via_img_metadata"',): "VGG Image Annotator's project: export it as COCO",
+    ('"asset"', '"regions"'): "VoTT's: export it as Pascal VOC or CSV",
+    ("data_row",): "Labelbox's: convert it to COCO",
+}
 SHOWN_FILES = 6
 #: Of a folder, since there may be one for each image.
 SEEN_FILES = 200
+SEEN_FOLDERS = 40
 SHOWN_FOLDERS = 4
 
 
@@ -30,15 +48,25 @@ def describe(root: Path) -> str:
     if not entries(root):
         return "an empty folder"
     images = sum(1 for _ in images_below(root))
-    reasons = []
-    for folder in (root, *folders_in(root)):
+    files: dict[str, list[str]] = defaultdict(list)
+    for folder in _looked_into(root):
         for file in entries(folder)[:SEEN_FILES]:
-            reason = _why_not(file)
-            if reason:
-                reasons.append(f"{os.path.relpath(file, root)}: {reason}")
+            files[_why_not(file)].append(os.path.relpath(file, root))
+    reasons = []
+    for reason, names in files.items():
+        if reason:
+            reasons.append(f"{first_few(names, 1)}: {reason}")
     if not images:
         return "; ".join(["a folder with neither images nor labels", *_first(reasons)])
     return "; ".join([f"a folder of {counted(images, 'image')} without labels", *_folders(root), *_first(reasons)])
+
+
+def _looked_into(root: Path) -> list[Path]:
+    """The folder, those in it, and those in these, up to a number."""
+    folders = [root, *folders_in(root)]
+    for folder in folders_in(root):
+        folders += folders_in(folder)
+    return folders[:SEEN_FOLDERS]
 
 
 def _first(reasons: list[str]) -> list[str]:
@@ -63,16 +91,22 @@ def _why_not(file: Path) -> str:
     if readers and suffix not in SUFFIXES:
         return f"{readers[0]} could read it: point --data at this file"
     if suffix in _CONVERT:
-        return f"save it as CSV ({_CONVERT[suffix]} is not read)"
+        return _CONVERT[suffix]
     if suffix in SUFFIXES:
         return _why_no_table(file)
     if suffix == ".json":
+        head = read_head(file)
+        for words, what in _OTHER_JSON.items():
+            if all(word in head for word in words):
+                return what
         start = " ".join(read_head(file, 200).split())[:60]
         return f"neither COCO's nor Label Studio's JSON; it begins with {start}"
     if suffix == ".txt" and any(plain(name) in IMAGE_NAMES for name in re.split("[,;\t]", _first_line(file))):
         return "a table? rename it to .csv or .tsv"
+    if suffix == ".txt" and re.fullmatch(r"\d+( [\d.]+){4,}", _first_line(file).strip()):
+        return "a label file of YOLO, which is read from labels/ next to images/"
     if suffix == ".xml":
-        return "an annotation in XML is read from Annotations/, or next to its image in train/, valid/, test/"
+        return "XML is read as Pascal VOC's (in Annotations/, or next to the image) or CVAT's (<annotations>)"
     return ""
 
 
@@ -81,12 +115,17 @@ def _first_line(file: Path) -> str:
 
 
 def _why_no_table(file: Path) -> str:
-    table = first_rows(file)
+    table = with_header(first_rows(file))
     try:
         if find_columns(table) is not None:
             return "a table of labels, where it is not looked for: point --data at it"
     except UsageError as error:
         return str(error)
+    if not table.header:
+        try:
+            read_rows(file)
+        except UsageError as error:
+            return str(error)
     names = [plain(name) for name in table.header]
     got = ", ".join(table.header)[:80] or "none"
     if not any(name in IMAGE_NAMES for name in names):

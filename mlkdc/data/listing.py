@@ -1,12 +1,15 @@
 """The images of a run, listed by name when it begins, and found again whenever its data is read."""
 
+import os
 from collections import Counter, defaultdict, deque
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path, PurePosixPath
 
 from mlkdc.data import EMBEDDED
-from mlkdc.data.names import base_folder, image_name, image_names, size_bytes
+from mlkdc.data.names import base_folder, content_digest, image_name, image_names, size_bytes
 from mlkdc.figures import counted, first_few
 from mlkdc.records.images import ImageList, ListedImage
 from mlkdc.types import Sample, TaggedImages
@@ -15,20 +18,29 @@ SHOWN_NAMES = 3
 
 
 def list_images(data: TaggedImages, skipped: Sequence[str] = ()) -> ImageList:
-    """The list of a run that begins on this data; ``skipped``: paths of unreadable images, not in ``data``."""
+    """The list of a run that begins on this data; reads every file.
+
+    ``skipped``: paths of unreadable images, not in ``data``.
+    """
     base = base_folder(data)
-    images = []
-    for name, sample in zip(image_names(data), data.samples, strict=True):
-        size = size_bytes(sample.image)
-        if data.layout == EMBEDDED:  # drawn on each machine, and compressed there
-            size = None
-        images.append(ListedImage(name=name, split=sample.split, labels=sample.labels, size_bytes=size))
+    look = partial(_listed, drawn=data.layout == EMBEDDED)
+    # Threads are enough: hashing does not hold the interpreter's lock.
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        images = tuple(pool.map(look, image_names(data), data.samples))
     return ImageList(
         folder=str(base),
         split_from=data.split_from,
         skipped=tuple(image_name(base, Path(path)) for path in skipped),
-        images=tuple(images),
+        images=images,
     )
+
+
+def _listed(name: str, sample: Sample, *, drawn: bool) -> ListedImage:
+    """``drawn``: on each machine, and compressed there, so that files differ."""
+    size, content = None, None
+    if not drawn:
+        size, content = size_bytes(sample.image), content_digest(sample.image)
+    return ListedImage(name=name, split=sample.split, labels=sample.labels, size_bytes=size, content=content)
 
 
 @dataclass(frozen=True)
@@ -38,7 +50,7 @@ class Changes:
     Args:
         missing: listed, and not there any more.
         relabeled: with other labels than then.
-        replaced: whose file has another size than then.
+        replaced: whose file is another one than then.
         added: that are not in the list.
     """
 
@@ -54,7 +66,7 @@ class Changes:
         for names, what in (
             (self.missing, "missing"),
             (self.relabeled, "with other labels"),
-            (self.replaced, "with a file of another size"),
+            (self.replaced, "whose file has changed"),
         ):
             if names:
                 clauses.append(f"{counted(len(names), 'image')} {what} ({first_few(names, SHOWN_NAMES)})")
@@ -73,12 +85,13 @@ class Changes:
         return ", ".join(clause for clause in (self.of_listed, self.of_added) if clause)
 
 
-def as_listed(data: TaggedImages, listed: ImageList) -> tuple[TaggedImages, Changes]:
+def as_listed(data: TaggedImages, listed: ImageList, *, read: bool = False) -> tuple[TaggedImages, Changes]:
     """The listed images as they are now, in the order and the splits of the list, and what has changed.
 
     Args:
         data: with the run's classes in the run's order; its own splits do not count.
         listed: of the run.
+        read: every file, to see whether its content is the same; else its size must do.
 
     Returns:
         Data without what is missing or new, and the differences.
@@ -97,7 +110,7 @@ def as_listed(data: TaggedImages, listed: ImageList) -> tuple[TaggedImages, Chan
         samples.append(replace(sample, split=image.split))
         if sample.labels != image.labels:
             relabeled.append(image.name)
-        if not _has_size(sample, image):
+        if not _has_size(sample, image) or (read and not _has_content(sample, image)):
             replaced.append(image.name)
     known = {image.name for image in listed.images} | set(listed.skipped)
     added = [name for name in waiting if name not in known]
@@ -114,12 +127,16 @@ def _has_size(sample: Sample, image: ListedImage) -> bool:
     return image.size_bytes is None or size_bytes(sample.image) == image.size_bytes
 
 
+def _has_content(sample: Sample, image: ListedImage) -> bool:
+    return image.content is None or content_digest(sample.image) == image.content
+
+
 def known_splits(data: TaggedImages, listed: ImageList) -> list[str | None]:
     """For each image, the split of a run in which it was; None for one that the run has not seen.
 
-    An image is one of the run's if it is the same file, or if it has the same name and, as names like 0001.jpg are
-    common, also the same size in bytes or the same labels. Where folders have other names than they had, size and
-    labels must both be the same, and no other image may have that file name.
+    An image is one of the run's if it is the same file, if it has the same content, or if it has the same name and, as
+    names like 0001.jpg are common, also the same size in bytes or the same labels. Where folders have other names than
+    they had, size and labels must both be the same, and no other image may have that file name.
 
     Args:
         data: any, with the run's classes in the run's order.
@@ -130,6 +147,7 @@ def known_splits(data: TaggedImages, listed: ImageList) -> list[str | None]:
     for image in listed.images:
         by_name[image.name].append(image)
     by_file_name = _unique_file_names(listed)
+    by_content = _ByContent(listed)
     repeated = Counter(PurePosixPath(name).name for name in names)
     base = Path(listed.folder)
     splits: list[str | None] = []
@@ -137,12 +155,33 @@ def known_splits(data: TaggedImages, listed: ImageList) -> list[str | None]:
         same = [image for image in by_name.get(name, ()) if _has_size(sample, image) or sample.labels == image.labels]
         # The same file may be read from another folder of the data.
         same += by_name.get(image_name(base, sample.image), ())
+        same += by_content.of(sample)
         file_name = PurePosixPath(name).name
         moved = by_file_name.get(file_name)
         if moved is not None and repeated[file_name] == 1 and _looks_the_same(sample, moved):
             same.append(moved)
         splits.append(_most_seen(same))
     return splits
+
+
+class _ByContent:
+    """The images of a run by the bytes of their files. Only a file of a size that the run has is read."""
+
+    def __init__(self, listed: ImageList) -> None:
+        self._sizes: set[int | None] = set()
+        self._images: dict[str, list[ListedImage]] = defaultdict(list)
+        for image in listed.images:
+            if image.content is not None:
+                self._sizes.add(image.size_bytes)
+                self._images[image.content].append(image)
+
+    def of(self, sample: Sample) -> list[ListedImage]:
+        if size_bytes(sample.image) not in self._sizes:
+            return []
+        content = content_digest(sample.image)
+        if content is None:
+            return []
+        return self._images.get(content, [])
 
 
 def _unique_file_names(listed: ImageList) -> dict[str, ListedImage]:

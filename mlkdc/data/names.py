@@ -3,7 +3,11 @@
 import os
 from pathlib import Path
 
+from mlkdc.resources import file_sha256
 from mlkdc.types import TaggedImages
+
+#: Hexadecimal digits of a digest: of a billion images no two agree by chance.
+CONTENT_DIGITS = 24
 
 
 def base_folder(data: TaggedImages) -> Path:
@@ -22,6 +26,14 @@ def image_names(data: TaggedImages) -> list[str]:
     """Of each sample, in their order."""
     base = base_folder(data)
     return [image_name(base, sample.image) for sample in data.samples]
+
+
+def content_digest(image: Path) -> str | None:
+    """Of an image file's bytes; None where it is missing or may not be read."""
+    try:
+        return file_sha256(image)[:CONTENT_DIGITS]
+    except OSError:
+        return None
 
 
 def size_bytes(image: Path) -> int | None:

@@ -91,7 +91,7 @@ def _tidy(path: str) -> str:
     path = path.replace("\\", "/")
     _, colon, local = path.partition("file:/")
     if colon:
-        path = "/" + unquote(local).lstrip("/")
+        path = "/" + unquote(local).lstrip("/").removeprefix("localhost/")
     return os.path.normpath(path)
 
 
@@ -111,14 +111,12 @@ def resolve(data: TaggedImages, images: str | None = None) -> TaggedImages:
     samples, respelled, missing, astray = list(data.samples), [], [], []
     for at, sample in enumerate(data.samples):
         written = os.path.normpath(sample.image)
-        tidy = _tidy(str(sample.image))
-        found = written if folders.has(written) else folders.find(tidy)
-        if found is None and "%" in tidy:
-            tidy = unquote(tidy)
-            found = folders.find(tidy)
+        found, meant = _look(folders, written, _tidy(str(sample.image)))
         if found is None:
             missing.append(at)
-            if folders.find(os.path.dirname(tidy)) is None:
+            if "file:/" in str(sample.image):
+                samples[at] = replace(sample, image=Path(meant))
+            if folders.find(os.path.dirname(meant)) is None:
                 astray.append(at)
             continue
         if found != written:
@@ -131,6 +129,19 @@ def resolve(data: TaggedImages, images: str | None = None) -> TaggedImages:
     if len(missing) == len(samples):
         return _found_below(data, missing, _base(data))
     return _found_below(data, astray, _base(data))
+
+
+def _look(folders: _Folders, written: str, tidy: str) -> tuple[str | None, str]:
+    """The file that a path leads to, if any, and the path as it is meant."""
+    if folders.has(written):
+        return written, written
+    found = folders.find(tidy)
+    if found is None and "%" in tidy:
+        tidy = unquote(tidy)
+        found = folders.find(tidy)
+    if found is None and "?" in tidy:  # of a web address
+        found = folders.find(tidy.partition("?")[0])
+    return found, tidy
 
 
 def _folder(images: str) -> Path:

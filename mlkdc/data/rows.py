@@ -1,18 +1,18 @@
-"""A table's header and rows, from CSV, TSV or JSON lines, before anyone knows what they mean."""
+"""A table's header and rows, from CSV, TSV, JSON lines or a JSON list, before anyone knows what they mean."""
 
 import csv
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
 
+from mlkdc.data.records_json import LIST, first_record, record_rows
 from mlkdc.data.text import WINDOWS, read_any, read_head
 from mlkdc.errors import UsageError
 
 DELIMITERS = {".csv": ",", ".tsv": "\t", ".tab": "\t"}
-RECORDS = (".jsonl", ".ndjson")
-SUFFIXES = (*DELIMITERS, *RECORDS)
+RECORDS = (".jsonl", ".ndjson", LIST)
+SUFFIXES = (*DELIMITERS, ".jsonl", ".ndjson")
 #: Rows looked at to tell a table of labels from others.
 FIRST_ROWS = 20
 
@@ -26,12 +26,14 @@ class RawTable:
         header: names of the columns.
         rows: line number and cells of each row, as many as the header has.
         notes: what was read in an unusual way.
+        header_line: its line number.
     """
 
     file: Path
     header: tuple[str, ...]
     rows: list[tuple[int, list[str]]]
     notes: tuple[str, ...] = ()
+    header_line: int = 1
 
 
 def read_rows(file: Path) -> RawTable:
@@ -45,19 +47,18 @@ def read_rows(file: Path) -> RawTable:
     if text.encoding == WINDOWS:
         notes = (f"{file.name} is not UTF-8 and was read as Windows-1252: if letters are wrong, save it as UTF-8",)
     if file.suffix.lower() in RECORDS:
-        return _records(file, text.content, notes)
+        return _of_records(file, text.content, notes)
     start, delimiter = _start(text.content, file)
     rows = list(_cells(file, text.content, start, delimiter))
     if not rows:
         return RawTable(file, (), [], notes)
-    (_, header), *body = rows
+    (header_line, header), *body = rows
     _check_header(file, header)
     width = len(header)
     while width and not header[width - 1] and all(not "".join(cells[width - 1 : width]) for _, cells in body):
         width -= 1
-    return RawTable(
-        file, tuple(header[:width]), [(line, _fit(file, line, cells, width)) for line, cells in body], notes
-    )
+    fitted = [(line, _fit(file, line, cells, width)) for line, cells in body]
+    return RawTable(file, tuple(header[:width]), fitted, notes, header_line)
 
 
 def first_rows(file: Path) -> RawTable:
@@ -65,7 +66,7 @@ def first_rows(file: Path) -> RawTable:
     head = read_head(file)
     try:
         if file.suffix.lower() in RECORDS:
-            return _records(file, head.lstrip().partition("\n")[0], ())
+            return _of_records(file, first_record(head), ())
         start, delimiter = _start(head, file)
         rows: list[tuple[int, list[str]]] = []
         for line, cells in _cells(file, head, start, delimiter):
@@ -117,6 +118,8 @@ def _cells(file: Path, text: str, start: int, delimiter: str) -> Iterator[tuple[
             ) from None
         if cells is None:
             return
+        if any("\0" in cell for cell in cells):
+            raise UsageError(f"{file} row {line}: holds a zero byte, so the file is damaged or no table; save it anew")
         stripped = [cell.strip() for cell in cells]
         if any(stripped):
             yield reader.line_num + skipped_lines, stripped
@@ -140,32 +143,6 @@ def _fit(file: Path, line: int, cells: list[str], width: int) -> list[str]:
     )
 
 
-def _records(file: Path, text: str, notes: tuple[str, ...]) -> RawTable:
-    """A table of one JSON object a line. Lists stay JSON in their cell; null is empty, true 1 and false 0."""
-    records: list[tuple[int, dict[str, object]]] = []
-    header: dict[str, None] = {}
-    for line, content in enumerate(text.split("\n"), start=1):
-        if not content.strip():
-            continue
-        try:
-            record = json.loads(content)
-        except ValueError as error:
-            raise UsageError(f"{file} line {line}: not well-formed JSON ({error})") from None
-        if not isinstance(record, dict):
-            raise UsageError(f"{file} line {line}: expected a JSON object with a key 'image', got {content[:40]!r}")
-        header.update(dict.fromkeys(record))
-        records.append((line, record))
-    rows = []
-    for line, record in records:
-        rows.append((line, [_cell(record.get(name)) for name in header]))
-    return RawTable(file, tuple(name.strip() for name in header), rows, notes)
-
-
-def _cell(value: object) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, bool):
-        return str(int(value))
-    if isinstance(value, str):
-        return value.strip()
-    return json.dumps(value, ensure_ascii=False)
+def _of_records(file: Path, text: str, notes: tuple[str, ...]) -> RawTable:
+    header, rows = record_rows(file, text)
+    return RawTable(file, header, rows, notes)

@@ -1,6 +1,7 @@
 """The data of a run: found again as it was when the run began, with what has changed since said or refused."""
 
 import logging
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -40,10 +41,16 @@ def read_data(recipe: Recipe, *, split: bool = True) -> TaggedImages:
     )
 
 
+def is_gone(run: Run) -> bool:
+    """Whether the data of a run is not where it was."""
+    path = run.recipe.data.path
+    return path != EMBEDDED and not os.path.exists(Path(path).expanduser())
+
+
 def _read_again(run: Run, recipe: Recipe, *, split: bool) -> TaggedImages:
     """The data of a run, which can have moved since it was trained."""
     path = recipe.data.path
-    if path != EMBEDDED and not Path(path).expanduser().exists():
+    if path != EMBEDDED and not os.path.exists(Path(path).expanduser()):
         raise UsageError(f"{path}, the data of {run.path}, is not there; if it has moved, say where it is: --data PATH")
     return read_data(recipe, split=split)
 
@@ -142,7 +149,8 @@ def resumed_data(run: Run, recipe: Recipe, say: Say) -> TrainingData:
             )
         say(f"{run.path} was begun by an earlier version: whether its images have changed since cannot be checked")
         return TrainingData(data, compared=False)
-    data, changes = as_listed(aligned(_read_again(run, recipe, split=False), run.classes, what), listed)
+    data = aligned(_read_again(run, recipe, split=False), run.classes, what)
+    data, changes = as_listed(data, listed, read=True)
     if changes.of_listed:
         raise UsageError(
             f"{data.root} has changed since {what} began: {changes.of_listed}. Restore what it was (if it has moved: "

@@ -57,7 +57,8 @@ def own_images(run: Run, say: Say) -> ScoredImages:
 def other_images(path: str, classes: Sequence[str], run: Run | None, say: Say) -> ScoredImages:
     """Images of other data than a run's, or of the same in another place: its test split, else its val split, else all.
 
-    Images that the run was trained on are left out by name, and its other images are in the split that they were in.
+    Images that the run was trained on are left out, by name or content, and its other images are in the split that they
+    were in.
 
     Args:
         path: of the data.
@@ -116,7 +117,7 @@ def _unseen(data: TaggedImages, listed: ImageList, run: Run, say: Say) -> Scored
     split = scored_split(data, trained=())
     if left_out:
         count = counted(sum(left_out.values()), "image")
-        say(f"left out by name: {count} of {data.root} that {run.path} was trained on")
+        say(f"left out by name or content: {count} of {data.root} that {run.path} was trained on")
     others = len(kept) - len(data.split(split))
     if others:
         say(f"not scored: {counted(others, 'image')} of {data.root} in other splits than {split}")

@@ -10,14 +10,12 @@ from dataclasses import replace
 import numpy as np
 
 from mlkdc.data.names import image_names
+from mlkdc.data.splits import FEWEST as FEWEST
 from mlkdc.errors import UsageError
 from mlkdc.types import TaggedImages
 
 FRACTIONS = (0.7, 0.1, 0.2)
 """Of the images that go to train, val and test, on average."""
-
-FEWEST = 20
-"""Fewer images than this would give a val split of one image or none."""
 
 MADE_HERE = "made here"
 """How ``split_from`` begins where the source had no split."""
@@ -39,7 +37,8 @@ def split_by_name(data: TaggedImages, seed: int) -> TaggedImages:
     if len(data.samples) < FEWEST:
         raise UsageError(
             f"{data.root}: {len(data.samples)} images are too few to split into train, val and test; "
-            f"give at least {FEWEST}, or a column 'split' that says which is which"
+            f"give at least {FEWEST}, or say which is which: by a column 'split' in a table, else by files or folders "
+            "called train and val"
         )
     places = np.array([_place(name, seed) for name in image_names(data)])
     train_end, val_end = FRACTIONS[0], FRACTIONS[0] + FRACTIONS[1]

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mlkdc.data import separator
-from mlkdc.data.columns import Columns, plain, require_columns
+from mlkdc.data.columns import Columns, plain, require_columns, with_header
 from mlkdc.data.flags import FLAGS, read_flags
 from mlkdc.data.rows import RawTable, read_rows
 from mlkdc.data.separator import Separator
@@ -71,7 +71,7 @@ def read_tables(
     Raises:
         UsageError: not text, not a well-formed table, columns are missing, or a cell holds what it cannot.
     """
-    tables = [(read_rows(file), split) for file, split in files]
+    tables = [(with_header(read_rows(file)), split) for file, split in files]
     parts = [(table, require_columns(table), split) for table, split in tables]
     mark = _separator(parts, classes, chosen)
     rows: list[Row] = []
@@ -121,7 +121,7 @@ def _labels(
             if word is not None and cells[column].lower() == word:
                 missing += 1
                 continue
-            of_row += [names.get(label.strip(), label) for label in mark.split(cells[column])]
+            of_row += [names.get(label.strip(), label) for label in _split(table, line, cells[column], mark)]
         if columns.confidence is not None and not _confident(table, columns.confidence, line, cells):
             refuted += 1
             of_row = []
@@ -134,15 +134,22 @@ def _labels(
     return labels, tuple(notes)
 
 
+def _split(table: RawTable, line: int, cell: str, mark: Separator) -> list[str]:
+    try:
+        return mark.split(cell)
+    except UsageError as error:
+        raise UsageError(f"{table.file} row {line}: {error}") from None
+
+
 def _no_value(table: RawTable, columns: Columns, mark: Separator) -> str | None:
     """The word by which a program wrote that there is no label, unless it is a label of other images."""
     for word in NO_VALUE:
         alone = among = False
-        for _, cells in table.rows:
+        for line, cells in table.rows:
             for column in columns.labels:
                 cell = cells[column].lower()
                 alone |= cell == word
-                among |= cell != word and word in [part.strip() for part in mark.split(cell)]
+                among |= cell != word and word in [part.strip() for part in _split(table, line, cell, mark)]
         if alone and not among:
             return word
     return None

@@ -33,7 +33,7 @@ def read_annotation(file: Path) -> Annotation:
     """
     boxes = []
     names: dict[str, None] = {}
-    for item in _root(file).findall("object"):
+    for item in read_xml(file).findall("object"):
         name = clean_label(item.findtext("name", ""))
         if not name:
             raise UsageError(f"{file}: an object has no name")
@@ -46,7 +46,12 @@ def read_annotation(file: Path) -> Annotation:
     return Annotation(tuple(names), tuple(boxes))
 
 
-def _root(file: Path) -> ET.Element:
+def read_xml(file: Path) -> ET.Element:
+    """The root of an XML file.
+
+    Raises:
+        UsageError: it cannot be read, or is not XML.
+    """
     content = read_bytes(file)
     try:
         return ET.fromstring(content)

@@ -1,13 +1,12 @@
 """A run becomes an artifact folder: merged, exported, compared, and put in place only when it is complete."""
 
-import tempfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 from mlkdc.errors import MlkdcError
 from mlkdc.exporting.builder import Builder
-from mlkdc.exporting.place import put_in_place
+from mlkdc.exporting.place import put_in_place, workplace
 from mlkdc.exporting.readme import write_readme
 from mlkdc.exporting.reference import Reference
 from mlkdc.exporting.request import ExportOptions, Request, make_request
@@ -111,15 +110,11 @@ def _write(request: Request, reference: Reference | None, say: Say) -> tuple[Man
     """Build, compare and put in place, whatever the comparison says; the answers it was compared with, too."""
     folder = request.folder
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        # A folder in a folder: artifacts of a run are looked for one level deep, so that what an export that was
-        # killed leaves behind is never taken for one.
-        with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as name:
-            scratch = Path(name)
+        with workplace(folder) as scratch:
             builder = Builder(request, scratch, reference=reference, say=say)
             manifest = builder.quantized() if request.precision == "int8" else builder.build(None)
             write_readme(builder.folder, manifest)
-            put_in_place(builder.folder, folder, scratch / "replaced")
+            put_in_place(builder.folder, folder, scratch)
     except OSError as error:
         raise MlkdcError(f"could not write {folder}: {error.strerror or error}; nothing there was changed") from error
     return manifest, builder.used_reference

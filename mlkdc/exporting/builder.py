@@ -4,14 +4,11 @@ import copy
 import platform
 import shutil
 from collections.abc import Callable
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from mlkdc.data.runs import run_data
-from mlkdc.errors import UsageError
 from mlkdc.exporting.describe import describe
 from mlkdc.exporting.formats import run_exporter
 from mlkdc.exporting.identity import check_weights
@@ -21,24 +18,20 @@ from mlkdc.exporting.int8.guard import Ladder, climb
 from mlkdc.exporting.int8.sensitivity import sensitivity, weighted_modules
 from mlkdc.exporting.int8.simulate import simulated_change
 from mlkdc.exporting.job import Job, Quantization
-from mlkdc.exporting.known import checked_reference
+from mlkdc.exporting.known import RunImages
 from mlkdc.exporting.merging.merge import merge
 from mlkdc.exporting.metadata import metadata
-from mlkdc.exporting.reference import Reference, pixels_of
+from mlkdc.exporting.reference import Reference
 from mlkdc.exporting.request import Request
 from mlkdc.exporting.stranger import judge
 from mlkdc.records.manifest import Manifest
-from mlkdc.records.parity import Calibration, Parity, QuantizationReport
+from mlkdc.records.parity import Parity, QuantizationReport
 from mlkdc.records.preparation import Preparation
 from mlkdc.runtime.base import RUNTIMES
 from mlkdc.runtime.system import vnni
 from mlkdc.runtime.targets import Target
 from mlkdc.train import load_model
-from mlkdc.train.input.store import images_for
-from mlkdc.types import TaggedImages
 
-CALIBRATION_SPLIT = "train"
-CALIBRATION_SEED = 0
 ARM = ("aarch64", "arm64")
 # Enough to correct biases and to simulate, for which all of them are in memory with what flows between two layers.
 MEASURED_IMAGES = 64
@@ -75,17 +68,14 @@ class Builder:
         self.size = self.model.preprocess.size
         self.merged, self.report = merge(self.model, self.size)
         self.used_reference = reference
-
-    @cached_property
-    def data(self) -> TaggedImages:
-        """The run's images; not read where nothing is compared or calibrated."""
-        return run_data(self.request.run, self.say, self.request.data)
+        #: Not read where nothing is compared or calibrated.
+        self.images = RunImages(request.run, self.model, say, request.data)
 
     @property
     def reference(self) -> Reference:
         """The torch model's answers, once for all steps."""
         if self.used_reference is None:
-            self.used_reference = checked_reference(self.request.run, self.model, self.data, self.say)
+            self.used_reference = self.images.reference
         return self.used_reference
 
     def build(self, quantization: Quantization | None) -> Manifest:
@@ -150,7 +140,7 @@ class Builder:
 
     def quantized(self) -> Manifest:
         """The first step of the ladder that holds, else the one that lost least."""
-        images = self.calibration(self.request.run.recipe.export.calibration)
+        images, calibration = self.images.calibration(self.request.run.recipe.export.calibration)
         image = torch.from_numpy(images[:1]).float()
         if self.request.equalize:
             self.say(f"  equalized {equalize(self.merged, image)} pairs of layers")
@@ -176,7 +166,6 @@ class Builder:
         # The ladder's last attempt need not be the one that lost least.
         if how is not in_folder:
             manifest = self.build(how)
-        calibration = Calibration(images=len(images), split=CALIBRATION_SPLIT, seed=CALIBRATION_SEED)
         report = QuantizationReport(calibration=calibration, equalize=self.request.equalize, steps=steps)
         manifest = manifest.quantized(report)
         manifest.save(self.folder)
@@ -193,15 +182,3 @@ class Builder:
                 "are Arm, or x86 with VNNI: --no-reduce-range"
             )
         return half_range(images, target)
-
-    def calibration(self, count: int) -> np.ndarray:
-        """``uint8[n, 3, s, s]``: images of the training split, the same for every export of this run.
-
-        Raises:
-            UsageError: there is no training image.
-        """
-        if CALIBRATION_SPLIT not in self.data.splits:
-            raise UsageError(f"{self.data.root} has no training image to calibrate int8 on; export another precision")
-        samples = self.data.split(CALIBRATION_SPLIT)
-        chosen = np.random.default_rng(CALIBRATION_SEED).permutation(len(samples))[:count]
-        return pixels_of(images_for(self.model.preprocess, [samples[index] for index in sorted(chosen)]))

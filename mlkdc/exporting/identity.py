@@ -1,18 +1,23 @@
 """Is the model that is exported the one that was scored? Its weights file says so, and its answers."""
 
+import numpy as np
+
 from mlkdc.errors import UsageError
 from mlkdc.exporting.parity import map_percent
 from mlkdc.exporting.reference import Reference
 from mlkdc.figures import number
 from mlkdc.models import MultiLabelModel
+from mlkdc.records.answers import ANSWERS_FILE, REMEDY, KnownAnswers
 from mlkdc.records.run import Run
 from mlkdc.resources import file_sha256
 from mlkdc.train.input.store import images_for
-from mlkdc.train.predict import predict
+from mlkdc.train.predict import predict, predict_pixels
 from mlkdc.types import TaggedImages
 
 # Other machines, threads and precisions round differently, which moves an mAP by hundredths of a point.
 SAME_MAP_POINTS = 0.2
+# The same of one probability; a model trained on a GPU in half precision answers a little differently here.
+SAME_PROBABILITY = 0.01
 # The weights file alone identifies the model where there are more images than this.
 MOST_IMAGES = 4096
 
@@ -30,6 +35,26 @@ def check_weights(run: Run) -> str:
             f"{recorded[:12]}...); put the scored file back, or train again"
         )
     return actual
+
+
+def checked_answers(run: Run, model: MultiLabelModel, known: KnownAnswers) -> np.ndarray:
+    """The model's probabilities ``float32[n, q]`` for the images that the run folder keeps.
+
+    Raises:
+        UsageError: its answers are not the kept ones, or they are of other classes or another size.
+    """
+    size, classes = model.preprocess.size, len(run.classes)
+    path = run.path / ANSWERS_FILE
+    if known.pixels.shape[1:] != (3, size, size) or known.probabilities.shape[1] != classes:
+        raise UsageError(f"{path} is not of the model in {run.path}; {REMEDY}")
+    answers = predict_pixels(model, known.pixels)
+    difference = float(np.abs(answers - known.probabilities).max(initial=0))
+    if difference > SAME_PROBABILITY:
+        raise UsageError(
+            f"the model in {run.path} does not give the answers in {path} (a probability differs by {difference:.2g}): "
+            "its weights or that file were replaced; copy the complete run folder"
+        )
+    return answers
 
 
 def check_scores(run: Run, model: MultiLabelModel, data: TaggedImages, reference: Reference) -> None:

@@ -1,26 +1,25 @@
-"""Some images of the comparison stay in the run folder, for devices on which there is no torch to ask."""
+"""Some images of the comparison stay in the run folder, of a run that keeps none since its training."""
 
 from collections.abc import Callable
 
-import numpy as np
-
 from mlkdc.exporting.reference import Reference
 from mlkdc.figures import megabytes
-from mlkdc.records.answers import KnownAnswers
+from mlkdc.records.answers import ANSWERS_FILE, KnownAnswers
 from mlkdc.records.run import Run
+from mlkdc.train.kept import spread
 
 
-def keep_images(run: Run, reference: Reference, say: Callable[[str], None]) -> None:
-    """Write ``export.keep_images`` of the reference's images, evenly over all of them, into the run folder.
+def keep_answers(run: Run, reference: Reference, say: Callable[[str], None]) -> None:
+    """Write ``export.keep_images`` of the reference's images, evenly over all of them, unless some are kept already.
 
     Raises:
         MlkdcError: the disk is full or not writable.
     """
-    count = min(run.recipe.export.keep_images, len(reference.pixels))
-    if count == 0:
+    most = run.recipe.export.keep_images
+    if most == 0 or (run.path / ANSWERS_FILE).is_file():
         return
-    rows = np.linspace(0, len(reference.pixels) - 1, count).round().astype(int)
+    rows = spread(len(reference.pixels), most)
     known = KnownAnswers(reference.pixels[rows], reference.probabilities[rows], reference.targets[rows])
     path = known.save(run.path)
     size = megabytes(path.stat().st_size, 1)
-    say(f"  kept {count} images and the torch model's answers for devices: {path}, {size} MB")
+    say(f"  kept {len(rows)} images and the torch model's answers for devices: {path}, {size} MB")

@@ -50,6 +50,7 @@ def compare(
         tolerance=tolerance,
         map_torch_percent=map_percent(reference.targets, reference.probabilities),
         figures=_figures(reference, answers, thresholds, tolerance),
+        kept=reference.kept,
     )
     reason = no_probabilities(answers) or _breach(comparison, decisions=answers.size)
     return Parity(passed=reason is None, reason=reason, comparison=comparison)

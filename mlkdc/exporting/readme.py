@@ -163,6 +163,7 @@ def _figures(manifest: Manifest) -> list[tuple[str, str]]:
         return []
     rows = [
         ("compared on", f"{comparison.images} images of the {comparison.split} split, by {comparison.runtime}"),
+        *_calibrated(manifest),
         ("mAP", f"{number(figures.map_artifact_percent)} % (torch: {number(comparison.map_torch_percent)} %)"),
         ("largest difference of a probability", scientific(figures.max_probability_difference)),
         ("labels that differ", str(figures.label_flips)),
@@ -171,6 +172,13 @@ def _figures(manifest: Manifest) -> list[tuple[str, str]]:
         drop = number(figures.worst_class_drop_points)
         rows.append(("worst class", f"AP of {figures.worst_class} drops by {drop} points{_interval(figures)}"))
     return rows
+
+
+def _calibrated(manifest: Manifest) -> list[tuple[str, str]]:
+    if manifest.quantization is None:
+        return []
+    calibration = manifest.quantization.calibration
+    return [("calibrated on", f"{calibration.images} images of the {calibration.split} split")]
 
 
 def _interval(figures: ParityFigures) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 from mlkdc.data.runs import tuning_split
 from mlkdc.errors import UsageError
 from mlkdc.models import MultiLabelModel
-from mlkdc.train.input.store import ImageStore, images_for
+from mlkdc.train.input.store import images_for, pixels_of
 from mlkdc.train.predict import predict
 from mlkdc.types import TaggedImages
 
@@ -29,7 +29,8 @@ class Reference:
         targets: ``uint8[n, q]``.
         pixels: ``uint8[n, 3, s, s]``.
         probabilities: ``float32[n, q]`` of the torch model.
-        files: the image files, in this order.
+        files: the image files, in this order; none where they are not there.
+        kept: whether these are the few images that the run folder keeps.
     """
 
     split: str
@@ -38,6 +39,7 @@ class Reference:
     pixels: np.ndarray
     probabilities: np.ndarray
     files: tuple[Path, ...] = ()
+    kept: bool = False
 
 
 def make_reference(model: MultiLabelModel, data: TaggedImages, trained: Sequence[str]) -> Reference:
@@ -63,11 +65,6 @@ def make_reference(model: MultiLabelModel, data: TaggedImages, trained: Sequence
     store = images_for(model.preprocess, chosen)
     files = tuple(sample.image for sample in chosen)
     return Reference(split, data.classes, targets[rows], pixels_of(store), predict(model, store), files)
-
-
-def pixels_of(store: ImageStore) -> np.ndarray:
-    """All images of a store at its first size, ``uint8[n, 3, s, s]``."""
-    return np.stack([store[index][1][0].numpy() for index in range(len(store))])
 
 
 def _chosen_rows(targets: np.ndarray) -> list[int]:

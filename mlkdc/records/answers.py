@@ -1,7 +1,8 @@
-"""parity.npz: some images of the comparison and the torch model's answers, to compare on devices without torch."""
+"""parity.npz and calibration.npz: some images of a run, for devices without torch and exports without the data."""
 
 import zipfile
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +12,8 @@ from mlkdc.errors import UsageError
 from mlkdc.resources import write_atomic
 
 ANSWERS_FILE = "parity.npz"
-REMEDY = "export the run again, which writes it"
+CALIBRATION_FILE = "calibration.npz"
+REMEDY = "delete it if it is there, and export the run where its data is, which writes it"
 _KINDS = {"pixels": (np.uint8, 4), "probabilities": (np.float32, 2), "targets": (np.uint8, 2)}
 
 
@@ -36,13 +38,8 @@ class KnownAnswers:
             MlkdcError: the disk is full or not writable.
         """
         path = folder / ANSWERS_FILE
-        write_atomic(path, self._write)
+        _save(path, pixels=self.pixels, probabilities=self.probabilities, targets=self.targets)
         return path
-
-    def _write(self, path: Path) -> None:
-        # Given a path, numpy would put another ending behind its name.
-        with path.open("wb") as stream:
-            np.savez_compressed(stream, pixels=self.pixels, probabilities=self.probabilities, targets=self.targets)
 
     @classmethod
     def load(cls, folder: Path) -> "KnownAnswers":
@@ -52,27 +49,58 @@ class KnownAnswers:
             UsageError: missing, damaged, or its arrays do not belong together.
         """
         path = folder / ANSWERS_FILE
-        try:
-            with np.load(path, allow_pickle=False) as arrays:
-                known = cls(arrays["pixels"], arrays["probabilities"], arrays["targets"])
-        except FileNotFoundError:
-            raise UsageError(f"{path} is missing; {REMEDY}") from None
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-            raise UsageError(f"{path} is damaged ({error}); {REMEDY}") from None
+        known = cls(*_load(path, ("pixels", "probabilities", "targets")))
         known._check(path)
         return known
 
     def _check(self, path: Path) -> None:
-        for name, (dtype, axes) in _KINDS.items():
-            array = getattr(self, name)
-            if array.dtype != dtype or array.ndim != axes:
-                raise UsageError(
-                    f"{path}: expected {name} as {np.dtype(dtype)} with {axes} axes, "
-                    f"got {array.dtype} of shape {array.shape}; {REMEDY}"
-                )
         rows = {len(self.pixels), len(self.probabilities), len(self.targets)}
         if len(rows) > 1 or self.probabilities.shape != self.targets.shape:
             raise UsageError(
                 f"{path}: {len(self.pixels)} images, probabilities of shape {self.probabilities.shape} and targets of "
                 f"shape {self.targets.shape} do not belong together; {REMEDY}"
             )
+
+
+def save_calibration(folder: Path, pixels: np.ndarray) -> Path:
+    """Write training images, ``uint8[n, 3, s, s]``, into a run folder; returns the file. Raises as the above."""
+    path = folder / CALIBRATION_FILE
+    _save(path, pixels=pixels)
+    return path
+
+
+def load_calibration(folder: Path) -> np.ndarray:
+    """The training images that a run folder keeps, ``uint8[n, 3, s, s]``.
+
+    Raises:
+        UsageError: missing or damaged.
+    """
+    (pixels,) = _load(folder / CALIBRATION_FILE, ("pixels",))
+    return pixels
+
+
+def _save(path: Path, **arrays: np.ndarray) -> None:
+    def write(temporary: Path) -> None:
+        # Given a path, numpy would put another ending behind its name.
+        with temporary.open("wb") as stream:
+            np.savez_compressed(stream, **arrays)  # type: ignore[arg-type]
+
+    write_atomic(path, write)
+
+
+def _load(path: Path, names: Sequence[str]) -> list[np.ndarray]:
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = [file[name] for name in names]
+    except FileNotFoundError:
+        raise UsageError(f"{path} is missing; {REMEDY}") from None
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise UsageError(f"{path} is damaged ({error}); {REMEDY}") from None
+    for name, array in zip(names, arrays, strict=True):
+        dtype, axes = _KINDS[name]
+        if array.dtype != dtype or array.ndim != axes:
+            raise UsageError(
+                f"{path}: expected {name} as {np.dtype(dtype)} with {axes} axes, "
+                f"got {array.dtype} of shape {array.shape}; {REMEDY}"
+            )
+    return arrays

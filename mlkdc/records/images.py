@@ -21,12 +21,14 @@ class ListedImage(Record):
         split: that it was in.
         labels: numbers of the run's classes, ascending.
         size_bytes: of the file; None where it does not identify the image.
+        content: digest of the file's bytes; None where it does not identify the image, and in a list of format 1.
     """
 
     name: str
     split: str
     labels: tuple[int, ...]
     size_bytes: int | None
+    content: str | None = None
 
 
 class ImageList(Record):
@@ -40,7 +42,7 @@ class ImageList(Record):
     """
 
     FILE: ClassVar[str] = "images.jsonl"
-    FORMAT: ClassVar[int] = 1
+    FORMAT: ClassVar[int] = 2
 
     folder: str
     split_from: str
@@ -56,7 +58,7 @@ class ImageList(Record):
         head = {"format": self.FORMAT, **self.model_dump(mode="json", exclude={"images"})}
         lines = [json.dumps(head)]
         for image in self.images:
-            lines.append(json.dumps([image.name, image.split, image.labels, image.size_bytes]))
+            lines.append(json.dumps([image.name, image.split, image.labels, image.size_bytes, image.content]))
         write_text(run / self.FILE, "\n".join(lines) + "\n")
 
     @classmethod
@@ -82,7 +84,10 @@ class ImageList(Record):
     @classmethod
     def _parsed(cls, head: dict[str, object], rows: Sequence[Sequence[object]]) -> Self:
         written = head.pop("format", None)
-        if written != cls.FORMAT:
-            raise ValueError(f"format {written!r}, this version of mlkdc reads format {cls.FORMAT}")
-        images = [dict(zip(ListedImage.model_fields, row, strict=True)) for row in rows]
+        names = list(ListedImage.model_fields)
+        if written == 1:  # without digests
+            names.remove("content")
+        elif written != cls.FORMAT:
+            raise ValueError(f"format {written!r}, this version of mlkdc reads formats 1 and {cls.FORMAT}")
+        images = [dict(zip(names, row, strict=True)) for row in rows]
         return cls.model_validate({**head, "images": images})

@@ -68,6 +68,7 @@ class Comparison(Record):
         map_torch_percent: mAP of the torch model on them.
         figures: None where the artifact's answers were no probabilities.
         batches: of an artifact that takes any number of images at once.
+        kept: whether they are those that the run folder keeps, as its data was not there.
     """
 
     runtime: str
@@ -77,6 +78,7 @@ class Comparison(Record):
     map_torch_percent: float
     figures: ParityFigures | None
     batches: tuple[BatchCheck, ...] = ()
+    kept: bool = False
 
 
 class Parity(Record):
@@ -121,11 +123,19 @@ class LadderStep(Record):
 
 
 class Calibration(Record):
-    """The images that ranges were estimated on."""
+    """The images that ranges were estimated on.
+
+    Args:
+        images: how many.
+        split: that they are from.
+        seed: by which they were drawn.
+        kept: whether they are those that the run folder keeps, as its data was not there.
+    """
 
     images: int
     split: str
     seed: int
+    kept: bool = False
 
 
 class QuantizationReport(Record):

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 from pydantic import Field, ValidationError
 
 from mlkdc.errors import UsageError
+from mlkdc.figures import counted
 from mlkdc.records.base import FileRecord, Moment, Record, faults
 from mlkdc.records.machine import Machine
 
@@ -104,6 +105,7 @@ class TeacherFacts(Record):
         run: its run folder, or its weights file.
         params, macs, metrics: of the teacher's run; None for a weights file.
         scored_on: the split of its metrics; None where that is not known to be of the student's data.
+        trained_on: how many images it was trained on of each split that the student is not trained on; mostly none.
     """
 
     model: str
@@ -113,6 +115,18 @@ class TeacherFacts(Record):
     macs: int | None = None
     metrics: dict[str, float] | None = None
     scored_on: str | None = None
+    trained_on: dict[str, int] = Field(default_factory=dict)
+
+    @property
+    def leak(self) -> str | None:
+        """That the teacher has learned images that the student is scored on, in a sentence."""
+        if not self.trained_on:
+            return None
+        counts = " and ".join(f"{counted(count, f'{split} image')}" for split, count in self.trained_on.items())
+        return (
+            f"the teacher in {self.run} was trained on {counts} of this data: the student can score too well on them, "
+            "and the teacher's figures are not compared; use a teacher with the same splits"
+        )
 
     def map_percent_on(self, split: str) -> float | None:
         """Mean average precision on a split of the student's data; None where it is not known."""

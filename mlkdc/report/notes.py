@@ -70,6 +70,8 @@ def _on_accuracy(results: Results) -> list[str]:
             f"{len(without_positive)} of {len(results.per_class)} classes without a positive image in the {scored} "
             f"split, not counted in any mean over classes: {_listed(without_positive)}."
         )
+    if results.teacher is not None and results.teacher.leak is not None:
+        sentences.append(f"{results.teacher.leak[:1].upper()}{results.teacher.leak[1:]}.")
     if sentence := weak_teacher(results):
         sentences.append(f"{sentence[:1].upper()}{sentence[1:]}.")
     skipped = len(results.data.skipped)

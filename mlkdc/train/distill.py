@@ -116,6 +116,8 @@ def _ready_teacher(job: Job) -> ReadyTeacher | None:
     teacher = load_teacher(location, spec, plan)
     if sentence := weak_teacher_before(job.run, plan.recipe, teacher.facts):
         job.progress.say(sentence)
+    if sentence := teacher.facts.leak:
+        job.progress.say(sentence)
     own_fit, fit = teacher.source.model.preprocess.fit, plan.recipe.data.fit
     if own_fit != fit:
         job.progress.say(

@@ -21,6 +21,7 @@ from mlkdc.runtime.system import versions
 from mlkdc.train.allocator import keep_memory
 from mlkdc.train.checkpoint import save_weights
 from mlkdc.train.facts import PACKAGES, data_facts, model_facts
+from mlkdc.train.kept import keep_images
 from mlkdc.train.loop import Trainer
 from mlkdc.train.plan import Plan
 from mlkdc.train.processes import is_main, wait
@@ -168,6 +169,7 @@ def _finish(job: Job, teacher: TeacherFacts | None, started: str, trainer: Train
     # The memory layout it was trained in is a matter of speed; a saved model has the plain one.
     model.cpu().to(memory_format=torch.contiguous_format).eval()
     save_weights(job.run.weights, model, {"classes": "\n".join(plan.data.classes), "model": recipe.student.model})
+    keep_images(job.run, recipe, model, plan.data, job.progress.say)
     results = Results(
         **scores.model_dump(),
         name=recipe.name,

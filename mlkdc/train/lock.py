@@ -1,4 +1,4 @@
-"""One training in a run folder at a time.
+"""One training in a run folder at a time, and one export to a place.
 
 The lock is the operating system's, which frees it when its process ends in whatever way: a folder whose owner was
 killed is free at once, and the number of a process that is used again is not taken for the owner.
@@ -23,12 +23,13 @@ POLL_SECONDS = 1.0
 
 
 @contextmanager
-def locked(folder: Path, waiting: Callable[[str], None] | None = None) -> Iterator[None]:
+def locked(folder: Path, waiting: Callable[[str], None] | None = None, *, shown: Path | None = None) -> Iterator[None]:
     """Hold a folder for this process; of several that train one model, for all of them.
 
     Args:
         folder: exists.
         waiting: where the folder is in use, told by whom before this waits for it; None = it is an error.
+        shown: what it is called in messages; None = the folder.
 
     Raises:
         UsageError: another process holds it; the message says which, and since when.
@@ -39,13 +40,15 @@ def locked(folder: Path, waiting: Callable[[str], None] | None = None) -> Iterat
         return
     lock = FileLock(folder / LOCK_FILE)
     try:
-        _acquire(lock, folder, waiting)
+        _acquire(lock, folder, shown or folder, waiting)
         owner = Owner(
             pid=os.getpid(), host=socket.gethostname(), since=datetime.now().astimezone().isoformat(timespec="seconds")
         )
         owner.save(folder)
     except OSError as error:
-        raise MlkdcError(f"{folder} cannot be locked ({error.strerror or error}); name another with --out") from error
+        raise MlkdcError(
+            f"{shown or folder} cannot be locked ({error.strerror or error}); name another with --out"
+        ) from error
     try:
         yield
     finally:
@@ -53,16 +56,16 @@ def locked(folder: Path, waiting: Callable[[str], None] | None = None) -> Iterat
         lock.release()
 
 
-def _acquire(lock: FileLock, folder: Path, waiting: Callable[[str], None] | None) -> None:
+def _acquire(lock: FileLock, folder: Path, shown: Path, waiting: Callable[[str], None] | None) -> None:
     try:
         lock.acquire(timeout=0)
     except Timeout:
         if waiting is None:
             raise UsageError(
-                f"{folder} is in use by {_owner(folder)}: wait for it or stop it, or start in another folder: "
+                f"{shown} is in use by {_owner(folder)}: wait for it or stop it, or start in another folder: "
                 "`--out ANOTHER`"
             ) from None
-        waiting(f"waiting for {folder}, which is being written by {_owner(folder)}")
+        waiting(f"waiting for {shown}, which is being written by {_owner(folder)}")
         lock.acquire(poll_interval=POLL_SECONDS)
 
 
@@ -74,13 +77,13 @@ def _owner(folder: Path) -> str:
 
 
 @contextmanager
-def claimed(folder: Path) -> Iterator[None]:
-    """Hold a run folder that was made for this training; it is removed again if nothing is written there.
+def claimed(folder: Path, shown: Path | None = None) -> Iterator[None]:
+    """Hold a folder that was made for this training or export; it is removed again if nothing is left there.
 
     Raises:
         UsageError, MlkdcError: as :func:`locked`.
     """
-    with locked(folder):
+    with locked(folder, shown=shown):
         try:
             yield
         finally:

@@ -213,6 +213,12 @@ def checked_data(recipe: Recipe, progress: Progress, run: Run | None = None) -> 
     paths = set(skipped)
     readable = tuple(sample for sample in data.samples if str(sample.image) not in paths)
     data = replace(data, samples=readable)
+    for name in recipe.data.train_splits:
+        if name not in data.splits:
+            raise UsageError(
+                f"{data.root}: none of the {name} images can be read, and all of them are skipped: nothing is left to "
+                f"train on; the first one: {bad[0]}"
+            )
     check_trainable(data, recipe.data.train_splits, recipe.data.image_size)
     _check_seen(data, recipe)
     return data, tuple(skipped)

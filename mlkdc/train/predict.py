@@ -8,6 +8,13 @@ from mlkdc.train.input.store import ImageStore, batches
 
 
 @torch.inference_mode()
+def predict_pixels(model: MultiLabelModel, pixels: np.ndarray) -> np.ndarray:
+    """Probabilities ``float32[n, q]`` of a model in eval mode on the CPU for images ``uint8[n, 3, s, s]``."""
+    probabilities: np.ndarray = model(torch.from_numpy(pixels).float()).sigmoid().numpy()
+    return probabilities
+
+
+@torch.inference_mode()
 def predict(model: MultiLabelModel, store: ImageStore, batch_size: int = 64) -> np.ndarray:
     """Probabilities ``float32[n, q]`` of n images and q classes, in the order of the store's samples.
 

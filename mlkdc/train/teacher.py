@@ -1,18 +1,21 @@
 """Where a teacher comes from: a run, a weights file, or a fine-tuning that is done once and reused."""
 
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
 from mlkdc.data import fingerprint
+from mlkdc.data.listing import known_splits
 from mlkdc.errors import MlkdcError, UsageError
 from mlkdc.losses import make_objective
 from mlkdc.models import build_model, check_name, is_complete_model, load_state, read_state
 from mlkdc.progress import Progress
 from mlkdc.recipe import Distill, Model, Recipe, Teacher
+from mlkdc.records.images import ImageList
 from mlkdc.records.results import TeacherFacts
-from mlkdc.records.run import load_run
+from mlkdc.records.run import Run, load_run
 from mlkdc.resources import cache_dir, digest, file_sha256
 from mlkdc.train.draws import views_seed
 from mlkdc.train.facts import data_facts
@@ -135,7 +138,8 @@ def _from_run(folder: Path, plan: Plan) -> ReadyTeacher:
     check_teacher_labels(run.classes, plan.data, f"the teacher in {folder}")
     results, image_size = run.results, run.recipe.data.image_size
     own, scored_on = data_facts(plan.data, plan.skipped), None
-    if (results.data.name, results.data.images) == (own.name, own.images):
+    leaked = images_trained_on(run, plan)
+    if (results.data.name, results.data.images) == (own.name, own.images) and not leaked:
         scored_on = results.scored_on
     facts = TeacherFacts(
         model=results.model.model,
@@ -145,8 +149,25 @@ def _from_run(folder: Path, plan: Plan) -> ReadyTeacher:
         macs=results.model.macs,
         metrics=results.metrics,
         scored_on=scored_on,
+        trained_on=leaked,
     )
     return ReadyTeacher(TeacherSource(load_model(run), image_size), run.weights, run.recipe.student, facts)
+
+
+def images_trained_on(run: Run, plan: Plan) -> dict[str, int]:
+    """How many of the student's val and test images a teacher's run was trained on, by split; none where all is well.
+
+    A run of an earlier version does not say which images it was trained on.
+    """
+    listed = ImageList.load(run.path)
+    if listed is None:
+        return {}
+    trained = run.recipe.data.train_splits
+    counts: Counter[str] = Counter()
+    for sample, known in zip(plan.data.samples, known_splits(plan.data, listed), strict=True):
+        if known in trained and sample.split not in plan.recipe.data.train_splits:
+            counts[sample.split] += 1
+    return dict(counts)
 
 
 def _from_file(path: Path, spec: Teacher, plan: Plan) -> ReadyTeacher:

@@ -194,6 +194,32 @@ def make_folders(root: Path) -> Path:
     return root
 
 
+def make_labelme(root: Path) -> Path:
+    """A cat in train, a dog and a flag in val."""
+    for split, label, flags in (("train", "cat", {"night": False}), ("val", "dog", {"night": True})):
+        write_image(root / split / f"{split}.png")
+        content = {
+            "version": "5.4.1",
+            "flags": flags,
+            "shapes": [{"label": label, "points": [[0, 0], [2, 2]], "shape_type": "rectangle", "flags": {}}],
+            "imagePath": f"{split}.png",
+            "imageData": None,
+        }
+        (root / split / f"{split}.json").write_text(json.dumps(content), encoding="utf-8")
+    return root
+
+
+def make_cvat(root: Path) -> Path:
+    """24 images, cats and dogs."""
+    images = []
+    for number in range(24):
+        write_image(root / f"images/{number}.png")
+        images.append(f'<image id="{number}" name="{number}.png"><tag label="{("cat", "dog")[number % 2]}"/></image>')
+    text = f"<annotations><version>1.1</version>{''.join(images)}</annotations>"
+    (root / "annotations.xml").write_text(text, encoding="utf-8")
+    return root
+
+
 MAKERS: dict[str, Callable[[Path], Path]] = {
     "csv": make_csv,
     "voc": make_voc,
@@ -204,4 +230,6 @@ MAKERS: dict[str, Callable[[Path], Path]] = {
     "imagelist": make_imagelist,
     "labelstudio": make_labelstudio,
     "folders": make_folders,
+    "labelme": make_labelme,
+    "cvat": make_cvat,
 }

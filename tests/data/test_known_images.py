@@ -1,5 +1,7 @@
 """Images that a run has seen are known again, also where their folders have other names."""
 
+import hashlib
+import json
 import shutil
 from pathlib import Path
 
@@ -8,6 +10,7 @@ from PIL import Image
 
 from mlkdc.data import open_data
 from mlkdc.data.listing import known_splits, list_images
+from mlkdc.records.images import ImageList
 
 
 def write(folder: Path, names: list[str], seed: int, label: str = "cat") -> Path:
@@ -54,4 +57,36 @@ def test_file_names_that_occur_twice_tell_nothing(tmp_path: Path) -> None:
     write(tmp_path / "copy" / "z", ["a.bmp"], seed=2)
     (tmp_path / "copy" / "z" / "labels.csv").unlink()
     (tmp_path / "copy" / "labels.csv").write_text(table + "z/a.bmp,cat|dog,test\n", encoding="utf-8")
-    assert known(tmp_path / "copy", run) == [None, "test", None]
+    assert known(tmp_path / "copy", run) == ["train", "test", None]
+    # The contents told it: without them, names do not.
+    listed = list_images(open_data(str(run)))
+    images = tuple(image.model_copy(update={"content": None}) for image in listed.images)
+    old = listed.model_copy(update={"images": images})
+    assert known_splits(open_data(str(tmp_path / "copy")), old) == [None, "test", None]
+
+
+def test_copies_under_other_names_and_with_other_labels_are_the_same(tmp_path: Path) -> None:
+    run = write(tmp_path / "run", ["img/a.png", "img/b.png", "img/c.png"], seed=0)
+    other = write(tmp_path / "other", ["q.png", "new.png"], seed=1, label="dog")
+    shutil.copy(run / "img" / "c.png", other / "q.png")
+    assert known(other, run) == ["train", None]
+    # As large as the run's, and another image.
+    content = bytearray((run / "img" / "c.png").read_bytes())
+    content[-1] ^= 1
+    (other / "q.png").write_bytes(content)
+    assert known(other, run) == [None, None]
+
+
+def test_a_list_of_format_1_has_no_digests(tmp_path: Path) -> None:
+    run = write(tmp_path / "run", ["img/a.png", "img/b.png"], seed=0)
+    listed = list_images(open_data(str(run)))
+    listed.save(tmp_path)
+    assert ImageList.load(tmp_path) == listed
+    assert listed.images[0].content == hashlib.sha256((run / "img" / "a.png").read_bytes()).hexdigest()[:24]
+    head, *rows = (tmp_path / ImageList.FILE).read_text(encoding="utf-8").splitlines()
+    old = [head.replace('"format": 2', '"format": 1'), *(json.dumps(json.loads(row)[:4]) for row in rows)]
+    (tmp_path / ImageList.FILE).write_text("\n".join(old) + "\n", encoding="utf-8")
+    read = ImageList.load(tmp_path)
+    assert read is not None
+    assert [image.content for image in read.images] == [None, None]
+    assert known_splits(open_data(str(run)), read) == ["train", "test"]

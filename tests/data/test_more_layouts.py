@@ -177,16 +177,16 @@ def test_what_lies_there_is_named_with_the_reason(tmp_path: Path):
     (tmp_path / "table.txt").write_text("image\tlabels\na.png\tx\n", encoding="utf-8")
     (tmp_path / "labels.xlsx").write_bytes(b"PK\x03\x04")
     (tmp_path / "notes.json").write_text('{"author": "me"}', encoding="utf-8")
-    (tmp_path / "a.xml").write_text("<annotation/>", encoding="utf-8")
+    (tmp_path / "a.xml").write_text("<html/>", encoding="utf-8")
     message = refused(tmp_path)
     assert "a folder of 1 image without labels" in message
     assert "prices.csv: no column of images" in message
     assert "its columns are fruit, price" in message
     assert "cameras.csv: no column of labels" in message
     assert "table.txt: a table? rename it to .csv or .tsv" in message
-    assert "labels.xlsx: save it as CSV" in message
+    assert "labels.xlsx: a workbook: save its sheet as CSV" in message
     assert 'notes.json: neither COCO\'s nor Label Studio\'s JSON; it begins with {"author": "me"}' in message
-    assert "a.xml: an annotation in XML is read from Annotations/" in message
+    assert "a.xml: XML is read as Pascal VOC's (in Annotations/" in message
 
 
 def test_a_table_in_a_folder_below_is_named(tmp_path: Path):

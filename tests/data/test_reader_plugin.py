@@ -72,3 +72,16 @@ def test_a_wrong_entry_is_refused_in_one_sentence(line: str, said: str, site: Pa
     assert "package my-package: the entry point" in done.stderr
     assert said in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("indent", ["", "    "])
+def test_a_reader_that_ends_the_program_is_named_in_one_sentence(indent: str, site: Path, tmp_path: Path):
+    """When it is imported, or when it looks at data."""
+    code = (
+        f"import sys\nfrom mlkdc.data.layouts import Layout\ndef detect(path):\n    sys.exit(0)\n{indent}sys.exit(0)\n"
+    )
+    (site / "my_package/pets.py").write_text(f"{code}LAYOUT = Layout('pets', detect, detect)\n", encoding="utf-8")
+    done = mlkdc(site, "data", str(tmp_path))
+    assert done.returncode != 0
+    assert "SystemExit: 0" in done.stderr
+    assert done.stderr.count("\n") == 1

@@ -134,7 +134,7 @@ def load_stubs() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         for module in (builder, known):
             patch.setattr(module, "load_model", _stub_or("model", module.load_model))
-            patch.setattr(module, "run_data", _stub_or("data", module.run_data))
+        patch.setattr(known, "run_data", _stub_or("data", known.run_data))
         yield
 
 

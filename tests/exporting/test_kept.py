@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from mlkdc.errors import UsageError
-from mlkdc.exporting.kept import keep_images
+from mlkdc.exporting.kept import keep_answers
 from mlkdc.exporting.reference import make_reference
 from mlkdc.records.answers import ANSWERS_FILE, KnownAnswers
 
@@ -26,7 +26,7 @@ def reference(run):
 def test_they_are_what_the_model_answers_and_their_size_is_said(run, reference, monkeypatch):
     monkeypatch.setattr(run.recipe.export, "keep_images", 4)
     lines = []
-    keep_images(run, reference, lines.append)
+    keep_answers(run, reference, lines.append)
     known = KnownAnswers.load(run.path)
     assert known.pixels.shape == (4, 3, 64, 64)
     with torch.no_grad():
@@ -40,17 +40,20 @@ def test_they_are_what_the_model_answers_and_their_size_is_said(run, reference, 
 
 
 def test_all_are_kept_where_there_are_few_and_none_where_none_are_wanted(run, reference, monkeypatch):
-    keep_images(run, reference, lambda text: None)
+    keep_answers(run, reference, lambda text: None)
     assert len(KnownAnswers.load(run.path).pixels) == 6
+    before = (run.path / ANSWERS_FILE).stat().st_mtime_ns
+    keep_answers(run, reference, lambda text: None)
+    assert (run.path / ANSWERS_FILE).stat().st_mtime_ns == before
     (run.path / ANSWERS_FILE).unlink()
     monkeypatch.setattr(run.recipe.export, "keep_images", 0)
-    keep_images(run, reference, lambda text: None)
+    keep_answers(run, reference, lambda text: None)
     assert not (run.path / ANSWERS_FILE).exists()
 
 
 def test_what_cannot_be_right_is_refused(run, reference, tmp_path):
     good = KnownAnswers(reference.pixels, reference.probabilities, reference.targets)
-    with pytest.raises(UsageError, match=r"parity\.npz is missing; export the run again"):
+    with pytest.raises(UsageError, match=r"parity\.npz is missing; .*export the run where its data is"):
         KnownAnswers.load(tmp_path)
     for change, message in (
         ({"pixels": reference.pixels[:2]}, "do not belong together"),

@@ -3,15 +3,19 @@
 import json
 import random
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from mlkdc import distill, export
-from mlkdc.errors import UsageError
+from mlkdc.commands.describe import artifact_lines
+from mlkdc.errors import MlkdcError, UsageError
 from mlkdc.exporting import ExportOptions, export_several
 from mlkdc.recipe import load_recipe
+from mlkdc.records.answers import KnownAnswers, load_calibration
 from mlkdc.records.manifest import Manifest
 from mlkdc.records.run import Run, load_run
 
@@ -42,10 +46,52 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, Path]:
     return load_run(run.path), now
 
 
+def without(run: Run, copy: Path, *files: str) -> Run:
+    """A copy of the run folder that lacks some files."""
+    shutil.copytree(run.path, copy, ignore=shutil.ignore_patterns(*files, "export"))
+    return load_run(copy)
+
+
+def test_a_run_folder_alone_is_exported_on_what_it_keeps(trained: tuple[Run, Path], tmp_path: Path) -> None:
+    run, now = trained
+    alone, lines = without(run, tmp_path / "copied"), []
+    for precision in ("fp32", "int8"):
+        with suppress(MlkdcError):  # a model trained for one epoch may lose too much in int8
+            export(alone, "onnx", precision=precision, say=lines.append)
+    manifest = Manifest.load(alone.path / "export" / "onnx-fp32")
+    comparison = manifest.parity.comparison
+    assert comparison is not None
+    assert (manifest.status, comparison.split, comparison.images, comparison.kept) == ("ok", "val", 6, True)
+    assert "parity on 6 images kept in the run folder" in "\n".join(artifact_lines(manifest))
+    quantization = Manifest.load(alone.path / "export" / "onnx-int8").quantization
+    assert quantization is not None
+    assert (quantization.calibration.images, quantization.calibration.kept) == (6, True)
+    assert any(f"{run.recipe.data.path}, the run's data, is not there" in line for line in lines)
+    assert any("int8: calibrated on the 6 images that" in line for line in lines)
+    # They are images of the data, those to calibrate on from the training split.
+    pixels = {(np.asarray(Image.open(now / f"{at}.png").resize((32, 32), 2)).tobytes()) for at in range(0, 18, 3)}
+    assert {row.transpose(1, 2, 0).tobytes() for row in load_calibration(run.path)} == pixels
+
+
+def test_a_folder_that_keeps_nothing_needs_the_data(trained: tuple[Run, Path], tmp_path: Path) -> None:
+    alone = without(trained[0], tmp_path / "bare", "parity.npz")
+    with pytest.raises(UsageError, match="if it has moved, say where it is: --data PATH"):
+        export(alone, "onnx")
+    uncalibrated = without(trained[0], tmp_path / "uncalibrated", "calibration.npz")
+    with pytest.raises(UsageError, match=r"calibration\.npz is missing"):
+        export(uncalibrated, "onnx", precision="int8")
+
+
+def test_kept_answers_of_another_model_are_refused(trained: tuple[Run, Path], tmp_path: Path) -> None:
+    alone = without(trained[0], tmp_path / "other")
+    known = KnownAnswers.load(alone.path)
+    KnownAnswers(known.pixels, 1 - known.probabilities, known.targets).save(alone.path)
+    with pytest.raises(UsageError, match="does not give the answers in"):
+        export(alone, "onnx")
+
+
 def test_moved_data_is_compared_in_its_new_place(trained: tuple[Run, Path], tmp_path: Path) -> None:
     run, now = trained
-    with pytest.raises(UsageError, match="if it has moved, say where it is: --data PATH"):
-        export(run, "onnx", out=tmp_path / "not")
     manifest = Manifest.load(export(run, "onnx", data=str(now), out=tmp_path / "here"))
     assert manifest.status == "ok"
     assert manifest.parity.comparison is not None

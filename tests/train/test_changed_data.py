@@ -124,7 +124,16 @@ def test_a_changed_or_lost_file_stops_a_resume(place: Path) -> None:
     shutil.copy(images / "001.png", images / "002.png")
     with (images / "003.png").open("ab") as file:
         file.write(b"more")
-    with pytest.raises(UsageError, match=r"1 image missing \(images/004.png\), . images? with a file of another size"):
+    with pytest.raises(UsageError, match=r"1 image missing \(images/004.png\), . images? whose file has changed"):
+        distill(None, resume=place / "stopped")
+
+
+def test_a_file_of_the_same_size_with_other_content_stops_a_resume(place: Path) -> None:
+    path = place / "photos" / "images" / "004.png"
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1  # of the checksum of PNG's last chunk, which no reader looks at
+    path.write_bytes(content)
+    with pytest.raises(UsageError, match=r"1 image whose file has changed \(images/004.png\)"):
         distill(None, resume=place / "stopped")
 
 
@@ -193,7 +202,7 @@ def test_evaluate_on_the_same_photos_leaves_out_what_was_trained_on(place: Path)
     scores = evaluate(run.path, str(place / "photos"), say=said.append)
     assert scores.metrics == run.results.metrics
     assert scores.images == counts["test"]
-    assert f"left out by name: {counts['train']} images of" in said[0]
+    assert f"left out by name or content: {counts['train']} images of" in said[0]
     assert f"not scored: {counts['val']} images of" in said[1]
 
 
@@ -284,7 +293,7 @@ def test_a_damaged_list_is_named(place: Path) -> None:
     lines = path.read_text().splitlines()
     faults = {
         "images.jsonl cannot be read": "\n".join([lines[0], lines[1][:-3], *lines[2:]]),
-        "format 9, this version of mlkdc reads format 1": "\n".join([json.dumps({"format": 9}), *lines[1:]]),
+        "format 9, this version of mlkdc reads formats 1 and 2": "\n".join([json.dumps({"format": 9}), *lines[1:]]),
         r"images.2.split is missing|zip\(\) argument|shorter": "\n".join([*lines[:3], '["a"]', *lines[4:]]),
     }
     for said, text in faults.items():

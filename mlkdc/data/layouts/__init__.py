@@ -4,13 +4,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from mlkdc.data.splits import UNSPLIT as UNSPLIT
 from mlkdc.data.text import WINDOWS, read_any
 from mlkdc.errors import UsageError
 from mlkdc.registry import Registry
 from mlkdc.types import TaggedImages
-
-UNSPLIT = ""
-"""The ``split`` of samples whose source has no official split; :func:`mlkdc.data.open_data` then makes one."""
 
 #: Entry points with which other packages bring readers.
 GROUP = "mlkdc.layouts"

@@ -12,9 +12,10 @@ from pathlib import Path
 from mlkdc.data.coco_json import Category, Instances, load_instances, to_boxes
 from mlkdc.data.files import entries, folders_in
 from mlkdc.data.layouts import LAYOUTS, UNSPLIT, Layout, ReadOptions
-from mlkdc.data.splits import split_of_name
+from mlkdc.data.splits import split_alone, split_of_name
 from mlkdc.data.text import read_head
 from mlkdc.errors import UsageError
+from mlkdc.figures import counted
 from mlkdc.types import SPLITS, Problem, Sample, TaggedImages
 
 _INSTANCES = re.compile(r"instances_(train|val|test)(\d{4})?\.json")
@@ -165,8 +166,13 @@ def read(path: Path, options: ReadOptions) -> TaggedImages:
     classes, label_of = _labels(_without_root(categories, used, notes), notes)
     samples: list[Sample] = []
     for split, instances in loaded.items():
-        official = split if len(loaded) > 1 else UNSPLIT
+        official = split
+        if len(loaded) == 1:
+            official = split_alone(split or split_of_name(files[split]), len(instances.annotated))
         samples += _samples(files[split], instances, official, label_of, problems)
+    if not samples:
+        counts = sum(len(instances.images) for instances in loaded.values())
+        raise UsageError(f"{path}: none of {counted(counts, 'image')} has an annotation of one of the categories")
     root = _root(next(iter(files.values())))
     name = root.name
     if path.is_dir():

@@ -6,17 +6,21 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from mlkdc.data.classes import listed_classes
-from mlkdc.data.columns import HEADER, find_columns
+from mlkdc.data.columns import HEADER, find_columns, with_header
 from mlkdc.data.files import entries, folders_in
 from mlkdc.data.layouts import LAYOUTS, UNSPLIT, Layout, ReadOptions
+from mlkdc.data.layouts.labelstudio import HINTS
+from mlkdc.data.records_json import LIST
 from mlkdc.data.rows import SUFFIXES, first_rows, read_rows
 from mlkdc.data.separator import Separator
-from mlkdc.data.splits import split_of_name
+from mlkdc.data.splits import split_alone, split_of_name
 from mlkdc.data.table import Tables, read_tables
-from mlkdc.data.text import clean_label
+from mlkdc.data.text import clean_label, read_head
 from mlkdc.errors import UsageError
+from mlkdc.figures import first_few
 from mlkdc.types import Problem, Sample, TaggedImages
 
+SHOWN_LABELS = 4
 #: Kaggle's example of an answer has the columns of the labels, and labels that mean nothing.
 NO_LABELS = "submission"
 
@@ -24,7 +28,7 @@ NO_LABELS = "submission"
 def _files(path: Path) -> list[tuple[Path, str]]:
     """The tables that ``path`` is or holds, with the splits that their names say."""
     if path.is_file():
-        if path.suffix.lower() in SUFFIXES:
+        if path.suffix.lower() in SUFFIXES or label_tables(path.parent, path):
             return [(path, UNSPLIT)]
         return []
     for name in ("labels.csv", "labels.tsv"):
@@ -36,15 +40,23 @@ def _files(path: Path) -> list[tuple[Path, str]]:
     return _in_split_folders(path)
 
 
-def label_tables(folder: Path) -> list[Path]:
-    """The tables in a folder whose header and first rows are images and labels."""
+def label_tables(folder: Path, only: Path | None = None) -> list[Path]:
+    """The tables in a folder, or only a certain one, whose header and first rows are images and labels."""
     tables = []
-    for file in entries(folder):
-        if file.suffix.lower() not in SUFFIXES or NO_LABELS in file.name.lower() or not os.path.isfile(file):
+    for file in entries(folder) if only is None else [only]:
+        if not _may_be_table(file) or NO_LABELS in file.name.lower() or not os.path.isfile(file):
             continue
-        if find_columns(first_rows(file)) is not None:
+        if find_columns(with_header(first_rows(file))) is not None:
             tables.append(file)
     return tables
+
+
+def _may_be_table(file: Path) -> bool:
+    """By its suffix; JSON that begins with a list, unless it is Label Studio's, may hold records."""
+    if file.suffix.lower() == LIST:
+        head = read_head(file)
+        return head.lstrip().startswith("[") and not any(hint in head for hint in HINTS)
+    return file.suffix.lower() in SUFFIXES
 
 
 def _with_splits(tables: list[Path]) -> list[tuple[Path, str]]:
@@ -130,6 +142,9 @@ def read(path: Path, options: ReadOptions) -> TaggedImages:
         if not listed and (folder / "classes.txt").is_file():
             listed = listed_classes(folder / "classes.txt")
     tables = read_tables(files, listed, options.separator, _codes([file for file, _ in files]))
+    alone = UNSPLIT
+    if len(files) == 1:
+        alone = split_alone(split_of_name(first), len(tables.rows))
     classes = _classes(tables, listed)
     number = {name: label for label, name in enumerate(classes)}
     problems = list(tables.problems)
@@ -139,7 +154,13 @@ def read(path: Path, options: ReadOptions) -> TaggedImages:
             problems.append(Problem("empty image path", row.where, "the row is skipped"))
             continue
         labels = _labels(row.where, row.labels, number, tables.separator, problems)
-        samples.append(Sample(row.file.parent / row.image, labels, row.split))
+        samples.append(Sample(row.file.parent / row.image, labels, row.split or alone))
+    if listed and samples and not any(sample.labels for sample in samples):
+        names = sorted({label for row in tables.rows for label in map(clean_label, row.labels)})
+        raise UsageError(
+            f"{first}: none of its labels ({first_few(names, SHOWN_LABELS)}) is in classes.txt next to it "
+            f"({first_few(listed, SHOWN_LABELS)}); correct or delete that file"
+        )
     name = path.name
     if path.is_file():
         name = path.stem
@@ -152,8 +173,9 @@ def _detect(path: Path) -> bool:
 
 LAYOUTS.register("csv")(
     Layout(
-        f"a .csv, .tsv or .jsonl file, a folder with one, or with one for each split; columns {HEADER}, or one row per "
-        "label; labels joined by |, commas, blanks, ...; classes.txt next to it fixes the order of the classes",
+        f"a .csv, .tsv, .jsonl or .json file of records, a folder with one, or with one for each split; columns "
+        f"{HEADER}, or one row per label; labels joined by |, commas, blanks, ...; classes.txt next to it fixes the "
+        "order of the classes",
         _detect,
         read,
     )

@@ -22,7 +22,8 @@ _LABELS = (
     "keypointlabels", "tag", "tags",
 )  # fmt: skip
 MOST_FILES = 50
-_HINTS = ('"annotations"', '"completions"', '"choice"', '"lead_time"', '"annotation_id"')
+#: Keys of such files, by which they are told from other lists.
+HINTS = ('"annotations"', '"completions"', '"choice"', '"lead_time"', '"annotation_id"')
 
 
 def _file(path: Path) -> Path | None:
@@ -39,7 +40,7 @@ def _is_export(file: Path) -> bool:
     if file.suffix.lower() != ".json" or not os.path.isfile(file):
         return False
     head = read_head(file)
-    return head.lstrip().startswith("[") and any(hint in head for hint in _HINTS)
+    return head.lstrip().startswith("[") and any(hint in head for hint in HINTS)
 
 
 def _tasks(file: Path) -> list[dict[str, object]]:

@@ -6,13 +6,14 @@ a (class, image) pair of which all objects are difficult; its results are not co
 """
 
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from mlkdc.data.files import entries, folders_in
 from mlkdc.data.layouts import LAYOUTS, UNSPLIT, Layout, ReadOptions, read_lines
 from mlkdc.data.splits import SPLIT_WORDS, split_of_name
-from mlkdc.data.text import clean_label
+from mlkdc.data.text import clean_label, read_head
 from mlkdc.data.voc_xml import Annotation, read_annotation
 from mlkdc.errors import UsageError
 from mlkdc.figures import counted
@@ -26,6 +27,7 @@ CLASSES = (
 LISTS = "ImageSets/Main"
 #: Files with one class a line; CVAT's has colors behind a colon and comments.
 CLASS_FILES = ("classes.txt", "labels.txt", "labelmap.txt", "predefined_classes.txt")
+_HEAD_BYTES = 1024
 _IMAGES = ("JPEGImages", "images", "Images", "")
 
 
@@ -53,13 +55,23 @@ def _xml_files(folder: Path) -> list[Path]:
 
 
 def _split_folders(path: Path) -> list[tuple[Path, str]]:
-    """The folders train, valid and test that hold XML files next to images, as Roboflow writes them."""
+    """The folders train, valid and test, or ``path``, that hold XML files next to images, as Roboflow writes them."""
     folders = []
     for folder in folders_in(path):
         split = split_of_name(folder)
-        if split is not None and _xml_files(folder):
+        if split is not None and _annotations(folder):
             folders.append((folder, split))
+    if not folders and _annotations(path):
+        folders.append((path, UNSPLIT))
     return folders
+
+
+def _annotations(folder: Path) -> list[Path]:
+    """The XML files that are of one image each, unlike CVAT's own."""
+    files = _xml_files(folder)
+    if files and not re.search(r"<annotation[\s>]", read_head(files[0], _HEAD_BYTES)):
+        return []
+    return files
 
 
 def _listed(folder: Path, name: str) -> list[str] | None:
@@ -121,6 +133,24 @@ def _images(folder: Path, problems: list[Problem]) -> list[_Image]:
     return images
 
 
+def _images_of(years: list[Path], problems: list[Problem], notes: list[str]) -> list[_Image]:
+    """The images of one data set, or of several that are read together, as VOC2007 and VOC2012 are."""
+    images = []
+    for folder in years:
+        images += _images(folder, problems)
+    if len(years) == 1:
+        return images
+    shown = " and ".join(folder.name for folder in years)
+    lists = {file.read_bytes() for folder in years for file in _class_files(folder)}
+    unsplit = {image.split == UNSPLIT for image in images}
+    if len(lists) > 1 or len(unsplit) > 1:
+        raise UsageError(
+            f"{years[0].parent} holds {shown}, whose classes or splits do not go together; point --data at one of them"
+        )
+    notes.append(f"{shown} are read together; for one of them: --data {years[0]}")
+    return images
+
+
 def _stored(folder: Path) -> dict[str, Path]:
     """The image files by their names without suffix, whatever that is."""
     for name in _IMAGES:
@@ -149,9 +179,8 @@ def _beside(folders: list[tuple[Path, str]]) -> list[_Image]:
 
 def _classes(folder: Path, names: set[str], notes: list[str]) -> tuple[str, ...]:
     """From a list of classes; VOC's own; else those that occur in the annotations and in ImageSets, sorted."""
-    for name in CLASS_FILES:
-        if os.path.isfile(folder / name):
-            return _class_file(folder / name)
+    for file in _class_files(folder):
+        return _class_file(file)
     in_lists = set()
     for file in entries(folder / LISTS):
         name, _, split = file.stem.rpartition("_")
@@ -163,6 +192,10 @@ def _classes(folder: Path, names: set[str], notes: list[str]) -> tuple[str, ...]
     classes = tuple(sorted(names | in_lists))
     notes.append(f"{counted(len(classes), 'label')}: those that occur in the annotations, sorted")
     return classes
+
+
+def _class_files(folder: Path) -> list[Path]:
+    return [folder / name for name in CLASS_FILES if os.path.isfile(folder / name)]
 
 
 def _class_file(file: Path) -> tuple[str, ...]:
@@ -193,13 +226,10 @@ def _sample(image: _Image, found: Annotation, number: dict[str, int], problems: 
 def read(path: Path, options: ReadOptions) -> TaggedImages:
     """The official train, val and test lists, as far as they exist."""
     years, problems, notes = _years(path), list[Problem](), list[str]()
-    if len(years) > 1:
-        shown = ", ".join(map(str, years))
-        raise UsageError(f"{path} holds several VOC data sets; point --data at one of {shown}")
     folder = path
     if years:
         folder = years[0]
-        images = _images(folder, problems)
+        images = _images_of(years, problems, notes)
     else:
         images = _beside(_split_folders(path))
     if not images:
@@ -209,7 +239,8 @@ def read(path: Path, options: ReadOptions) -> TaggedImages:
     classes = _classes(folder, names, notes)
     number = {name: label for label, name in enumerate(classes)}
     samples = [_sample(image, annotation, number, problems) for image, annotation in zip(images, found, strict=True)]
-    return TaggedImages(folder.name, path, "voc", classes, tuple(samples), tuple(problems), notes=tuple(notes))
+    name = folder.name if len(years) < 2 else path.name
+    return TaggedImages(name, path, "voc", classes, tuple(samples), tuple(problems), notes=tuple(notes))
 
 
 def _detect(path: Path) -> bool:
@@ -219,7 +250,7 @@ def _detect(path: Path) -> bool:
 LAYOUTS.register("voc")(
     Layout(
         "VOCdevkit or its VOC2007 or VOC2012: ImageSets/Main/{train,val,test}.txt, Annotations/*.xml, JPEGImages/*, "
-        "with VOC's classes or your own; or XML next to the images in the folders train, valid, test",
+        "with VOC's classes or your own; or XML next to the images, in one folder or in train, valid, test",
         _detect,
         read,
     )

@@ -95,6 +95,11 @@ def images_for(preprocess: Preprocess, samples: Sequence[Sample]) -> ImageStore:
     return ImageStore(samples, (preprocess.size,), preprocess.fit)
 
 
+def pixels_of(store: ImageStore) -> np.ndarray:
+    """All images of a store at its first size, ``uint8[n, 3, s, s]``."""
+    return np.stack([store[index][1][0].numpy() for index in range(len(store))])
+
+
 class EpochOrder(Sampler[int]):
     """A random order that depends only on the seed and the epoch, so that a resumed run sees the same one.
 
