@@ -81,6 +81,10 @@ def _say_once(text: str) -> None:
     logging.getLogger(__name__).warning(text)
 
 
+#: How the name of a file ends, as a regular expression, that is not complete: as :mod:`tempfile` draws it.
+TEMPORARY = "[a-z0-9_]{8}"
+
+
 def write_atomic(path: Path, write: Callable[[Path], object]) -> None:
     """Call ``write(temporary)`` and put the result at ``path``: a reader sees the old file or the complete new one.
 
