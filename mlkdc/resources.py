@@ -129,8 +129,12 @@ def _on_one_line(numbers: re.Match[str]) -> str:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write UTF-8 text atomically, the same bytes on every system. Raises as :func:`write_atomic`."""
-    write_atomic(path, lambda temporary: temporary.write_text(text, encoding="utf-8", newline="\n"))
+    """Write UTF-8 text atomically, the same bytes on every system. Raises as :func:`write_atomic`.
+
+    What is no text, as bytes in the name of a file that are no UTF-8, is escaped.
+    """
+    content = text.encode("utf-8", errors="backslashreplace")
+    write_atomic(path, lambda temporary: temporary.write_bytes(content))
 
 
 def digest(value: object, length: int = 12) -> str:

@@ -116,7 +116,7 @@ class Run:
 
     def log(self, text: str) -> None:
         """Append one dated line to the run's log."""
-        with (self.path / LOG_FILE).open("a", encoding="utf-8") as log:
+        with (self.path / LOG_FILE).open("a", encoding="utf-8", errors="backslashreplace") as log:
             log.write(f"{datetime.now().isoformat(timespec='seconds')} {text}\n")
 
     def start(self, recipe: Recipe, classes: tuple[str, ...], command: str) -> None:
