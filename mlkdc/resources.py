@@ -81,6 +81,10 @@ def _say_once(text: str) -> None:
     logging.getLogger(__name__).warning(text)
 
 
+#: How the name of a file ends, as a regular expression, that is not complete: as :mod:`tempfile` draws it.
+TEMPORARY = "[a-z0-9_]{8}"
+
+
 def write_atomic(path: Path, write: Callable[[Path], object]) -> None:
     """Call ``write(temporary)`` and put the result at ``path``: a reader sees the old file or the complete new one.
 
@@ -125,8 +129,12 @@ def _on_one_line(numbers: re.Match[str]) -> str:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write UTF-8 text atomically, the same bytes on every system. Raises as :func:`write_atomic`."""
-    write_atomic(path, lambda temporary: temporary.write_text(text, encoding="utf-8", newline="\n"))
+    """Write UTF-8 text atomically, the same bytes on every system. Raises as :func:`write_atomic`.
+
+    What is no text, as bytes in the name of a file that are no UTF-8, is escaped.
+    """
+    content = text.encode("utf-8", errors="backslashreplace")
+    write_atomic(path, lambda temporary: temporary.write_bytes(content))
 
 
 def digest(value: object, length: int = 12) -> str:

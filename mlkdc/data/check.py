@@ -133,10 +133,11 @@ def unseen_labels(data: TaggedImages, train_splits: Sequence[str] = ("train",)) 
 
 
 def check_trainable(data: TaggedImages, train_splits: Sequence[str], image_size: int) -> None:
-    """Check that there is something to learn.
+    """Check that there is something to learn, and to score.
 
     Raises:
-        UsageError: no image of the training splits has a label, or there is one image, too small for statistics.
+        UsageError: no image of the training splits or of another split has a label, or there is one image, too small
+            for statistics.
     """
     images = sum(len(data.split(split)) for split in train_splits)
     if images == 1 and image_size < SMALLEST_ALONE:
@@ -148,6 +149,13 @@ def check_trainable(data: TaggedImages, train_splits: Sequence[str], image_size:
         raise UsageError(
             f"{data.root}: no image of {'+'.join(train_splits)} has a label, so nothing can be learned (`mlkdc data`)"
         )
+    for split in data.splits:
+        # It would only be found after the training, which would be lost.
+        if split not in train_splits and not positives(data, [split]).any():
+            raise UsageError(
+                f"{data.root}: no image of {split} has a label, so nothing can be scored on it; label some of its "
+                f"{counted(len(data.split(split)), 'image')}, or leave them out (in a table: with an empty split)"
+            )
 
 
 def _absent_labels(data: TaggedImages) -> list[Problem]:

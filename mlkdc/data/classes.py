@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mlkdc.data.layouts import read_lines
-from mlkdc.data.text import clean_label
+from mlkdc.data.text import clean_label, is_text
 from mlkdc.errors import UsageError
 from mlkdc.types import Problem
 
@@ -38,6 +38,8 @@ def check_classes(root: Path, layout: str, classes: Sequence[str]) -> None:
             raise UsageError(f"{root}: read as {layout!r}, {times} classes are called {name!r}; rename them")
         if not name or name != clean_label(name):
             raise UsageError(f"{root}: read as {layout!r}, a class is called {name!r}; give it a name of one line")
+        if not is_text(name):
+            raise UsageError(f"{root}: read as {layout!r}, a class is called {name!r}, which is not UTF-8; rename it")
 
 
 def odd_names(classes: Sequence[str]) -> list[Problem]:

@@ -15,6 +15,7 @@ from urllib.parse import unquote
 
 from mlkdc.data.files import images_below
 from mlkdc.data.splits import SPLIT_WORDS
+from mlkdc.data.text import WINDOWS, is_text
 from mlkdc.errors import UsageError
 from mlkdc.figures import first_few
 from mlkdc.images import image_suffixes
@@ -27,6 +28,8 @@ SHOWN_PLACES = 3
 
 def key(name: str) -> str:
     """A file name without case, kind of accents and suffix of an image."""
+    if not is_text(name):  # unpacked from an archive that Windows wrote
+        name = os.fsencode(name).decode(WINDOWS, errors="replace")
     folded = unicodedata.normalize("NFC", name).casefold()
     stem, suffix = os.path.splitext(folded)
     return stem if suffix in image_suffixes() else folded

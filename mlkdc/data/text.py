@@ -94,6 +94,15 @@ def _encoding(content: bytes, *, cut: bool = False) -> str:
     return "utf-8"
 
 
+def is_text(name: str) -> bool:
+    """Whether a name, which may be a file's, is valid text: some systems' file names are any bytes."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def clean_label(name: str) -> str:
     """A label on one line: blanks, tabs and line breaks of every kind are one blank, accents are composed.
 

@@ -3,6 +3,7 @@
 import argparse
 import pathlib
 import pickle
+import warnings
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -70,7 +71,7 @@ def read_state(path: Path) -> dict[str, Tensor]:
     In a checkpoint the weights may lie next to other things, under a name of :data:`WRAPPERS`, and be numpy arrays.
 
     Raises:
-        UsageError: missing, damaged, no weights in it, or a pickle that would run code.
+        UsageError: missing, damaged, no weights or NaN in it, or a pickle that would run code.
     """
     if not path.is_file():
         raise UsageError(f"no weights file {path}")
@@ -84,6 +85,8 @@ def read_state(path: Path) -> dict[str, Tensor]:
     for name, tensor in stored.items():
         if tensor.is_floating_point():
             tensor = tensor.float()
+            if tensor.isnan().any():
+                raise UsageError(f"{path} holds NaN (in {name}): its training went wrong; give another file")
         state[name] = tensor
     return state
 
@@ -99,7 +102,8 @@ def _read_safetensors(path: Path) -> Mapping[str, Tensor]:
 def _read_torch(path: Path) -> object:
     try:
         # From a stream: of a path, torch would believe the suffix.
-        with path.open("rb") as file, torch.serialization.safe_globals(_harmless()):
+        with path.open("rb") as file, torch.serialization.safe_globals(_harmless()), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of what the message below says
             content: object = torch.load(file, map_location="cpu", weights_only=True)
             return content
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, LookupError, TypeError, OSError) as error:

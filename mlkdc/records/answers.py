@@ -95,7 +95,10 @@ def _load(path: Path, names: Sequence[str]) -> list[np.ndarray]:
     except FileNotFoundError:
         raise UsageError(f"{path} is missing; {REMEDY}") from None
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise UsageError(f"{path} is damaged ({error}); {REMEDY}") from None
+        why = str(error)
+        if "pickle" in why:  # what numpy takes any other file for
+            why = "no archive of arrays"
+        raise UsageError(f"{path} is damaged ({why}); {REMEDY}") from None
     for name, array in zip(names, arrays, strict=True):
         dtype, axes = _KINDS[name]
         if array.dtype != dtype or array.ndim != axes:

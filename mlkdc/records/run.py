@@ -1,5 +1,6 @@
 """Run folders: where their files are, and how a later command finds one."""
 
+import re
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
@@ -7,13 +8,15 @@ from pathlib import Path
 
 from mlkdc.errors import MlkdcError, UsageError
 from mlkdc.recipe import Recipe, make_recipe, read_yaml
+from mlkdc.records.answers import ANSWERS_FILE, CALIBRATION_FILE
 from mlkdc.records.bench import BenchFile
+from mlkdc.records.images import ImageList
 from mlkdc.records.manifest import CLASSES_FILE as CLASSES_FILE
 from mlkdc.records.manifest import EXPORT_FOLDER as EXPORT_FOLDER
 from mlkdc.records.manifest import Manifest
 from mlkdc.records.owner import Owner
-from mlkdc.records.results import Epoch, Results, read_epochs
-from mlkdc.resources import write_text
+from mlkdc.records.results import METRICS_FILE, Epoch, Results, read_epochs
+from mlkdc.resources import TEMPORARY, write_text
 
 RECIPE_FILE = "recipe.yaml"
 COMMAND_FILE = "command.txt"
@@ -113,7 +116,7 @@ class Run:
 
     def log(self, text: str) -> None:
         """Append one dated line to the run's log."""
-        with (self.path / LOG_FILE).open("a", encoding="utf-8") as log:
+        with (self.path / LOG_FILE).open("a", encoding="utf-8", errors="backslashreplace") as log:
             log.write(f"{datetime.now().isoformat(timespec='seconds')} {text}\n")
 
     def start(self, recipe: Recipe, classes: tuple[str, ...], command: str) -> None:
@@ -177,10 +180,10 @@ def new_run_folder(out: Path | None, name: str, root: Path = RUNS) -> Path:
         if out is None:
             return _fresh_folder(root, name.replace("/", "-"))
         if out.exists() and (not out.is_dir() or not is_unused(out)):
-            raise UsageError(
-                f"{out} is not empty; resume what it holds with `mlkdc distill --resume {out}`, "
-                "or start in another folder: `--out ANOTHER`"
-            )
+            ways = "start in another folder: `--out ANOTHER`"
+            if Run(out).exists:
+                ways = f"resume what it holds with `mlkdc distill --resume {out}`, or {ways}"
+            raise UsageError(f"{out} is not empty; {ways}")
         out.mkdir(parents=True, exist_ok=True)
         return out
     except OSError as error:
@@ -202,6 +205,32 @@ def _fresh_folder(root: Path, stem: str) -> Path:
             candidate = root / f"{stem}-{number}"
 
 
+#: What a training writes before there is a recipe, with which it can be resumed.
+_BEGUN = (Owner.FILE, ImageList.FILE, COMMAND_FILE, CLASSES_FILE, RECIPE_FILE)
+#: What it writes later, as a whole each.
+_WRITTEN = (CHECKPOINT_FILE, WEIGHTS_FILE, ANSWERS_FILE, CALIBRATION_FILE, METRICS_FILE, Results.FILE)
+
+
+def temporaries(folder: Path) -> list[Path]:
+    """Files that a training that was killed had not completed; of a folder that no other process trains in."""
+    names = "|".join(map(re.escape, (*_BEGUN, *_WRITTEN)))
+    pattern = re.compile(rf"\.({names})\.{TEMPORARY}")
+    return [item for item in folder.iterdir() if pattern.fullmatch(item.name)]
+
+
 def is_unused(folder: Path) -> bool:
-    """Whether a folder holds nothing but the lock of a run that wrote nothing else."""
-    return {item.name for item in folder.iterdir()} <= {LOCK_FILE, Owner.FILE}
+    """Whether a folder holds nothing but the lock of a run that wrote nothing that could be resumed."""
+    names = {item.name for item in folder.iterdir()} - {item.name for item in temporaries(folder)}
+    if names <= {LOCK_FILE, Owner.FILE}:
+        return True
+    # The list of images is the first file; a classes.txt alone is someone's.
+    return {LOCK_FILE, ImageList.FILE} <= names <= {LOCK_FILE, *_BEGUN} - {RECIPE_FILE}
+
+
+def clear_unused(folder: Path) -> None:
+    """Remove what a killed training has left in a folder that this process has locked."""
+    stale = temporaries(folder)
+    if is_unused(folder):
+        stale += [folder / name for name in _BEGUN if name != Owner.FILE]
+    for file in stale:
+        file.unlink(missing_ok=True)

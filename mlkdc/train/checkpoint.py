@@ -25,7 +25,7 @@ def _save(state: dict[str, Any], path: Path) -> None:
     try:
         torch.save(state, path)
     except RuntimeError as error:  # torch's zip writer reports a full disk in its own words
-        raise OSError(f"the checkpoint could not be written ({str(error).splitlines()[0]})") from error
+        raise OSError("the disk is full, or files may not be so large") from error
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:

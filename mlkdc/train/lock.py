@@ -15,7 +15,7 @@ from filelock import FileLock, Timeout
 
 from mlkdc.errors import MlkdcError, UsageError
 from mlkdc.records.owner import Owner
-from mlkdc.records.run import LOCK_FILE, RUNS, is_unused
+from mlkdc.records.run import LOCK_FILE, RUNS, clear_unused, is_unused
 from mlkdc.train.processes import is_main
 
 #: Between two looks at a folder that another process holds.
@@ -84,6 +84,8 @@ def claimed(folder: Path, shown: Path | None = None) -> Iterator[None]:
         UsageError, MlkdcError: as :func:`locked`.
     """
     with locked(folder, shown=shown):
+        if is_main():
+            clear_unused(folder)
         try:
             yield
         finally:
@@ -92,6 +94,7 @@ def claimed(folder: Path, shown: Path | None = None) -> Iterator[None]:
 
 
 def _remove(folder: Path) -> None:
+    clear_unused(folder)
     (folder / Owner.FILE).unlink()
     (folder / LOCK_FILE).unlink()
     # A folder is not empty where another command has just begun in it.

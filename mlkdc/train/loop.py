@@ -12,7 +12,7 @@ from accelerate.utils import send_to_device
 from torch import Tensor
 from torch.utils.data import default_collate
 
-from mlkdc.errors import MlkdcError, UsageError
+from mlkdc.errors import MlkdcError, UsageError, first_line
 from mlkdc.losses import Batch, Objective
 from mlkdc.losses.balance import Balance, gradient_norms
 from mlkdc.metrics import evaluate
@@ -332,6 +332,23 @@ class Trainer:
                 f"{path} has no {', '.join(sorted(missing))}: it was written by an earlier version; train again "
                 "without --resume"
             )
+        try:
+            self._take_over(checkpoint)
+        except (RuntimeError, ValueError, KeyError) as error:  # torch's words for what does not fit
+            raise UsageError(
+                f"{path} is not of the model and training that recipe.yaml next to it describes "
+                f"({first_line(error)}); put that file back as it was, or train again in another folder"
+            ) from error
+        epochs: int = checkpoint["epoch"]
+        self.judged = epochs > 0
+        metrics = self.folder / METRICS_FILE
+        if not metrics.is_file():
+            raise UsageError(f"{metrics} is missing; copy the complete run folder, or train again in another one")
+        lines = metrics.read_text(encoding="utf-8").splitlines(keepends=True)
+        write_text(metrics, "".join(lines[:epochs]))
+        return epochs
+
+    def _take_over(self, checkpoint: dict[str, Any]) -> None:
         self.model.load_state_dict(checkpoint["model"])
         self.accelerator.unwrap_model(self.learner).layers.load_state_dict(checkpoint["layers"])
         for name, source in self.sources.items():
@@ -343,8 +360,3 @@ class Trainer:
         self.keeper.restore(checkpoint["keeper"])
         self.balance.restore(checkpoint["balance"])
         self.seconds = checkpoint["seconds"]
-        epochs: int = checkpoint["epoch"]
-        self.judged = epochs > 0
-        lines = (self.folder / METRICS_FILE).read_text(encoding="utf-8").splitlines(keepends=True)
-        write_text(self.folder / METRICS_FILE, "".join(lines[:epochs]))
-        return epochs

@@ -2,13 +2,16 @@
 
 import json
 import os
+import sys
 from pathlib import Path
 
 import pytest
 from make_layouts import write_image
+from PIL import Image
 
 from mlkdc.data import open_data
 from mlkdc.errors import UsageError
+from mlkdc.resources import write_text
 from mlkdc.types import TaggedImages
 
 IMAGES = 24
@@ -115,3 +118,19 @@ def test_links_in_circles_are_followed_once(tmp_path: Path) -> None:
     (root / "loop").symlink_to(root)
     data = open_data(str(root))
     assert all(sample.image.parent == root for sample in data.samples)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems' file names are text")
+def test_file_names_that_are_no_text(tmp_path: Path) -> None:
+    rows = [f"{number}.png,cat" for number in range(IMAGES)]
+    root = folder_of(tmp_path / "data", "labels.csv", "\n".join(["image,labels", *rows, "caf\u00e9.png,dog"]))
+    Image.new("RGB", (8, 8)).save(os.fsdecode(os.fsencode(root) + b"/caf\xe9.png"))
+    data = open_data(str(root))
+    assert all(sample.image.is_file() for sample in data.samples)
+    write_text(tmp_path / "command.txt", f"mlkdc data {data.samples[-1].image}")
+    assert (tmp_path / "command.txt").read_text(encoding="utf-8").endswith(r"caf\udce9.png")
+    for name in (b"caf\xe9", b"dog"):
+        folder = os.fsdecode(os.fsencode(tmp_path / "folders") + b"/" + name)
+        write_image(Path(folder) / "0.png", len(name))
+    with pytest.raises(UsageError, match=r"a class is called 'caf\\udce9', which is not UTF-8; rename it"):
+        open_data(str(tmp_path / "folders"), layout="folders", split=False)

@@ -48,6 +48,14 @@ def test_nothing_to_learn_is_refused(tmp_path: Path):
     check_trainable(data, ("train", "val"), 224)
 
 
+def test_a_split_without_labels_is_refused_before_the_training(tmp_path: Path):
+    """It could not be scored, and all that was trained would be lost."""
+    text = "image,labels,split\na.png,x,train\nb.png,x,train\nc.png,x,val\nd.png,,test\n"
+    data = open_data(str(csv_folder(tmp_path / "photos", text)))
+    with pytest.raises(UsageError, match="no image of test has a label, so nothing can be scored on it"):
+        check_trainable(data, ("train",), 224)
+
+
 def test_one_small_image_has_no_statistics(tmp_path: Path):
     data = open_data(str(csv_folder(tmp_path / "photos", "image,labels,split\na.png,x,train\nb.png,x,test\n")))
     with pytest.raises(UsageError, match=r"1 image of train at 32 pixels .*data\.image_size=64"):

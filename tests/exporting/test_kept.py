@@ -68,8 +68,9 @@ def test_what_cannot_be_right_is_refused(run, reference, tmp_path):
     content = path.read_bytes()
     for damaged in (b"", b"no archive", content[: len(content) // 2]):
         path.write_bytes(damaged)
-        with pytest.raises(UsageError, match="is damaged"):
+        with pytest.raises(UsageError, match="is damaged") as caught:
             KnownAnswers.load(tmp_path)
+        assert "allow_pickle" not in str(caught.value)
     np.savez(path, pixels=reference.pixels)
     with pytest.raises(UsageError, match="is damaged"):
         KnownAnswers.load(tmp_path)

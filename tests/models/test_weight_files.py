@@ -158,3 +158,12 @@ def test_another_normalization(tmp_path: Path) -> None:
     assert (model.preprocess.mean, model.preprocess.std) == ((0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
     torch.testing.assert_close(model.normalize(X), (X / 255 - 0.5) / 0.25)
     assert usual.preprocess.mean != model.preprocess.mean
+
+
+def test_weights_that_hold_nan_are_refused(reference: State, tmp_path: Path) -> None:
+    broken = dict(reference)
+    name = next(name for name, tensor in reference.items() if tensor.is_floating_point())
+    broken[name] = reference[name] * float("nan")
+    torch.save(broken, tmp_path / "broken.pt")
+    with pytest.raises(UsageError, match=f"holds NaN \\(in {name}\\)"):
+        read_state(tmp_path / "broken.pt")

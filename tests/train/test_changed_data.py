@@ -288,6 +288,19 @@ def test_images_that_were_skipped_stay_out(photos: Path, tmp_path: Path) -> None
     assert sum(run.results.data.images.values()) == 47
 
 
+def test_a_checkpoint_of_another_recipe_is_refused_in_a_sentence(place: Path) -> None:
+    stopped = place / "stopped"
+    recipe = (stopped / "recipe.yaml").read_text(encoding="utf-8")
+    assert "width: 0.25" in recipe
+    (stopped / "recipe.yaml").write_text(recipe.replace("width: 0.25", "width: 0.5", 1), encoding="utf-8")
+    with pytest.raises(UsageError, match=r"checkpoint\.pt is not of the model and training that recipe\.yaml"):
+        distill(None, resume=stopped)
+    (stopped / "recipe.yaml").write_text(recipe, encoding="utf-8")
+    (stopped / "metrics.jsonl").unlink()
+    with pytest.raises(UsageError, match=r"metrics\.jsonl is missing; copy the complete run folder"):
+        distill(None, resume=stopped)
+
+
 def test_a_damaged_list_is_named(place: Path) -> None:
     path = place / "finished" / "images.jsonl"
     lines = path.read_text().splitlines()

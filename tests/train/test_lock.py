@@ -98,6 +98,46 @@ def test_a_folder_in_which_nothing_was_written_is_removed(tmp_path: Path) -> Non
     assert Run(folder).path.exists()
 
 
+KILLED = """
+import os, pathlib, sys
+from mlkdc.train import distill
+from mlkdc.recipe import load_recipe
+real, calls = pathlib.Path.replace, []
+def replace(self, target):
+    calls.append(target)
+    if len(calls) == int(sys.argv[3]):
+        os.kill(os.getpid(), 9)
+    return real(self, target)
+pathlib.Path.replace = replace
+distill(load_recipe(sys.argv[1]), out=pathlib.Path(sys.argv[2]))
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals")
+@pytest.mark.parametrize("write", [1, 5, 6])
+def test_a_training_killed_at_a_write_is_begun_anew_or_resumed(photos: Path, tmp_path: Path, write: int) -> None:
+    (tmp_path / "plain.yaml").write_text(plain(photos).to_yaml())
+    folder = tmp_path / "run"
+    command = [sys.executable, "-c", KILLED, str(tmp_path / "plain.yaml"), str(folder), str(write)]
+    assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
+    if (folder / RECIPE_FILE).is_file():
+        run = distill(None, resume=folder, command="again")
+    else:
+        run = distill(plain(photos), out=folder, command="again")
+        assert run.command == "again"
+    assert run.finished
+    assert [item.name for item in folder.iterdir() if item.name.startswith(".")] == [".lock"]
+
+
+def test_what_is_no_run_is_not_cleared(tmp_path: Path) -> None:
+    (tmp_path / "classes.txt").write_text("cat\n")
+    with pytest.raises(UsageError, match="is not empty; start in another folder"):
+        new_run_folder(tmp_path, "quick")
+    with claimed(tmp_path):
+        pass
+    assert (tmp_path / "classes.txt").read_text() == "cat\n"
+
+
 @pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="root may write anywhere")
 def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
