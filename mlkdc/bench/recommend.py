@@ -64,11 +64,12 @@ def recommend(figures: BenchFile, known_map: Mapping[str, float | None], budget:
         if rows and all(row.imported_from for row in rows):
             continue  # what ran there was not compared with the model
         for row in rows:
-            if row.precision is not None and row.timing is not None and _is_the_model(row):
-                measured = row.accuracy.map_percent if row.accuracy else None
-                percent = measured if measured is not None else known_map.get(row.name)
-                medians = [turn.median_ms for turn in row.turns] or [row.timing.median_ms]
-                candidates.append(_Candidate(row, row.timing, max(medians), percent))
+            slowest_ms = row.slowest_ms
+            if row.precision is None or row.timing is None or slowest_ms is None or not _is_the_model(row):
+                continue
+            measured = row.accuracy.map_percent if row.accuracy else None
+            percent = measured if measured is not None else known_map.get(row.name)
+            candidates.append(_Candidate(row, row.timing, slowest_ms, percent))
         listed.append(_of_device(device, candidates, budget))
     return listed
 

@@ -181,7 +181,7 @@ def test_the_command_adds_it_to_the_figures(measured, tmp_path):
     ]
     done = CliRunner().invoke(cli, command)
     assert done.exit_code == 0, done.output
-    [line] = [line for line in done.stdout.splitlines() if line.startswith("phone-int8 ")]
+    line, _ = [line for line in done.stdout.splitlines() if line.startswith("phone-int8 ")]
     assert "unknown" in line
     assert "qai-hub does not say whether other work disturbed it" in done.stdout
     assert [row.name for row in BenchFile.load(tmp_path).rows] == ["onnx-fp32", "phone-int8"]
