@@ -1,13 +1,14 @@
 """This side of the pipe to an agent: start it, ask, and say why it no longer answers."""
 
 import contextlib
+import os
 import queue
 import subprocess
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import IO
+from typing import IO, Any
 
 from mlkdc.agent.frames import BEAT_SECONDS, LONGEST_ANSWER, MAGIC, Closed, Frame, Nonsense, Values, packed, receive
 from mlkdc.devices.base import DeviceLost
@@ -132,8 +133,9 @@ class Channel:
         try:
             _skip_chatter(self._process.stdout.read)
             while True:
-                self._frames.put(receive(self._read, LONGEST_ANSWER))
-        except Nonsense as error:
+                frame = receive(self._read, LONGEST_ANSWER)
+                self._frames.put(frame._replace(values=_shown(frame.values)))
+        except (Nonsense, RecursionError) as error:
             self._nonsense = str(error)
         except (Closed, ValueError):  # ValueError: closed on this side
             pass
@@ -156,8 +158,20 @@ class Channel:
             self._process.wait()
             return DeviceLost(f"{self._name} was lost: what answers there is not mlkdc's agent ({self._nonsense})")
         code = self._process.wait()
-        self._stderr.seek(0)
-        return self._explain(code, self._stderr.read().decode(errors="replace").strip())
+        end = self._stderr.seek(0, os.SEEK_END)
+        self._stderr.seek(max(0, end - CHATTER))
+        return self._explain(code, _shown(self._stderr.read().decode(errors="replace")).strip())
+
+
+def _shown(value: Any) -> Any:
+    """The same JSON without what would steer the user's terminal; lines stay lines."""
+    if isinstance(value, str):
+        return "".join(letter if letter.isprintable() or letter in "\n\t" else "\ufffd" for letter in value)
+    if isinstance(value, list):
+        return [_shown(item) for item in value]
+    if isinstance(value, dict):
+        return {_shown(key): _shown(item) for key, item in value.items()}
+    return value
 
 
 def _skip_chatter(read: Callable[[int], bytes]) -> None:

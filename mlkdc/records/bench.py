@@ -2,7 +2,7 @@
 
 from typing import Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from mlkdc.records.base import FileRecord, Milliseconds, Moment, Record
 from mlkdc.records.bench_formats import from_format_1, from_format_2
@@ -32,6 +32,8 @@ class Conditions(Record):
         cooled_seconds: waited until the device was as cool as at the start.
     """
 
+    model_config = ConfigDict(allow_inf_nan=False)
+
     waited: float | None = None
     cpu_fraction: float | None = None
     celsius: tuple[float, float] | None = None
@@ -58,6 +60,8 @@ class Turn(Record):
             where only the summary is known.
         minute_ms: medians of successive minutes, for a sustained load.
     """
+
+    model_config = ConfigDict(allow_inf_nan=False)
 
     median_ms: Milliseconds
     p90_ms: Milliseconds

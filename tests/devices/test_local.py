@@ -2,6 +2,7 @@
 
 import ast
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -190,11 +191,14 @@ def test_a_silent_device_is_given_up(device, monkeypatch):
             device.run(["-c", "print(1)"])
     finally:
         os.kill(pid, signal.SIGKILL)
+        # What is killed cannot clean up.
+        shutil.rmtree(device.folder)
 
 
 def test_a_killed_agent_is_a_lost_device(device):
     with pytest.raises(DeviceLost, match="local was lost: exit code -9"):
         device.run(["-c", "import os; os.kill(os.getppid(), 9)"])
+    shutil.rmtree(device.folder)
 
 
 def test_what_a_login_script_prints_does_not_matter():
