@@ -99,6 +99,18 @@ def test_a_turn_has_times_memory_and_conditions(device, make_artifact):
     assert turn.warmup_runs > 1000
 
 
+def test_a_runtime_leaves_nothing_in_the_folder_for_temporary_files(make_artifact, tmp_path, monkeypatch):
+    there = tmp_path / "temporary"
+    there.mkdir()
+    monkeypatch.setenv("TMPDIR", str(there))
+    folder = make_artifact()
+    with LocalDevice() as opened:
+        opened.open()
+        assert Path(opened.folder).parent == there
+        opened.turn(Subject(folder, Manifest.load(folder)), Load(threads=1, least_seconds=0.1))
+    assert list(there.iterdir()) == []
+
+
 def test_an_artifact_travels_once(device, make_artifact, images, monkeypatch):
     folder = make_artifact()
     subject = Subject(folder, Manifest.load(folder))
