@@ -115,7 +115,7 @@ class Agent:
             values["arguments"],
             # Runtimes leave files of their own in the folder for temporary ones (ONNX Runtime: .ses).
             environment={"TMPDIR": str(self._folder), **values["environment"]},
-            timeout_seconds=values["limit_seconds"],
+            timeout_seconds=values["most_seconds"],
             started=self._started,
         )
         self._child = None

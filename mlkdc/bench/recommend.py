@@ -84,16 +84,22 @@ def _of_device(device: str, candidates: Sequence[_Candidate], budget: Budget) ->
     fitting = [candidate for candidate in candidates if _excess(candidate, budget) == 0]
     if fitting:
         best = max(fitting, key=_rank)
-        why = f"{_described(best)}: the highest mAP within {budget.milliseconds:g} ms"
-        if not best.timing.stable:
-            state = STATES.get(best.timing.verdict, best.timing.verdict)
-            why += f"; its timing is {state}, measure again before you rely on it"
-        return Recommendation(device, best.row, why)
+        reason = "the highest mAP" if best.map_percent is not None else "the fastest, of unknown mAP,"
+        why = f"{_described(best)}: {reason} within {budget.milliseconds:g} ms"
+        return Recommendation(device, best.row, why + _doubt(best))
     nearest = min(candidates, key=lambda candidate: _excess(candidate, budget))
     wanted = f"{budget.milliseconds:g} ms"
     if budget.map_percent is not None:
         wanted += f" and mAP {budget.map_percent:g}"
-    return Recommendation(device, None, f"none fits {wanted}; {_described(nearest)} comes nearest")
+    return Recommendation(device, None, f"none fits {wanted}; {_described(nearest)} comes nearest{_doubt(nearest)}")
+
+
+def _doubt(candidate: _Candidate) -> str:
+    """What is said of a timing that is not stable: it may be a slower one than the artifact's."""
+    if candidate.timing.stable:
+        return ""
+    state = STATES.get(candidate.timing.verdict, candidate.timing.verdict)
+    return f"; its timing is {state}, measure again before you rely on it"
 
 
 def _rank(candidate: _Candidate) -> tuple[bool, float, float]:
@@ -105,7 +111,8 @@ def _rank(candidate: _Candidate) -> tuple[bool, float, float]:
 def _excess(candidate: _Candidate, budget: Budget) -> float:
     """By how much it misses the budget, as a fraction, time and accuracy together; 0 where it fits."""
     excess = max(0.0, candidate.slowest_ms / budget.milliseconds - 1)
-    if budget.map_percent is not None:
+    # Any accuracy is at least 0.
+    if budget.map_percent:
         if candidate.map_percent is None:
             return excess + 1
         excess += max(0.0, 1 - candidate.map_percent / budget.map_percent)

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from mlkdc.agent.frames import SILENCE_SECONDS, Frame
 from mlkdc.agent.process import Completed
 from mlkdc.agent.worker import SPEC_FILE
 from mlkdc.devices.base import Device, DeviceLost, Load, Subject
-from mlkdc.devices.channel import Channel, Explain
+from mlkdc.devices.channel import ANSWER_SECONDS, Channel, Explain
 from mlkdc.errors import MlkdcError, UsageError
 from mlkdc.records.base import Record, faults
 from mlkdc.records.bench import DeviceInfo, Turn
@@ -188,8 +189,17 @@ class AgentDevice(Device):
             MlkdcError: it could not be started, or took too long.
             DeviceLost: the device is gone.
         """
-        answer = self._ask(
-            "run", arguments=list(arguments), environment=dict(environment or {}), limit_seconds=timeout_seconds
+        # It is the device that ends it; one that does not is lost.
+        assert self._channel is not None, "open() comes first"
+        patience = math.inf if timeout_seconds is None else timeout_seconds + ANSWER_SECONDS
+        answer = self._channel.ask(
+            "run",
+            b"",
+            SILENCE_SECONDS,
+            patience,
+            arguments=list(arguments),
+            environment=dict(environment or {}),
+            most_seconds=timeout_seconds,
         )
         try:
             return _COMPLETED.validate_python(answer.values)
@@ -226,4 +236,4 @@ class AgentDevice(Device):
 
     def _ask(self, do: str, blob: bytes = b"", **values: object) -> Frame:
         assert self._channel is not None, "open() comes first"
-        return self._channel.ask(do, blob, SILENCE_SECONDS, **values)
+        return self._channel.ask(do, blob, SILENCE_SECONDS, ANSWER_SECONDS, **values)

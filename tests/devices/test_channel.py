@@ -105,6 +105,21 @@ def test_a_command_that_ends_in_nonsense(done: dict) -> None:
             device.run(["-c", "pass"])
 
 
+def test_signs_of_life_without_an_answer_are_not_waited_for_forever() -> None:
+    beat = packed(Frame({"beat": True}))
+    code = (
+        f"import sys, time\nout = sys.stdout.buffer\nout.write({MAGIC!r})\n"
+        f"for _ in range(600):\n    out.write({beat!r}); out.flush(); time.sleep(0.1)"
+    )
+    channel = Channel("beating", [sys.executable, "-c", code], lost("beating"))
+    try:
+        with pytest.raises(DeviceLost, match="beating was lost: it has not answered within 1 s"):
+            channel.ask("run", limit_seconds=1)
+    finally:
+        channel._process.kill()
+        channel.close()
+
+
 @pytest.mark.parametrize("median", ["NaN", "Infinity", "-1", "1e300", '"fast"', "null"])
 def test_times_that_are_none_are_no_turn(median: str) -> None:
     times = f'"median_ms": {median}, "p90_ms": 1, "min_ms": 1, "runs": 200, "warmup_runs": 1, "settled": true'

@@ -207,6 +207,18 @@ def test_a_silent_device_is_given_up(device, monkeypatch):
         shutil.rmtree(device.folder)
 
 
+def test_a_device_that_takes_no_more_bytes_is_given_up(device, monkeypatch):
+    pid = int(device.run(["-c", "import os; print(os.getppid())"]).stdout)
+    monkeypatch.setattr("mlkdc.devices.channel.CONNECT_SECONDS", 0.5)
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        # Much more than a pipe holds.
+        with pytest.raises(DeviceLost, match=r"local has been silent for 0\.5 s"):
+            device._put("large.bin", bytes(2_000_000))
+    finally:
+        shutil.rmtree(device.folder)
+
+
 def test_a_killed_agent_is_a_lost_device(device):
     with pytest.raises(DeviceLost, match="local was lost: exit code -9"):
         device.run(["-c", "import os; os.kill(os.getppid(), 9)"])
