@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup demo test test-fast lint bench
+.PHONY: setup demo test test-fast test-aarch64 lint bench
 
 setup: .venv/.installed
 
@@ -21,6 +21,10 @@ test: setup
 # Without converters and trainings: under a minute.
 test-fast: setup
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto -m "not converter and not slow"
+
+# The agent on an emulated Arm board: Debian with qemu-user-static and a network, 60 MB, minutes.
+test-aarch64: setup
+	OMP_NUM_THREADS=1 MLKDC_TEST_AARCH64=1 $(BIN)/pytest tests/devices/test_emulated_aarch64.py
 
 lint: setup
 	$(BIN)/ruff check .

@@ -12,8 +12,8 @@ from statistics import median
 
 from contention_records import DevicePair, DevicePairsStudy
 
+from mlkdc.bench.devices import short_name
 from mlkdc.bench.ratios import speedup
-from mlkdc.bench.table import short_name
 from mlkdc.devices import Device, Load, LocalDevice, Subject
 from mlkdc.devices.urls import device_at
 from mlkdc.records.bench import LOCAL

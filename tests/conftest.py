@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from samples import write_photos
-from tiny_artifact import expected_fixture, images, make_artifact
+from tiny_artifacts import expected_fixture, images, make_artifact
 from tiny_training import tiny_recipe
 
 from mlkdc.recipe import Recipe

@@ -113,8 +113,9 @@ class Agent:
     def _run(self, values: Values) -> Values:
         done = run_python(
             values["arguments"],
-            environment=values["environment"],
-            timeout_seconds=values["limit_seconds"],
+            # Runtimes leave files of their own in the folder for temporary ones (ONNX Runtime: .ses).
+            environment={"TMPDIR": str(self._folder), **values["environment"]},
+            timeout_seconds=values["most_seconds"],
             started=self._started,
         )
         self._child = None

@@ -42,36 +42,74 @@ class Questions:
     missing: str = ""
 
 
-def accuracy_on(device: Device, subject: Subject, questions: Questions) -> Accuracy | None:
-    """Ask the device; None where there is nothing to ask.
+class Examination:
+    """What a device has answered about one artifact, which is kept where it is lost in the middle.
 
-    Raises:
-        MlkdcError, DeviceLost: as :meth:`mlkdc.devices.Device.answers`; or the answers are no probabilities.
+    Args:
+        device: that is asked.
+        subject: the artifact.
+        questions: about it.
     """
-    known, scored = questions.known, questions.scored
-    if known is None and scored is None:
-        return None
-    images, difference, flips, within = 0, 0.0, 0, None
-    if known is not None:
-        answers = _answered(device, subject, known.pixels)
-        thresholds = np.array(subject.manifest.thresholds)
-        images = len(answers)
-        difference = float(np.abs(answers.astype(np.float64) - known.probabilities).max())
-        flips = int(((answers >= thresholds) != (known.probabilities >= thresholds)).sum())
-        comparison = subject.manifest.parity.comparison
-        if comparison is not None:
-            within = difference <= comparison.tolerance.probability
-    map_percent = None
-    if scored is not None:
-        map_percent = 100 * _mean_average_precision(device, subject, scored)
+
+    def __init__(self, device: Device, subject: Subject, questions: Questions) -> None:
+        self._device, self._subject, self._questions = device, subject, questions
+        self._known: np.ndarray | None = None
+        self._scored: list[np.ndarray] = []
+
+    def ask(self) -> None:
+        """Ask the device; nothing where there is nothing to ask.
+
+        Raises:
+            MlkdcError, DeviceLost: as :meth:`mlkdc.devices.Device.answers`; or the answers are no probabilities.
+        """
+        known, scored = self._questions.known, self._questions.scored
+        if known is not None:
+            self._known = _answered(self._device, self._subject, known.pixels)
+        if scored is not None:
+            manifest = self._subject.manifest
+            for start in range(0, len(scored.paths), CHUNK):
+                pixels = _loaded(scored.paths[start : start + CHUNK], manifest.image_size, manifest.preprocess.fit)
+                self._scored.append(_answered(self._device, self._subject, pixels))
+
+    def accuracy(self) -> Accuracy | None:
+        """What the answers come to; None without any."""
+        if self._known is None and not self._scored:
+            return None
+        found = Accuracy(images=0, max_probability_difference=0.0, label_flips=0)
+        if self._known is not None and self._questions.known is not None:
+            found = _compared(self._known, self._questions.known, self._subject)
+        scored = self._questions.scored
+        if self._scored and scored is not None:
+            answers = np.concatenate(self._scored)
+            precisions = average_precision(scored.targets[: len(answers)], answers)
+            occurring = precisions[~np.isnan(precisions)]
+            found = found.model_copy(
+                update={
+                    "map_images": len(answers),
+                    # Over the labels that occur.
+                    "map_percent": 100 * float(occurring.mean()) if len(occurring) else None,
+                    "split": scored.split,
+                }
+            )
+        return found
+
+    def missing(self) -> str:
+        """Why less is known than was asked; empty where it is all, or the device says why itself."""
+        scored, count = self._questions.scored, sum(map(len, self._scored))
+        if scored is not None and 0 < count < len(scored.paths):
+            return f"its answers ended after {count} of {len(scored.paths)} images of the {scored.split} split"
+        return self._questions.missing
+
+
+def _compared(answers: np.ndarray, known: KnownAnswers, subject: Subject) -> Accuracy:
+    thresholds = np.array(subject.manifest.thresholds)
+    difference = float(np.abs(answers.astype(np.float64) - known.probabilities).max())
+    comparison = subject.manifest.parity.comparison
     return Accuracy(
-        images=images,
+        images=len(answers),
         max_probability_difference=difference,
-        within_tolerance=within,
-        label_flips=flips,
-        map_images=len(scored.paths) if scored else 0,
-        map_percent=map_percent,
-        split=scored.split if scored else None,
+        within_tolerance=difference <= comparison.tolerance.probability if comparison else None,
+        label_flips=int(((answers >= thresholds) != (known.probabilities >= thresholds)).sum()),
     )
 
 
@@ -83,16 +121,6 @@ def _answered(device: Device, subject: Subject, pixels: np.ndarray) -> np.ndarra
     if not np.isfinite(answers).all() or answers.min() < 0 or answers.max() > 1:
         raise MlkdcError("its answers are no probabilities: NaN, or outside 0..1")
     return answers
-
-
-def _mean_average_precision(device: Device, subject: Subject, scored: ScoredImages) -> float:
-    """Over the labels that occur."""
-    size, fit = subject.manifest.image_size, subject.manifest.preprocess.fit
-    answers = []
-    for start in range(0, len(scored.paths), CHUNK):
-        pixels = _loaded(scored.paths[start : start + CHUNK], size, fit)
-        answers.append(_answered(device, subject, pixels))
-    return float(np.nanmean(average_precision(scored.targets, np.concatenate(answers))))
 
 
 def _loaded(paths: Sequence[Path], size: int, fit: Fit) -> np.ndarray:

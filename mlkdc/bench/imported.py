@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Annotated
 
 import numpy as np
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, Field, ValidationError
 
 from mlkdc.errors import UsageError
 from mlkdc.records.base import faults, read_mapping
@@ -17,7 +17,17 @@ REMEDY = "save what `download_profile()` of a finished profile job returns"
 NOTE = "measured by another tool and imported; mlkdc saw neither what else the device did nor its answers"
 
 _Microseconds = Annotated[float, Field(gt=0, lt=1e10)]
-_Bytes = Annotated[float, Field(ge=0)]
+_Bytes = Annotated[float, Field(ge=0, lt=1e15)]
+
+
+def _printable(text: str) -> str:
+    if not text.isprintable():
+        raise ValueError(f"expected words, got {text!r}")
+    return text
+
+
+#: What is shown in a terminal.
+_Words = Annotated[str, AfterValidator(_printable)]
 
 
 class _Summary(BaseModel):
@@ -31,12 +41,12 @@ class _Summary(BaseModel):
 
 
 class _Layer(BaseModel):
-    compute_unit: str
+    compute_unit: _Words
 
 
 class _Device(BaseModel):
-    name: str
-    os: str | None = None
+    name: _Words
+    os: _Words | None = None
 
 
 class _Profile(BaseModel):
@@ -44,7 +54,7 @@ class _Profile(BaseModel):
 
     execution_summary: _Summary
     execution_detail: list[_Layer] = Field(default_factory=list)
-    device: _Device | str | None = None
+    device: _Device | _Words | None = None
 
 
 #: From the file, and the names of row and device that the user gave, to the row and its device.

@@ -19,6 +19,7 @@ class Line:
     provider: str
     turns: list[Turn] = field(default_factory=list)
     sustained: Turn | None = None
+    sustained_missing: str | None = None
     accuracy: Accuracy | None = None
     accuracy_missing: str | None = None
     skipped: str | None = None
@@ -36,6 +37,7 @@ class Line:
             timing=self._timing(),
             turns=tuple(self.turns),
             sustained=self.sustained,
+            sustained_missing=self.sustained_missing,
             accuracy=self.accuracy,
             accuracy_missing=self.accuracy_missing,
             speedup=speedup,

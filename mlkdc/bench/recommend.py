@@ -64,11 +64,12 @@ def recommend(figures: BenchFile, known_map: Mapping[str, float | None], budget:
         if rows and all(row.imported_from for row in rows):
             continue  # what ran there was not compared with the model
         for row in rows:
-            if row.precision is not None and row.timing is not None and _is_the_model(row):
-                measured = row.accuracy.map_percent if row.accuracy else None
-                percent = measured if measured is not None else known_map.get(row.name)
-                medians = [turn.median_ms for turn in row.turns] or [row.timing.median_ms]
-                candidates.append(_Candidate(row, row.timing, max(medians), percent))
+            slowest_ms = row.slowest_ms
+            if row.precision is None or row.timing is None or slowest_ms is None or not _is_the_model(row):
+                continue
+            measured = row.accuracy.map_percent if row.accuracy else None
+            percent = measured if measured is not None else known_map.get(row.name)
+            candidates.append(_Candidate(row, row.timing, slowest_ms, percent))
         listed.append(_of_device(device, candidates, budget))
     return listed
 
@@ -83,16 +84,22 @@ def _of_device(device: str, candidates: Sequence[_Candidate], budget: Budget) ->
     fitting = [candidate for candidate in candidates if _excess(candidate, budget) == 0]
     if fitting:
         best = max(fitting, key=_rank)
-        why = f"{_described(best)}: the highest mAP within {budget.milliseconds:g} ms"
-        if not best.timing.stable:
-            state = STATES.get(best.timing.verdict, best.timing.verdict)
-            why += f"; its timing is {state}, measure again before you rely on it"
-        return Recommendation(device, best.row, why)
+        reason = "the highest mAP" if best.map_percent is not None else "the fastest, of unknown mAP,"
+        why = f"{_described(best)}: {reason} within {budget.milliseconds:g} ms"
+        return Recommendation(device, best.row, why + _doubt(best))
     nearest = min(candidates, key=lambda candidate: _excess(candidate, budget))
     wanted = f"{budget.milliseconds:g} ms"
     if budget.map_percent is not None:
         wanted += f" and mAP {budget.map_percent:g}"
-    return Recommendation(device, None, f"none fits {wanted}; {_described(nearest)} comes nearest")
+    return Recommendation(device, None, f"none fits {wanted}; {_described(nearest)} comes nearest{_doubt(nearest)}")
+
+
+def _doubt(candidate: _Candidate) -> str:
+    """What is said of a timing that is not stable: it may be a slower one than the artifact's."""
+    if candidate.timing.stable:
+        return ""
+    state = STATES.get(candidate.timing.verdict, candidate.timing.verdict)
+    return f"; its timing is {state}, measure again before you rely on it"
 
 
 def _rank(candidate: _Candidate) -> tuple[bool, float, float]:
@@ -104,7 +111,8 @@ def _rank(candidate: _Candidate) -> tuple[bool, float, float]:
 def _excess(candidate: _Candidate, budget: Budget) -> float:
     """By how much it misses the budget, as a fraction, time and accuracy together; 0 where it fits."""
     excess = max(0.0, candidate.slowest_ms / budget.milliseconds - 1)
-    if budget.map_percent is not None:
+    # Any accuracy is at least 0.
+    if budget.map_percent:
         if candidate.map_percent is None:
             return excess + 1
         excess += max(0.0, 1 - candidate.map_percent / budget.map_percent)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 
-from mlkdc.bench.accuracy import Questions, accuracy_on
+from mlkdc.bench.accuracy import Examination, Questions
 from mlkdc.bench.lines import Line
 from mlkdc.bench.ratios import speedup
 from mlkdc.bench.rows import Row
@@ -162,16 +162,18 @@ class _Measurement:
             questions = self._questions.get(line.row.name, Questions())
             self._say(f"{device.name}: answers of {line.row.name}")
             same_row = [other for other in lines if other.row is line.row]
+            examination = Examination(device, line.row.subject, questions)
             try:
-                accuracy = accuracy_on(device, line.row.subject, questions)
+                examination.ask()
             except DeviceLost:
                 raise
             except MlkdcError as error:
                 for other in same_row:
                     other.skipped = str(error)
-                continue
-            for other in same_row:
-                other.accuracy, other.accuracy_missing = accuracy, questions.missing or None
+            finally:
+                for other in same_row:
+                    other.accuracy, other.accuracy_missing = examination.accuracy(), examination.missing() or None
+            self._write(self.figures())
 
     def _passes(self, device: Device, lines: Sequence[Line]) -> None:
         order: list[str] = []
@@ -183,10 +185,14 @@ class _Measurement:
                     continue
                 words = threads_in_words(line.threads)
                 self._say(f"{device.name}, pass {number}/{self._plan.passes}: {line.row.name}, {words}")
-                turn = self._turn(device, line, self._plan.runs, self._plan.seconds)
-                if turn is not None:
-                    line.turns.append(turn)
+                try:
+                    line.turns.append(self._turn(device, line, self._plan.seconds))
                     order.append(f"{line.row.name}, {words}")
+                except DeviceLost:
+                    raise
+                except MlkdcError as error:
+                    # A row that fails is not tried again.
+                    line.skipped = str(error)
                 self._order[device.name] = tuple(order)
                 self._write(self.figures())
 
@@ -196,23 +202,23 @@ class _Measurement:
         for line in lines:
             if line.skipped is None:
                 self._say(f"{device.name}, {self._plan.sustained_minutes:g} min without a pause: {line.row.name}")
-                line.sustained = self._turn(device, line, self._plan.runs, 60 * self._plan.sustained_minutes)
+                try:
+                    line.sustained = self._turn(device, line, 60 * self._plan.sustained_minutes)
+                except DeviceLost:
+                    raise
+                except MlkdcError as error:
+                    # The passes before it hold.
+                    line.sustained_missing = str(error)
                 self._write(self.figures())
 
-    def _turn(self, device: Device, line: Line, runs: int, seconds: float) -> Turn | None:
-        """One process; a row that fails is not tried again."""
-        load = Load(line.threads, runs, seconds, self._cool_to(device))
-        try:
-            if line.row.subject is not None:
-                return device.turn(line.row.subject, load)
-            assert isinstance(device, LocalDevice)
-            assert line.row.run is not None
-            return device.eager(line.row.run, load)
-        except DeviceLost:
-            raise
-        except MlkdcError as error:
-            line.skipped = str(error)
-            return None
+    def _turn(self, device: Device, line: Line, seconds: float) -> Turn:
+        """One process."""
+        load = Load(line.threads, self._plan.runs, seconds, self._cool_to(device))
+        if line.row.subject is not None:
+            return device.turn(line.row.subject, load)
+        assert isinstance(device, LocalDevice)
+        assert line.row.run is not None
+        return device.eager(line.row.run, load)
 
     def _cool_to(self, device: Device) -> float | None:
         start = device.start_celsius

@@ -1,38 +1,52 @@
 """The rows of bench.json for a terminal."""
 
+from collections.abc import Sequence
+
+from mlkdc.bench.devices import short_name, short_names
 from mlkdc.figures import DASH, counted, number
-from mlkdc.records.bench import BenchFile, LatencyRow, Speedup, Turn
+from mlkdc.records.bench import BenchFile, LatencyRow, Lost, Speedup, Turn
 from mlkdc.tables import Table
 
 
-def bench_table(figures: BenchFile) -> Table:
-    """One line for each row; what they leave out is in the report."""
-    head = ["model", "threads", "median ms", "p90", "mAP %", "flips", "speedup", "verdict"]
-    align = "lrrrrrrl"
-    several = len(figures.devices) > 1
-    if several:
-        head, align = ["model", "device", *head[1:]], f"l{align}"
-    rows = []
-    for row in figures.rows:
-        cells = _cells(row)
-        if several:
-            cells.insert(1, short_name(row.device))
-        rows.append(cells)
-    return Table(head, rows, align)
+def bench_tables(figures: BenchFile) -> dict[str, list[Table]]:
+    """For each device with rows, by its short name: what decides, and the rest; 80 columns do not hold both."""
+    names = short_names(figures)
+    tables: dict[str, list[Table]] = {}
+    for device in figures.devices:
+        rows = [row for row in figures.rows if row.device == device]
+        if rows:
+            tables[names[device]] = [_decisive(rows), _rest(rows)]
+    return tables
 
 
-def _cells(row: LatencyRow) -> list[str]:
-    timing, accuracy = row.timing, row.accuracy
-    flips = map_percent = DASH
-    threads = str(row.threads) if row.threads else DASH
-    if accuracy is not None:
-        map_percent = number(accuracy.map_percent)
-        if accuracy.images:
-            flips = str(accuracy.label_flips)
-    if timing is None:
-        return [row.name, threads, DASH, DASH, map_percent, flips, DASH, f"skipped: {row.skipped}"]
-    times = [number(timing.median_ms), number(timing.p90_ms)]
-    return [row.name, threads, *times, map_percent, flips, speedup_text(row.speedup), timing.verdict]
+def _decisive(rows: Sequence[LatencyRow]) -> Table:
+    cells = []
+    for row in rows:
+        map_percent = number(row.accuracy.map_percent) if row.accuracy else DASH
+        median_ms, p90_ms, verdict = DASH, DASH, f"skipped: {row.skipped}"
+        if row.timing is not None:
+            median_ms, p90_ms, verdict = number(row.timing.median_ms), number(row.timing.p90_ms), row.timing.verdict
+        cells.append([row.name, _threads(row), median_ms, p90_ms, map_percent, speedup_text(row.speedup), verdict])
+    return Table(["model", "threads", "median ms", "p90", "mAP %", "speedup", "verdict"], cells, "lrrrrll")
+
+
+def _rest(rows: Sequence[LatencyRow]) -> Table:
+    cells = []
+    for row in rows:
+        first_ms = load_ms = peak_mib = flips = DASH
+        if row.timing is not None:
+            first_ms, load_ms = number(row.timing.first_ms), number(row.timing.load_ms)
+            peak_mib = number(row.timing.peak_mib, 0)
+        if row.accuracy is not None and row.accuracy.images:
+            flips = str(row.accuracy.label_flips)
+        cells.append([row.name, _threads(row), row.precision or DASH, first_ms, load_ms, peak_mib, flips])
+    head = ["model", "threads", "precision", "first call ms", "load ms", "memory MiB", "label flips"]
+    return Table(head, cells, "lrlrrrr")
+
+
+def _threads(row: LatencyRow) -> str:
+    """Another tool does not say with how many."""
+    return str(row.threads) if row.threads else DASH
 
 
 def speedup_text(speedup: Speedup | None) -> str:
@@ -45,39 +59,68 @@ def speedup_text(speedup: Speedup | None) -> str:
     return text
 
 
-def short_name(device: str) -> str:
-    """A device without how it is measured: ``ssh://pi@kitchen`` of ``ssh://pi@kitchen?python=/opt/python3``."""
-    return device.partition("?")[0]
+def remarks(figures: BenchFile) -> list[str]:
+    """A sentence for each row that cannot be relied on, each device with limits, and each that was lost."""
+    names = short_names(figures)
+    sentences: list[str] = []
+    for row in figures.rows:
+        where = f"{row.name} on {names[row.device]}"
+        if row.threads:
+            where += f", threads {row.threads}"
+        sentences += [f"{where}: {remark}" for remark in _on_row(row)]
+    sentences += _on_answers(figures.rows, names)
+    for lost in figures.lost:
+        asked = any(row.accuracy is not None for row in figures.rows if row.device == lost.device)
+        sentences.append(_on_lost(lost, names[lost.device], asked))
+    for device, info in figures.devices.items():
+        sentences += [f"{names[device]}: {note}" for note in info.notes]
+    return sentences
+
+
+def _on_row(row: LatencyRow) -> list[str]:
+    said = []
+    if row.timing is not None and row.timing.why:
+        said.append(f"{row.timing.verdict}, {row.timing.why}")
+    if row.accuracy is not None and row.accuracy.within_tolerance is False:
+        said.append(f"its answers differ from the torch model's by up to {row.accuracy.max_probability_difference:.2g}")
+    if row.sustained is not None:
+        said.append(_sustained(row.sustained))
+    if row.sustained_missing is not None:
+        said.append(f"no sustained load: {row.sustained_missing}")
+    return said
 
 
 def _sustained(turn: Turn) -> str:
-    grew = 100 * (turn.drift or 1) - 100
-    return f"{number(turn.median_ms)} ms under a sustained load, its last third {grew:+.0f} % against its first"
+    """The first minute and the last; thirds where there are no two minutes."""
+    if len(turn.minute_ms) > 1:
+        first, last = turn.minute_ms[0], turn.minute_ms[-1]
+        percent = 100 * last / first - 100
+        return f"without a pause {number(first)} ms in the first minute, {number(last)} in the last ({percent:+.0f} %)"
+    said = f"{number(turn.median_ms)} ms under a sustained load"
+    if turn.drift is not None:
+        said += f", its last third {100 * turn.drift - 100:+.0f} % against its first"
+    return said
 
 
-def remarks(figures: BenchFile) -> list[str]:
-    """A sentence for each row that cannot be relied on, each device with limits, and each that was lost."""
+def _on_answers(rows: Sequence[LatencyRow], names: dict[str, str]) -> list[str]:
+    """Why answers are missing, each reason once: of a device that was lost, or for all that was measured."""
     sentences = []
-    for row in figures.rows:
-        where = f"{row.name} on {short_name(row.device)}"
-        if row.threads:
-            where += f", threads {row.threads}"
-        if row.timing is not None and row.timing.why:
-            sentences.append(f"{where}: {row.timing.verdict}, {row.timing.why}")
-        if row.accuracy is not None and row.accuracy.within_tolerance is False:
-            difference = row.accuracy.max_probability_difference
-            sentences.append(f"{where}: its answers differ from the torch model's by up to {difference:.2g}")
-        if row.sustained is not None and row.sustained.drift is not None:
-            sentences.append(f"{where}: {_sustained(row.sustained)}")
-    missing = {row.accuracy_missing for row in figures.rows if row.accuracy_missing}
-    sentences += [f"answers not compared: {reason}" for reason in sorted(missing)]
-    for lost in figures.lost:
-        name = short_name(lost.device)
-        why = lost.why.removeprefix(f"{name}: ").removeprefix(f"{name} was lost: ")
-        if lost.after:
-            sentences.append(f"{name} was lost after {counted(lost.after, 'turn')}: {why}")
+    for row in rows:
+        if row.accuracy_missing is None:
+            continue
+        if row.accuracy is None:
+            sentences.append(f"answers not compared: {row.accuracy_missing}")
         else:
-            sentences.append(f"{name} was not measured: {why}")
-    for name, device in figures.devices.items():
-        sentences += [f"{short_name(name)}: {note}" for note in device.notes]
-    return sentences
+            sentences.append(f"{row.name} on {names[row.device]}: {row.accuracy_missing}")
+    return list(dict.fromkeys(sentences))
+
+
+def _on_lost(lost: Lost, name: str, asked: bool) -> str:
+    why = lost.why
+    for called in (lost.device, short_name(lost.device)):
+        why = why.removeprefix(f"{called} was lost: ").removeprefix(f"{called}: ")
+    if lost.after:
+        return f"{name} was lost after {counted(lost.after, 'turn')}: {why}"
+    if asked:
+        return f"{name} was lost before its first turn: {why}"
+    return f"{name} was not measured: {why}"

@@ -7,6 +7,7 @@ from mlkdc.devices.agent import AgentDevice
 from mlkdc.devices.urls import Say, device_at
 from mlkdc.records.base import Record
 from mlkdc.records.bench import DeviceInfo
+from mlkdc.runtime.system import version_numbers
 from mlkdc.runtime.targets import Target, load_target, module_name, target_names
 
 IMPORT_SECONDS = 120
@@ -102,10 +103,8 @@ def _no_wheel(info: DeviceInfo, target: Target) -> str | None:
     """Why a package index has nothing that fits an Arm board's C library."""
     machine = info.machine.system.rpartition(" ")[2]
     name, _, version = (info.libc or "").partition(" ")
-    if machine != "aarch64" or name != "glibc" or target.glibc is None or _numbers(version) >= _numbers(target.glibc):
+    if machine != "aarch64" or name != "glibc" or target.glibc is None:
+        return None
+    if version_numbers(version) >= version_numbers(target.glibc):
         return None
     return f"no: its wheels need glibc {target.glibc}, this is {version}"
-
-
-def _numbers(version: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in version.split("."))

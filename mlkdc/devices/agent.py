@@ -2,18 +2,20 @@
 
 import hashlib
 import io
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from pydantic import ValidationError
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from mlkdc.agent.frames import SILENCE_SECONDS, Frame, Values
+from mlkdc.agent.frames import SILENCE_SECONDS, Frame
 from mlkdc.agent.process import Completed
 from mlkdc.agent.worker import SPEC_FILE
 from mlkdc.devices.base import Device, DeviceLost, Load, Subject
-from mlkdc.devices.channel import Channel, Explain
+from mlkdc.devices.channel import ANSWER_SECONDS, Channel, Explain
 from mlkdc.errors import MlkdcError, UsageError
+from mlkdc.records.base import Record, faults
 from mlkdc.records.bench import DeviceInfo, Turn
 from mlkdc.records.machine import Machine
 from mlkdc.resources import digest
@@ -33,6 +35,34 @@ PACKAGES = (
     "tensorrt-rtx",
     "coremltools",
 )
+
+
+class Hello(Record):
+    """What the agent says of its device; :class:`mlkdc.records.bench.DeviceInfo` says what it is.
+
+    Args:
+        folder, archive: where the agent's files and its program are.
+        executable: its Python.
+        celsius: None without a sensor.
+        schedstat: whether the kernel says how long threads wait.
+    """
+
+    model_config = ConfigDict(allow_inf_nan=False)
+
+    folder: str
+    archive: str
+    executable: str
+    agent_sha256: str
+    system: Machine
+    libc: str | None
+    python: str
+    versions: dict[str, str]
+    free_mib: float
+    celsius: float | None
+    schedstat: bool
+
+
+_COMPLETED = TypeAdapter(Completed)
 
 
 def lost(name: str) -> Explain:
@@ -72,34 +102,36 @@ class AgentDevice(Device):
         self._channel = Channel(self.name, self._command, self._explain)
         try:
             facts = self._channel.ask("hello", packages=list(PACKAGES)).values
-            return self._described(facts)
+            return self._described(Hello.model_validate(facts))
         except DeviceLost:
             raise
         except MlkdcError as error:
             raise UsageError(str(error)) from None
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise DeviceLost(f"{self.name} was lost: it does not answer as mlkdc's agent does ({error!r})") from None
+        except ValidationError as error:
+            raise self._no_agent(error) from None
 
-    def _described(self, facts: Values) -> DeviceInfo:
-        self.folder, self.archive, self.python = facts["folder"], facts["archive"], facts["executable"]
-        self.free_mib = facts["free_mib"]
-        self.start_celsius = facts["celsius"]
+    def _no_agent(self, error: ValidationError) -> DeviceLost:
+        return DeviceLost(f"{self.name} was lost: it does not answer as mlkdc's agent does ({faults(error)})")
+
+    def _described(self, facts: Hello) -> DeviceInfo:
+        self.folder, self.archive, self.python = facts.folder, facts.archive, facts.executable
+        self.free_mib = facts.free_mib
+        self.start_celsius = facts.celsius
         notes = []
         if self.start_celsius is None:
             notes.append("It has no temperature sensor that can be read: throttling shows only as drift.")
-        if not facts["schedstat"]:
+        if not facts.schedstat:
             notes.append("Its kernel does not say how long a thread waits for a core: CPU time stands in for that.")
         if self.keep:
             notes.append(f"Its files were kept in {self.folder}.")
-        versions = facts["versions"]
-        versions.pop("python")
+        versions = {package: version for package, version in facts.versions.items() if package != "python"}
         return DeviceInfo(
             url=self.name,
-            machine=Machine(**facts["system"]),
-            libc=facts["libc"],
-            python=facts["python"],
+            machine=facts.system,
+            libc=facts.libc,
+            python=facts.python,
             versions=versions,
-            agent_sha256=facts["agent_sha256"],
+            agent_sha256=facts.agent_sha256,
             notes=tuple(notes),
         )
 
@@ -157,10 +189,22 @@ class AgentDevice(Device):
             MlkdcError: it could not be started, or took too long.
             DeviceLost: the device is gone.
         """
-        answer = self._ask(
-            "run", arguments=list(arguments), environment=dict(environment or {}), limit_seconds=timeout_seconds
+        # It is the device that ends it; one that does not is lost.
+        assert self._channel is not None, "open() comes first"
+        patience = math.inf if timeout_seconds is None else timeout_seconds + ANSWER_SECONDS
+        answer = self._channel.ask(
+            "run",
+            b"",
+            SILENCE_SECONDS,
+            patience,
+            arguments=list(arguments),
+            environment=dict(environment or {}),
+            most_seconds=timeout_seconds,
         )
-        return Completed(**answer.values)
+        try:
+            return _COMPLETED.validate_python(answer.values)
+        except ValidationError as error:
+            raise self._no_agent(error) from None
 
     def push(self, subject: Subject) -> str:
         """Put an artifact on the device, once, each file checked there; the path of its folder there."""
@@ -192,4 +236,4 @@ class AgentDevice(Device):
 
     def _ask(self, do: str, blob: bytes = b"", **values: object) -> Frame:
         assert self._channel is not None, "open() comes first"
-        return self._channel.ask(do, blob, SILENCE_SECONDS, **values)
+        return self._channel.ask(do, blob, SILENCE_SECONDS, ANSWER_SECONDS, **values)

@@ -1,13 +1,14 @@
 """This side of the pipe to an agent: start it, ask, and say why it no longer answers."""
 
 import contextlib
+import os
 import queue
 import subprocess
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import IO
+from typing import IO, Any
 
 from mlkdc.agent.frames import BEAT_SECONDS, LONGEST_ANSWER, MAGIC, Closed, Frame, Nonsense, Values, packed, receive
 from mlkdc.devices.base import DeviceLost
@@ -16,6 +17,8 @@ from mlkdc.errors import MlkdcError, UsageError
 
 CONNECT_SECONDS = 45.0
 GOODBYE_SECONDS = 10.0
+#: For what takes a moment there; signs of life do not count.
+ANSWER_SECONDS = 900.0
 CHATTER = 1 << 16
 
 #: The error for how the program that carries the pipe ended: exit code, and what it wrote to stderr.
@@ -42,6 +45,7 @@ class Channel:
         self._heard = time.monotonic()
         self._unanswered = False
         self._nonsense = ""
+        self._stalled = False
         # A pipe that nobody reads would fill up and stop the program.
         self._stderr: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the channel
         try:
@@ -55,13 +59,21 @@ class Channel:
             threading.Thread(target=job, daemon=True).start()
         self._write(greeting())
 
-    def ask(self, do: str, blob: bytes = b"", timeout_seconds: float = CONNECT_SECONDS, **values: object) -> Frame:
+    def ask(
+        self,
+        do: str,
+        blob: bytes = b"",
+        timeout_seconds: float = CONNECT_SECONDS,
+        limit_seconds: float = ANSWER_SECONDS,
+        **values: object,
+    ) -> Frame:
         """Send a request and wait for its answer.
 
         Args:
             do: what the agent is to do.
             blob: bytes that go with it.
             timeout_seconds: without any sign of life; while the agent works it gives one every few seconds.
+            limit_seconds: with signs of life and no answer.
             values: of the request.
 
         Raises:
@@ -71,29 +83,33 @@ class Channel:
         request: Values = {"do": do, **values}
         self._unanswered = True
         self._write(packed(Frame(request, blob)))
-        frame = self._answer(timeout_seconds)
+        frame = self._answer(timeout_seconds, limit_seconds)
         self._unanswered = False
         if "error" in frame.values:
             raise MlkdcError(f"{self._name}: {frame.values['error']}")
         return frame
 
-    def _answer(self, timeout_seconds: float) -> Frame:
+    def _answer(self, timeout_seconds: float, limit_seconds: float) -> Frame:
         """The next frame that is no mere sign of life."""
         asked = time.monotonic()
         while True:
             silent_seconds = time.monotonic() - max(asked, self._heard)
+            if time.monotonic() - asked > limit_seconds:
+                raise DeviceLost(f"{self._name} was lost: it has not answered within {limit_seconds:g} s")
             try:
                 frame = self._frames.get(timeout=max(0.0, timeout_seconds - silent_seconds))
             except queue.Empty:
                 # A large answer on a slow network is a sign of life before it is complete.
                 if time.monotonic() - max(asked, self._heard) < timeout_seconds:
                     continue
-                silent = f"{self._name} has been silent for {timeout_seconds:g} s: the connection stalled"
-                raise DeviceLost(silent) from None
+                raise self._silent(timeout_seconds) from None
             if frame is None:
                 raise self._ended()
             if "beat" not in frame.values:
                 return frame
+
+    def _silent(self, seconds: float) -> DeviceLost:
+        return DeviceLost(f"{self._name} has been silent for {seconds:g} s: the connection stalled")
 
     def close(self, keep: bool = False) -> None:
         """Say goodbye; the agent removes its files, unless they are to be kept."""
@@ -132,8 +148,9 @@ class Channel:
         try:
             _skip_chatter(self._process.stdout.read)
             while True:
-                self._frames.put(receive(self._read, LONGEST_ANSWER))
-        except Nonsense as error:
+                frame = receive(self._read, LONGEST_ANSWER)
+                self._frames.put(frame._replace(values=_shown(frame.values)))
+        except (Nonsense, RecursionError) as error:
             self._nonsense = str(error)
         except (Closed, ValueError):  # ValueError: closed on this side
             pass
@@ -147,17 +164,36 @@ class Channel:
 
     def _beat(self) -> None:
         while not self._closing.wait(BEAT_SECONDS):
-            self._write(packed(Frame({"do": "beat"})))
+            if not self._writing.locked():
+                self._write(packed(Frame({"do": "beat"})))
+            elif time.monotonic() - self._heard > CONNECT_SECONDS:
+                # Nobody reads there: what is written would wait for ever.
+                self._stalled = True
+                self._process.kill()
 
     def _ended(self) -> MlkdcError:
+        if self._stalled:
+            return self._silent(CONNECT_SECONDS)
         if self._nonsense:
             # It need not end by itself.
             self._process.kill()
             self._process.wait()
             return DeviceLost(f"{self._name} was lost: what answers there is not mlkdc's agent ({self._nonsense})")
         code = self._process.wait()
-        self._stderr.seek(0)
-        return self._explain(code, self._stderr.read().decode(errors="replace").strip())
+        end = self._stderr.seek(0, os.SEEK_END)
+        self._stderr.seek(max(0, end - CHATTER))
+        return self._explain(code, _shown(self._stderr.read().decode(errors="replace")).strip())
+
+
+def _shown(value: Any) -> Any:
+    """The same JSON without what would steer the user's terminal; lines stay lines."""
+    if isinstance(value, str):
+        return "".join(letter if letter.isprintable() or letter in "\n\t" else "\ufffd" for letter in value)
+    if isinstance(value, list):
+        return [_shown(item) for item in value]
+    if isinstance(value, dict):
+        return {_shown(key): _shown(item) for key, item in value.items()}
+    return value
 
 
 def _skip_chatter(read: Callable[[int], bytes]) -> None:

@@ -3,7 +3,7 @@
 import re
 import shutil
 from collections.abc import Mapping
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl
 
 from mlkdc.devices.agent import AgentDevice
 from mlkdc.devices.base import DeviceLost
@@ -20,8 +20,15 @@ OPTIONS = (
 )
 #: The only part of a URL that a shell on the device reads.
 SAFE_PATH = re.compile(r"[A-Za-z0-9_./+~-]+")
-SAFE_HOST = re.compile(r"[A-Za-z0-9_.:%\[\]-]+")
-SAFE_USER = re.compile(r"[A-Za-z0-9_.@\\+-]+")
+#: Neither user nor host may look like an option.
+URL = re.compile(
+    r"ssh://"
+    r"(?:(?P<user>[A-Za-z0-9_.\\+][A-Za-z0-9_.@\\+-]*)(?P<password>:[^@]*)?@)?"
+    r"(?P<host>\[[A-Fa-f0-9:][A-Za-z0-9_.:%-]*\]|[A-Za-z0-9_.%][A-Za-z0-9_.%-]*)"
+    r"(?::(?P<port>[0-9]{0,6}))?"
+    r"/?(?:\?(?P<query>[^#]*))?"
+)
+MOST_PORT = 65535
 EXAMPLE = "expected ssh://[user@]host[:port][?python=PATH], such as ssh://pi@kitchen"
 
 
@@ -38,40 +45,40 @@ class SshDevice(AgentDevice):
     """
 
     def __init__(self, url: str, *, keep: bool = False, options: tuple[str, ...] = ()) -> None:
-        address, python = _parsed(url)
+        destination, python = _parsed(url)
         program = shutil.which("ssh")
         if program is None:
             raise UsageError(f"{url} needs the OpenSSH client, and there is no `ssh` here; install it")
         command = [program, "-T", *options]
         for option in OPTIONS:
             command += ["-o", option]
-        command += ["--", address, f'{python} -c "{start_code()}"']
+        command += [*destination, f'{python} -c "{start_code()}"']
         super().__init__(url, command, explain=lambda code, stderr: explained(url, python, code, stderr), keep=keep)
 
 
-def _parsed(url: str) -> tuple[str, str]:
-    """The address for ssh, and the path of Python there."""
-    parts = urlsplit(url)
-    query = dict(parse_qsl(parts.query, keep_blank_values=True))
-    python = query.pop("python", "python3")
-    host, user = parts.hostname or "", parts.username
-    try:
-        port = parts.port
-    except ValueError:
-        raise UsageError(f"{url}: the port is no number up to 65535; {EXAMPLE}") from None
-    if parts.scheme != "ssh" or not SAFE_HOST.fullmatch(host) or host.startswith("-") or parts.path.strip("/") or query:
+def _parsed(url: str) -> tuple[list[str], str]:
+    """The arguments that tell ssh where to go, and the path of Python there."""
+    parts = URL.fullmatch(url)
+    if parts is None:
         raise UsageError(f"{url}: {EXAMPLE}")
-    if parts.password is not None:
+    if parts["password"] is not None:
         raise UsageError(f"{url}: a password does not belong in a URL; ssh uses your keys and agent")
-    if user is not None and (not SAFE_USER.fullmatch(user) or user.startswith("-")):
+    # A + is a plus sign here, not a space.
+    query = dict(parse_qsl((parts["query"] or "").replace("+", "%2B"), keep_blank_values=True))
+    python = query.pop("python", "python3")
+    if query:
         raise UsageError(f"{url}: {EXAMPLE}")
     if not SAFE_PATH.fullmatch(python):
         raise UsageError(f"{url}: python={python!r} has other characters than letters, digits and _ . / + ~ -")
-    # As it was typed: names of ssh_config may differ by case.
-    address = f"ssh://{parts.netloc}"
-    if port is None:
-        address = address.rstrip(":")
-    return address, python
+    # Not as a URL, of which ssh reads no IPv6 address. As it was typed: names of ssh_config may differ by case.
+    destination = parts["host"].strip("[]")
+    if parts["user"] is not None:
+        destination = f"{parts['user']}@{destination}"
+    if not parts["port"]:
+        return ["--", destination], python
+    if int(parts["port"]) > MOST_PORT:
+        raise UsageError(f"{url}: the port is no number up to {MOST_PORT}; {EXAMPLE}")
+    return ["-p", parts["port"], "--", destination], python
 
 
 def explained(url: str, python: str, code: int, stderr: str) -> MlkdcError:

@@ -21,7 +21,8 @@ def _moment(text: str) -> str:
 
 #: A date and time in ISO 8601.
 Moment = Annotated[str, AfterValidator(_moment)]
-Milliseconds = Annotated[float, Field(gt=0)]
+#: Less than eleven days, which no call takes.
+Milliseconds = Annotated[float, Field(gt=0, lt=1e9, allow_inf_nan=False)]
 
 
 class Record(BaseModel):
@@ -99,7 +100,7 @@ def read_mapping(path: Path, remedy: str) -> dict[str, Any]:
         values = json.loads(path.read_text(encoding="utf-8"), parse_constant=lambda _: None)
     except FileNotFoundError:
         raise UsageError(f"{path} is missing; {remedy}") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UsageError(f"{path} is not JSON ({error}); {remedy}") from None
     except OSError as error:
         raise UsageError(f"{path} cannot be read ({error.strerror or error}); {remedy}") from None

@@ -2,7 +2,7 @@
 
 from typing import Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from mlkdc.records.base import FileRecord, Milliseconds, Moment, Record
 from mlkdc.records.bench_formats import from_format_1, from_format_2
@@ -32,6 +32,8 @@ class Conditions(Record):
         cooled_seconds: waited until the device was as cool as at the start.
     """
 
+    model_config = ConfigDict(allow_inf_nan=False)
+
     waited: float | None = None
     cpu_fraction: float | None = None
     celsius: tuple[float, float] | None = None
@@ -58,6 +60,8 @@ class Turn(Record):
             where only the summary is known.
         minute_ms: medians of successive minutes, for a sustained load.
     """
+
+    model_config = ConfigDict(allow_inf_nan=False)
 
     median_ms: Milliseconds
     p90_ms: Milliseconds
@@ -151,6 +155,9 @@ class LatencyRow(Record):
         timing: None where it could not be timed.
         turns: each process, in order.
         sustained: a turn of minutes, where one was asked for.
+        sustained_missing: why it failed.
+        accuracy: as far as it was asked for.
+        accuracy_missing: why there is none, or less than was asked for.
         speedup: None without a baseline.
         skipped: why it could not be timed.
         imported_from: of a row measured by another tool.
@@ -166,11 +173,23 @@ class LatencyRow(Record):
     timing: RowTiming | None = None
     turns: tuple[Turn, ...] = ()
     sustained: Turn | None = None
+    sustained_missing: str | None = None
     accuracy: Accuracy | None = None
     accuracy_missing: str | None = None
     speedup: Speedup | None = None
     skipped: str | None = None
     imported_from: str | None = None
+
+    @property
+    def slowest_ms(self) -> float | None:
+        """The slowest of the turns' medians, which is what a budget of time is held against; None without a timing.
+
+        A user's process is one such turn: half of them are slower than the median over the turns.
+        """
+        if self.timing is None:
+            return None
+        # Earlier formats kept no turns.
+        return max([turn.median_ms for turn in self.turns], default=self.timing.median_ms)
 
 
 class DeviceInfo(Record):

@@ -2,9 +2,11 @@
 
 from typing import ClassVar
 
+from pydantic import Field
+
 from mlkdc.recipe import Recipe
 from mlkdc.records.base import FileRecord, Record
-from mlkdc.records.bench import BenchFile, LatencyRow
+from mlkdc.records.bench import BenchFile, LatencyRow, Turn
 from mlkdc.records.manifest import Manifest, Status
 from mlkdc.records.results import Epoch, Results
 
@@ -16,7 +18,11 @@ class LatencyEntry(LatencyRow):
         map_percent: mAP on the device, else in the parity check; None where it is not known.
         map_images: how many images that is of.
         parity: status of the artifact; None for a row that is not an artifact of the run.
+        turns, sustained: for charts; report.json has them once, in ``bench``.
     """
+
+    turns: tuple[Turn, ...] = Field(default=(), exclude=True)
+    sustained: Turn | None = Field(default=None, exclude=True)
 
     map_percent: float | None = None
     map_images: int | None = None

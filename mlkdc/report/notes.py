@@ -107,6 +107,11 @@ def _on_latency(bench: BenchFile, artifacts: Mapping[str, Manifest], quoted_run:
     sentences += _on_verdicts(bench)
     for lost in bench.lost:
         sentences.append(f"{lost.device} was lost after {counted(lost.after, 'turn')}: {lost.why.rstrip('.')}.")
+    for row in bench.rows:
+        if row.accuracy is not None and row.accuracy_missing is not None:
+            sentences.append(f"{row.name} on {row.device}: {row.accuracy_missing}.")
+        if row.sustained_missing is not None:
+            sentences.append(f"{row.name} on {row.device}: no sustained load: {row.sustained_missing}.")
     for name, device in bench.devices.items():
         sentences += [f"{name}: {note}" for note in device.notes]
     for name, manifest in artifacts.items():

@@ -2,6 +2,7 @@
 
 import os
 import platform
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -37,6 +38,11 @@ def system() -> System:
 def libc() -> str | None:
     """Name and version of the C library, which decides which wheels can be installed; None where there is none."""
     return " ".join(platform.libc_ver()).strip() or None
+
+
+def version_numbers(text: str) -> tuple[int, ...]:
+    """``(2, 36)`` of ``2.36``, to compare; whatever is no number separates."""
+    return tuple(int(part) for part in re.findall(r"\d{1,9}", text))
 
 
 def _board() -> str:

@@ -14,6 +14,7 @@ SETTLED = 0.05
 WARMUP_LEAST_SECONDS = 1.0
 WARMUP_MOST_SECONDS = 20.0
 KEPT_SAMPLES = 200
+MINUTE_MS, LEAST_MINUTE_MS = 60_000, 30_000
 
 Clock = Callable[[], int]
 
@@ -119,14 +120,18 @@ def _samples_us(times: list[float]) -> tuple[int, ...]:
 
 
 def _minutes_ms(times: list[float], calls: int) -> tuple[float, ...]:
-    """Medians of whole successive minutes."""
+    """Medians of successive minutes, the last of at least half a minute: calls and what is between them take longer
+    than calls alone.
+    """
     minutes: list[float] = []
     current: list[float] = []
     passed_ms = 0.0
     for taken in times:
         current.append(taken)
         passed_ms += taken * calls
-        if passed_ms >= 60_000:
+        if passed_ms >= MINUTE_MS:
             minutes.append(median(current))
             current, passed_ms = [], 0.0
+    if passed_ms >= LEAST_MINUTE_MS:
+        minutes.append(median(current))
     return tuple(minutes)

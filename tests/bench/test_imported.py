@@ -139,6 +139,15 @@ def test_what_was_imported_is_not_recommended(measured, tmp_path):
         ),
         ("[1]", "expected a JSON object, got list"),
         ("nonsense", "is not JSON"),
+        ("[" * 100_000, "is not JSON"),
+        (
+            '{"execution_summary": {"estimated_inference_time": 1, "estimated_inference_peak_memory": 1e400}}',
+            "should be less than",
+        ),
+        (
+            '{"execution_summary": {"estimated_inference_time": 1}, "device": {"name": "S24\\u001b[2J"}}',
+            r"expected words, got 'S24\\x1b\[2J'",
+        ),
         ('{"execution_summary": 5}', "execution_summary: input should be"),
         ('{"execution_summary": {}}', "execution_summary.estimated_inference_time is missing"),
         ('{"execution_summary": {"estimated_inference_time": -1}}', "should be greater than 0, got -1"),
@@ -181,7 +190,7 @@ def test_the_command_adds_it_to_the_figures(measured, tmp_path):
     ]
     done = CliRunner().invoke(cli, command)
     assert done.exit_code == 0, done.output
-    [line] = [line for line in done.stdout.splitlines() if line.startswith("phone-int8 ")]
+    line, _ = [line for line in done.stdout.splitlines() if line.startswith("phone-int8 ")]
     assert "unknown" in line
     assert "qai-hub does not say whether other work disturbed it" in done.stdout
     assert [row.name for row in BenchFile.load(tmp_path).rows] == ["onnx-fp32", "phone-int8"]

@@ -56,6 +56,24 @@ def test_what_was_measured_on_the_device_goes_before_the_parity_check():
     assert chosen(row("fp32", 5.0, accuracy=there), row("int8", 4.0), budget=Budget(8)).row.name == "int8"
 
 
+@pytest.mark.parametrize("milliseconds", [4, 8])
+def test_accuracy_of_at_least_nothing_is_any(milliseconds):
+    free, zero = (chosen(row("fp32", 5.0), budget=Budget(milliseconds, least)) for least in (None, 0.0))
+    assert free.row == zero.row
+
+
+def test_accuracy_that_is_not_known_is_not_called_the_highest():
+    found = chosen(row("other", 5.0), row("slower", 6.0), budget=Budget(8))
+    assert found.why == "other (5.00 ms with 1 thread, mAP –): the fastest, of unknown mAP, within 8 ms"
+    assert chosen(row("other", 5.0), row("int8", 6.0), budget=Budget(8)).row.name == "int8"
+
+
+def test_what_was_disturbed_may_fit_after_all():
+    found = chosen(row("fp32", 9.0, verdict="disturbed"), budget=Budget(8))
+    assert found.row is None
+    assert found.why.endswith("comes nearest; its timing is disturbed, measure again before you rely on it")
+
+
 def test_another_model_is_never_named():
     other = Accuracy(images=8, max_probability_difference=0.9, within_tolerance=False, label_flips=9)
     found = chosen(row("fp32", 5.0, accuracy=other), budget=Budget(8))

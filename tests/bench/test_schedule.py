@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from fake_device import FakeDevice, folder_named, turn
 
-from mlkdc.bench import BASELINE, Plan, Questions, artifact_rows, bench
+from mlkdc.bench import BASELINE, Plan, Questions, ScoredImages, artifact_rows, bench
 from mlkdc.bench.rows import Row
 from mlkdc.devices import DeviceLost
 from mlkdc.errors import MlkdcError, UsageError
@@ -72,9 +72,10 @@ def test_figures_are_written_after_every_turn(rows, tmp_path):
     device = FakeDevice("pi", {name: [turn(), turn()] for name in NAMES})
     bench(rows, Plan(passes=2), devices=[device], write=seen.append)
     counts = [sum(len(row.turns) for row in figures.rows) for figures in seen]
-    assert counts == [1, 2, 3, 4, 5, 6]
-    seen[2].save(tmp_path)
-    assert BenchFile.load(tmp_path) == seen[2]
+    # And after the answers of each artifact.
+    assert counts == [0, 0, 0, 1, 2, 3, 4, 5, 6]
+    seen[5].save(tmp_path)
+    assert BenchFile.load(tmp_path) == seen[5]
 
 
 def test_a_row_that_fails_is_skipped_and_the_others_go_on(rows):
@@ -126,6 +127,12 @@ def test_a_sustained_load_is_one_more_turn(rows):
     assert figures.rows[0].timing.median_ms == 1.0, "the minutes are no pass"
 
 
+def test_a_sustained_load_that_fails_takes_nothing_from_the_passes(rows):
+    device = FakeDevice("pi", {name: [turn(), MlkdcError("too hot")] for name in NAMES})
+    first, *_ = bench(rows, Plan(passes=1, sustained_minutes=2), devices=[device]).rows
+    assert (first.timing.median_ms, first.skipped, first.sustained_missing) == (1.0, None, "too hot")
+
+
 @pytest.mark.parametrize(("start", "asked", "expected"), [(None, None, None), (41.0, None, 44.0), (41.0, 50.0, 50.0)])
 def test_a_warm_device_waits(rows, start, asked, expected):
     device = FakeDevice("pi", {name: [turn()] for name in NAMES})
@@ -155,6 +162,53 @@ def test_answers_come_first_and_a_row_that_gives_none_is_not_timed(rows):
     silent = bench(rows, Plan(passes=1), devices=[device], questions=questions)
     assert [row.skipped for row in silent.rows] == [f"{name} cannot run here" for name in NAMES[:2]] + [None]
     assert [name for name, _ in device.asked] == ["onnx-fp16"]
+
+
+@pytest.mark.parametrize("asked", [1, 3])
+def test_answers_are_kept_where_the_device_is_lost_among_them(rows, photos, asked):
+    """``asked`` requests are answered: the known images, then chunks of 64 of the split."""
+    known = KnownAnswers(np.zeros((2, 3, 8, 8), np.uint8), np.full((2, 3), 0.4, np.float32), np.zeros((2, 3), np.uint8))
+    paths = sorted((photos / "images").iterdir())[:30] * 5
+    targets = np.random.default_rng(0).integers(0, 2, (150, 3)).astype(np.uint8)
+    scored = ScoredImages("test", paths, targets)
+    device = FakeDevice("pi", {name: [turn()] for name in NAMES})
+    requests = []
+
+    def answer(pixels):
+        requests.append(len(pixels))
+        if len(requests) > asked:
+            raise DeviceLost("pi was lost: Broken pipe")
+        return np.linspace(0, 1, 3 * len(pixels), dtype=np.float32).reshape(-1, 3)
+
+    device.answer = answer
+    seen = []
+    figures = bench(
+        rows, Plan(passes=1), devices=[device], questions={NAMES[0]: Questions(known, scored)}, write=seen.append
+    )
+    assert seen[-1] == figures
+    first = figures.rows[0]
+    assert first.accuracy.images == 2
+    assert first.skipped == "the device was lost before its first turn"
+    count = 64 * (asked - 1)
+    assert first.accuracy.map_images == count
+    if count:
+        from sklearn.metrics import average_precision_score
+
+        answers = np.concatenate([np.linspace(0, 1, 192).reshape(-1, 3)] * (asked - 1))
+        expected = average_precision_score(targets[:count], answers, average="macro")
+        assert first.accuracy.map_percent == pytest.approx(100 * expected, abs=0.01)
+        assert first.accuracy_missing == "its answers ended after 128 of 150 images of the test split"
+    else:
+        assert first.accuracy.map_percent is None
+
+
+def test_images_without_a_label_have_no_map(rows, photos):
+    paths = sorted((photos / "images").iterdir())[:3]
+    scored = ScoredImages("test", paths, np.zeros((3, 3), np.uint8))
+    device = FakeDevice("pi", {name: [turn()] for name in NAMES})
+    device.answer = lambda pixels: np.full((len(pixels), 3), 0.6, np.float32)
+    figures = bench(rows, Plan(passes=1), devices=[device], questions={NAMES[0]: Questions(scored=scored)})
+    assert (figures.rows[0].accuracy.map_images, figures.rows[0].accuracy.map_percent) == (3, None)
 
 
 def test_what_runs_an_artifact_is_named_by_the_device(rows):

@@ -1,7 +1,9 @@
 """What the terminal says next to the rows."""
 
-from mlkdc.bench.table import remarks
-from mlkdc.records.bench import BenchFile, LatencyRow, Lost, Protocol, Turn
+from mlkdc.bench.devices import short_names
+from mlkdc.bench.table import bench_tables, remarks
+from mlkdc.records.bench import Accuracy, BenchFile, DeviceInfo, LatencyRow, Lost, Protocol, RowTiming, Speedup, Turn
+from mlkdc.records.machine import Machine
 
 
 def figures(**values: object) -> BenchFile:
@@ -19,9 +21,74 @@ def test_a_device_that_was_never_reached_was_not_lost() -> None:
     ]
 
 
+def sustained(**values: object) -> list[str]:
+    turn = Turn(median_ms=8, p90_ms=9, min_ms=7, runs=200, warmup_runs=10, settled=True, drift=1.25, **values)
+    return remarks(figures(rows=(LatencyRow(name="onnx-fp32", device="local", threads=1, sustained=turn),)))
+
+
 def test_a_sustained_load_is_said() -> None:
-    turn = Turn(median_ms=8, p90_ms=9, min_ms=7, runs=200, warmup_runs=10, settled=True, drift=1.25)
-    row = LatencyRow(name="onnx-fp32", device="local", threads=1, sustained=turn)
-    assert remarks(figures(rows=(row,))) == [
-        "onnx-fp32 on local, threads 1: 8.00 ms under a sustained load, its last third +25 % against its first"
+    where = "onnx-fp32 on local, threads 1"
+    thirds = f"{where}: 8.00 ms under a sustained load, its last third +25 % against its first"
+    assert sustained() == sustained(minute_ms=(8.0,)) == [thirds]
+    assert sustained(minute_ms=(8.0, 9.0, 10.0)) == [
+        f"{where}: without a pause 8.00 ms in the first minute, 10.00 in the last (+25 %)"
     ]
+
+
+def device(url: str) -> DeviceInfo:
+    return DeviceInfo(url=url, machine=Machine(cpu="made up", cores=4, system="tests"))
+
+
+def test_devices_that_differ_in_their_options_only_keep_them() -> None:
+    old, new, pi = "ssh://nano?python=/old", "ssh://nano?python=/new", "ssh://pi?python=/new"
+    gone = Lost(device=new, after=0, why="ssh://nano was lost: Broken pipe")
+    names = short_names(figures(devices={old: device(old), pi: device(pi)}, lost=(gone,)))
+    assert names == {old: old, new: new, pi: "ssh://pi"}
+    assert remarks(figures(devices={old: device(old)}, lost=(gone,))) == [f"{new} was not measured: Broken pipe"]
+
+
+def test_a_device_lost_between_answers_and_turns_is_one_that_was_lost() -> None:
+    partial = Accuracy(images=8, max_probability_difference=0, label_flips=0, map_images=64, map_percent=50)
+    why = "its answers ended after 64 of 500 images of the test split"
+    row = LatencyRow(name="onnx-fp32", device="pi", threads=1, accuracy=partial, accuracy_missing=why, skipped="lost")
+    lost = Lost(device="pi", after=0, why="pi was lost: Broken pipe")
+    assert remarks(figures(rows=(row,), devices={"pi": device("pi")}, lost=(lost,))) == [
+        f"onnx-fp32 on pi: {why}",
+        "pi was lost before its first turn: Broken pipe",
+    ]
+
+
+def full_row(name: str, where: str) -> LatencyRow:
+    timing = RowTiming(
+        median_ms=1234.5,
+        p90_ms=1357.9,
+        min_ms=1200,
+        load_ms=2345.6,
+        first_ms=3456.7,
+        peak_mib=4567,
+        runs=1000,
+        passes=5,
+        verdict="disturbed",
+        why="noise",
+    )
+    accuracy = Accuracy(images=32, max_probability_difference=0.1, label_flips=17, map_images=500, map_percent=61.23)
+    speedup = Speedup(to="torch eager", value=12.34, low=10.01, high=15.67)
+    return LatencyRow(
+        name=name, device=where, threads=16, precision="int8", timing=timing, accuracy=accuracy, speedup=speedup
+    )
+
+
+def test_all_figures_fit_a_terminal_of_80_columns() -> None:
+    pi = "ssh://someone@a-long-name.example.org:2222"
+    rows = [full_row(name, where) for where in ("local", pi) for name in ("torch eager", "executorch-int8")]
+    skipped = LatencyRow(name="ncnn-fp16", device=pi, threads=16, precision="fp16", skipped="the runtime is missing")
+    found = bench_tables(figures(rows=(*rows, skipped), devices={"local": device("local"), pi: device(pi)}))
+    assert list(found) == ["local", pi]
+    texts = [table.text() for tables in found.values() for table in tables]
+    assert max(len(line) for text in texts for line in text.splitlines()) <= 80
+    for text in ("\n".join(texts[:2]), "\n".join(texts[2:])):
+        words = text.split()
+        for figure in ("1,234.50", "1,357.90", "3,456.70", "2,345.60", "4,567", "17", "int8", "61.23", "12.34x", "16"):
+            assert figure in words
+        assert "disturbed" in words
+    assert "skipped: the" in texts[2]

@@ -90,7 +90,7 @@ def test_a_gate_for_ci(make_artifact, tmp_path, limit, fails):
     assert (done.exit_code != 0) == fails
     if fails:
         assert isinstance(done.exception, MlkdcError)
-        assert "onnx-fp32 takes" in str(done.exception)
+        assert "onnx-fp32 takes up to" in str(done.exception)
     assert (tmp_path / "figures.json").is_file()
 
 

@@ -10,6 +10,7 @@ from fake_adbd import FakePhone
 from phones import Plug
 
 from mlkdc.devices.adb.client import Adb, connect
+from mlkdc.devices.adb.guard import Guard
 from mlkdc.devices.adb.url import AdbUrl, parse_url
 from mlkdc.devices.base import DeviceLost
 from mlkdc.errors import MlkdcError, UsageError
@@ -139,3 +140,18 @@ def test_a_phone_that_is_offline(plug: Plug) -> None:
         Adb("adb", phone.serial).shell("sleep 5; exit 0")
     with pytest.raises(DeviceLost, match="is offline: unplug it"):
         connect(phone.serial)
+
+
+@pytest.mark.timeout(30)
+def test_what_adb_says_without_end_stops_nothing(tmp_path: Path) -> None:
+    """More than a pipe holds, before the first answer and after the last, and a line that never ends."""
+    program = tmp_path / "adb"
+    flood = "head -c 300000 /dev/zero | tr '\\0' x"
+    program.write_text(
+        f"#!/bin/sh\n{flood} >&2\necho fixed=yes\ncat >/dev/null\n{flood}\n{flood} >&2\necho; echo gone\nsleep 0.1\n"
+    )
+    program.chmod(0o755)
+    guard = Guard(Adb(str(program), "chatty"))
+    assert guard.fixed_performance
+    guard.close()
+    assert guard._process.returncode == 0

@@ -231,7 +231,8 @@ def test_a_dark_screen_is_refused(device: AdbDevice, android: Android, phone: Fa
     android.screen(on=True)
     device.open()
     android.screen(on=False)
-    with pytest.raises(UsageError, match="is off"):
+    # It is set up, and no longer there: what was measured is kept.
+    with pytest.raises(DeviceLost, match="is off"):
         device.turn(matrix(tmp_path / "artifact", "litert"), QUICK)
 
 

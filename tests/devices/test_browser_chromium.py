@@ -19,7 +19,7 @@ from threading import Timer
 import numpy as np
 import pytest
 from fake_page import FakePage
-from tiny_artifacts import broken_artifact, expected, images, litert_artifact, onnx_artifact
+from tiny_artifacts import broken_artifact, expected, litert_artifact, noise, onnx_artifact
 
 from mlkdc.devices.base import DeviceLost, Load, Subject
 from mlkdc.devices.browser import BrowserDevice, chromium
@@ -92,7 +92,7 @@ def test_onnx_in_every_layout_answers_as_in_python(
     runtimes: Callable[[Engine], None], browser: BrowserDevice, tmp_path: Path
 ) -> None:
     runtimes("onnxruntime")
-    pixels = images(70)
+    pixels = noise(70)
     for layout in ("NCHW", "NHWC"):
         for dtype in ("float32", "uint8"):
             subject = onnx_artifact(tmp_path / f"{layout}-{dtype}", layout, dtype)
@@ -112,7 +112,7 @@ def test_litert_answers_as_in_python(
 ) -> None:
     subject = litert_artifact(tmp_path / "litert", dtype)
     runtimes("litert")
-    pixels = images(40)
+    pixels = noise(40)
     answers = browser.answers(subject, pixels)
     np.testing.assert_allclose(answers, expected(pixels), rtol=0, atol=1e-5)
     np.testing.assert_allclose(answers, native(subject, pixels), rtol=0, atol=1e-5)
@@ -123,7 +123,7 @@ def test_litert_answers_as_in_python(
 
 def test_webgpu_answers_as_in_python_or_is_refused(runtimes: Callable[[Engine], None], tmp_path: Path) -> None:
     runtimes("onnxruntime")
-    subject, pixels = onnx_artifact(tmp_path / "onnx-fp32"), images(3)
+    subject, pixels = onnx_artifact(tmp_path / "onnx-fp32"), noise(3)
     with device_at("browser://chromium?accelerator=webgpu") as connected:
         info = connected.open()
         assert connected.provider(subject) == "onnxruntime-web webgpu"
@@ -157,7 +157,7 @@ def test_more_images_for_an_artifact_need_no_loading_but_a_turn_does(
     runtimes: Callable[[Engine], None], browser: BrowserDevice, tmp_path: Path
 ) -> None:
     runtimes("onnxruntime")
-    subject, other, pixels = onnx_artifact(tmp_path / "one"), onnx_artifact(tmp_path / "two", "NHWC"), images(5)
+    subject, other, pixels = onnx_artifact(tmp_path / "one"), onnx_artifact(tmp_path / "two", "NHWC"), noise(5)
     model = subject.folder / "model.onnx"
     for turn in range(3):
         np.testing.assert_allclose(browser.answers(subject, pixels), expected(pixels), rtol=0, atol=1e-5)
@@ -220,7 +220,7 @@ def test_an_insecure_origin_has_one_thread_and_says_so(
         turn = connected.turn(subject, BRIEF)
         check_turn(turn)
         assert turn.runs > len(turn.samples_us), "too short for this clock: several calls a sample"
-        pixels = images(3)
+        pixels = noise(3)
         np.testing.assert_allclose(connected.answers(subject, pixels), expected(pixels), rtol=0, atol=1e-5)
         with pytest.raises(MlkdcError, match="not a secure context"):
             connected.turn(subject, Load(threads=2))
@@ -229,7 +229,7 @@ def test_an_insecure_origin_has_one_thread_and_says_so(
 def test_bench_as_it_is_typed(runtimes: Callable[[Engine], None], tmp_path: Path) -> None:
     runtimes("onnxruntime")
     subject = onnx_artifact(tmp_path / "run" / "export" / "onnx-fp32")
-    pixels = images(32)
+    pixels = noise(32)
     probabilities = expected(pixels).astype(np.float32)
     KnownAnswers(pixels, probabilities, np.zeros(probabilities.shape, np.uint8)).save(tmp_path / "run")
     options = ["--device", "browser://chromium", "--passes", "2", "--seconds", "0.2", "--threads", "1"]

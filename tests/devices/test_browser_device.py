@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from fake_page import TURN, FakePage, Invited
-from tiny_artifacts import CLASSES, images, onnx_artifact
+from tiny_artifacts import CLASSES, noise, onnx_artifact
 
 from mlkdc.devices.base import DeviceLost, Load, Subject
 from mlkdc.devices.browser import BrowserDevice, device, exchange
@@ -106,7 +106,7 @@ def test_a_turn_has_the_figures_of_its_samples(subject: Subject) -> None:
 def test_answers_have_their_shape(subject: Subject) -> None:
     values = np.random.default_rng(0).random((70, CLASSES), dtype=np.float32)
     with opened(replying({"kind": "answers", "answers": values.ravel().tolist()})) as connected:
-        answers = connected.answers(subject, images(70))
+        answers = connected.answers(subject, noise(70))
     assert answers.dtype == np.float32
     np.testing.assert_array_equal(answers, values)
 
@@ -116,7 +116,7 @@ def test_too_few_answers_are_refused(subject: Subject) -> None:
         opened(replying({"kind": "answers", "answers": [0.5] * 5})) as connected,
         pytest.raises(MlkdcError, match="gave 5 probabilities, expected 2 x 3"),
     ):
-        connected.answers(subject, images(2))
+        connected.answers(subject, noise(2))
 
 
 @pytest.mark.parametrize(
@@ -165,7 +165,7 @@ def test_a_page_that_sends_nonsense_is_lost(subject: Subject, change: dict[str, 
 
 def test_an_answer_to_another_question_is_refused(subject: Subject) -> None:
     with opened(replying(TURN)) as connected, pytest.raises(DeviceLost, match="another question"):
-        connected.answers(subject, images(1))
+        connected.answers(subject, noise(1))
 
 
 def test_a_page_that_is_closed_in_the_middle_is_lost(subject: Subject) -> None:

@@ -175,6 +175,9 @@ def test_a_reply_nobody_asked_for_is_refused(page: FakePage) -> None:
     page.hello()
     assert page.post("reply?job=7", TURN) == 409
     assert page.post("reply?job=x", TURN) == 400
+    # More digits than Python reads.
+    assert page.post(f"reply?job={'9' * 5000}", TURN) == 400
+    assert page.post("reply?job=7", TURN) == 409, "it goes on"
 
 
 def test_it_ends_and_listens_no_longer(exchange: Exchange) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from mlkdc.agent.frames import MAGIC, Frame, packed
-from mlkdc.devices import Subject
+from mlkdc.devices import Load, Subject
 from mlkdc.devices.agent import AgentDevice, lost
 from mlkdc.devices.base import DeviceLost
 from mlkdc.devices.channel import Channel
@@ -46,6 +46,87 @@ def test_what_sends_nonsense_and_does_not_end_is_lost_at_once(sent: bytes) -> No
     ):
         device.open()
     assert time.monotonic() - start < 20
+
+
+HELLO = {
+    "folder": "/tmp/mlkdc-x",
+    "archive": "/tmp/mlkdc-x/agent.pyz",
+    "executable": "/usr/bin/python3",
+    "agent_sha256": "0" * 64,
+    "system": {"cpu": "made \x1b[2J up", "cores": 4, "system": "Linux"},
+    "libc": None,
+    "python": "3.12.1",
+    "versions": {"python": "3.12.1", "numpy": "2.0"},
+    "free_mib": 100.0,
+    "celsius": None,
+    "schedstat": True,
+}
+
+
+def answering(*answers: dict) -> AgentDevice:
+    """An agent that gives these answers whatever it is asked, one more to the goodbye, and ends."""
+    sent = MAGIC + b"".join(packed(Frame(answer)) for answer in (*answers, {}))
+    code = f"import sys\nsys.stdout.buffer.write({sent!r})\nsys.stdout.flush()\nsys.stdin.buffer.read()"
+    return AgentDevice("fake", [sys.executable, "-c", code])
+
+
+def test_what_steers_a_terminal_does_not_reach_it() -> None:
+    with answering(HELLO, {"error": "no \x1b]0;title\x07 room"}) as device:
+        assert device.open().machine.cpu == "made \ufffd[2J up"
+        with pytest.raises(MlkdcError, match=r"^fake: no \ufffd]0;title\ufffd room$"):
+            device.run(["-c", "pass"])
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"celsius": "hot"}, "celsius"),
+        ({"celsius": float("inf")}, "celsius"),
+        ({"free_mib": float("nan")}, "free_mib"),
+        ({"versions": ["numpy"]}, "versions"),
+        ({"system": {"cpu": 3, "cores": "many"}}, r"system\.cpu"),
+        ({"python": None}, "python"),
+        ({"sudo": True}, "unknown key sudo"),
+    ],
+)
+def test_a_device_that_describes_itself_in_nonsense_is_lost(change: dict, says: str) -> None:
+    with (
+        pytest.raises(DeviceLost, match=f"it does not answer as mlkdc's agent does \\(.*{says}"),
+        answering({**HELLO, **change}) as device,
+    ):
+        device.open()
+
+
+@pytest.mark.parametrize("done", [{}, {"returncode": "no", "stdout": "", "stderr": ""}, {"returncode": 0, "stdout": 1}])
+def test_a_command_that_ends_in_nonsense(done: dict) -> None:
+    with answering(HELLO, done) as device:
+        device.open()
+        with pytest.raises(DeviceLost, match="it does not answer as mlkdc's agent does"):
+            device.run(["-c", "pass"])
+
+
+def test_signs_of_life_without_an_answer_are_not_waited_for_forever() -> None:
+    beat = packed(Frame({"beat": True}))
+    code = (
+        f"import sys, time\nout = sys.stdout.buffer\nout.write({MAGIC!r})\n"
+        f"for _ in range(600):\n    out.write({beat!r}); out.flush(); time.sleep(0.1)"
+    )
+    channel = Channel("beating", [sys.executable, "-c", code], lost("beating"))
+    try:
+        with pytest.raises(DeviceLost, match="beating was lost: it has not answered within 1 s"):
+            channel.ask("run", limit_seconds=1)
+    finally:
+        channel._process.kill()
+        channel.close()
+
+
+@pytest.mark.parametrize("median", ["NaN", "Infinity", "-1", "1e300", '"fast"', "null"])
+def test_times_that_are_none_are_no_turn(median: str) -> None:
+    times = f'"median_ms": {median}, "p90_ms": 1, "min_ms": 1, "runs": 200, "warmup_runs": 1, "settled": true'
+    with answering(HELLO, {"returncode": 0, "stdout": f"{{{times}}}", "stderr": ""}) as device:
+        device.open()
+        with pytest.raises(MlkdcError, match="the worker printed no result"):
+            device.timed(["time"], Load(threads=1))
 
 
 def test_an_answer_that_takes_longer_than_a_silence_may_is_waited_for() -> None:

@@ -2,6 +2,7 @@
 
 import ast
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -98,6 +99,18 @@ def test_a_turn_has_times_memory_and_conditions(device, make_artifact):
     assert turn.warmup_runs > 1000
 
 
+def test_a_runtime_leaves_nothing_in_the_folder_for_temporary_files(make_artifact, tmp_path, monkeypatch):
+    there = tmp_path / "temporary"
+    there.mkdir()
+    monkeypatch.setenv("TMPDIR", str(there))
+    folder = make_artifact()
+    with LocalDevice() as opened:
+        opened.open()
+        assert Path(opened.folder).parent == there
+        opened.turn(Subject(folder, Manifest.load(folder)), Load(threads=1, least_seconds=0.1))
+    assert list(there.iterdir()) == []
+
+
 def test_an_artifact_travels_once(device, make_artifact, images, monkeypatch):
     folder = make_artifact()
     subject = Subject(folder, Manifest.load(folder))
@@ -190,11 +203,26 @@ def test_a_silent_device_is_given_up(device, monkeypatch):
             device.run(["-c", "print(1)"])
     finally:
         os.kill(pid, signal.SIGKILL)
+        # What is killed cannot clean up.
+        shutil.rmtree(device.folder)
+
+
+def test_a_device_that_takes_no_more_bytes_is_given_up(device, monkeypatch):
+    pid = int(device.run(["-c", "import os; print(os.getppid())"]).stdout)
+    monkeypatch.setattr("mlkdc.devices.channel.CONNECT_SECONDS", 0.5)
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        # Much more than a pipe holds.
+        with pytest.raises(DeviceLost, match=r"local has been silent for 0\.5 s"):
+            device._put("large.bin", bytes(2_000_000))
+    finally:
+        shutil.rmtree(device.folder)
 
 
 def test_a_killed_agent_is_a_lost_device(device):
     with pytest.raises(DeviceLost, match="local was lost: exit code -9"):
         device.run(["-c", "import os; os.kill(os.getppid(), 9)"])
+    shutil.rmtree(device.folder)
 
 
 def test_what_a_login_script_prints_does_not_matter():

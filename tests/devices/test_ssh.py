@@ -186,6 +186,9 @@ def test_a_stalled_network_is_noticed_and_leaves_nothing(sshd):
         "ssh://a b",
         "ssh://pi@kitchen/home",
         "ssh://pi@kitchen?pyhton=x",
+        "ssh://pi@kitchen#x",
+        "ssh://[::1",
+        "ssh://[-oProxyCommand=evil]",
         "ssh://pi@kitchen:99999",
         "ssh://-l@kitchen",
         "ssh://pi:secret@kitchen",
@@ -200,8 +203,16 @@ def test_urls_that_are_refused(url):
 
 
 def test_names_of_ssh_config_keep_their_case():
-    assert "ssh://Kitchen" in SshDevice("ssh://Kitchen")._command
-    assert "ssh://pi@kitchen:2222" in SshDevice("ssh://pi@kitchen:2222?python=/opt/python3.11")._command
+    assert SshDevice("ssh://Kitchen")._command[-3:-1] == ["--", "Kitchen"]
+    command = SshDevice("ssh://pi@kitchen:2222?python=/opt/python3+11")._command
+    assert command[-1].startswith("/opt/python3+11 -c ")
+    assert command[-5:-1] == ["-p", "2222", "--", "pi@kitchen"]
+
+
+def test_an_ipv6_address():
+    assert SshDevice("ssh://pi@[fe80::1%Eth0]:2222")._command[-5:-1] == ["-p", "2222", "--", "pi@fe80::1%Eth0"]
+    with pytest.raises(DeviceLost, match=r"nothing listens there|no way to it|Cannot assign"):
+        SshDevice("ssh://[::1]:1").open()
 
 
 def test_no_client(monkeypatch):

@@ -239,4 +239,9 @@ def test_a_row_of_another_tool_is_marked_and_has_no_accuracy(tmp_path):
     assert f"{device}: measured by another tool and imported; " in page.text
     assert "verdict unknown" not in page.text
     assert "<S24>" not in source
-    assert json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))["best"]["device"] == "local"
+    report = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
+    assert report["best"]["device"] == "local"
+    # Single calls are most of the file: they are in it once.
+    for entry in (report["best"], *report["latency"]):
+        assert not {"turns", "sustained"} & set(entry)
+    assert any(row["turns"][0]["samples_us"] for row in report["bench"]["rows"])

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mlkdc.runtime.machine import machine
-from mlkdc.runtime.system import versions
+from mlkdc.runtime.system import version_numbers, versions
 
 
 @pytest.mark.parametrize(
@@ -58,3 +58,11 @@ def test_an_arm_board_is_named_by_its_device_tree(tmp_path, monkeypatch):
     monkeypatch.setattr("mlkdc.runtime.system.CPUINFO", tmp_path / "cpuinfo")
     monkeypatch.setattr("mlkdc.runtime.system.DEVICE_TREE", tmp_path / "model")
     assert machine().cpu == "Raspberry Pi 5 Model B Rev 1.0"
+
+
+@pytest.mark.parametrize(
+    ("older", "newer"), [("2.9", "2.36"), ("2.36", "2.36.1"), ("8.0+", "12.0"), ("unknown", "2.17")]
+)
+def test_versions_are_compared_by_their_numbers(older, newer):
+    assert version_numbers(older) < version_numbers(newer)
+    assert not version_numbers(newer) < version_numbers(older)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mlkdc.errors import UsageError
-from mlkdc.runtime.timing import KEPT_SAMPLES, Timed, measure
+from mlkdc.runtime.timing import KEPT_SAMPLES, Timed, measure, summarize
 
 
 class Call:
@@ -81,8 +81,14 @@ def test_minutes_of_a_sustained_load():
     result, _ = timed(lambda i: 100.0 if i < 700 else 150.0, runs=200, seconds=150)
     assert result.minute_ms[0] == 100.0
     assert result.minute_ms[-1] == 150.0
-    assert len(result.minute_ms) == 2
+    # The last one lasts half a minute.
+    assert len(result.minute_ms) == 3
     assert timed(lambda i: 10.0)[0].minute_ms == ()
+
+
+@pytest.mark.parametrize(("calls", "expected"), [(5900, (10.0,)), (2900, ())])
+def test_a_minute_of_load_is_one_although_its_calls_take_a_little_less(calls, expected):
+    assert summarize([10.0] * calls, first_ms=10.0, warmup_runs=1, settled=True).minute_ms == expected
 
 
 def test_real_clock_and_too_few_runs():

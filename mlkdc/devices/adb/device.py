@@ -59,7 +59,8 @@ class AdbDevice(Device):
     def open(self) -> DeviceInfo:
         self._adb = connect(self._url.serial)
         now = read_now(self._adb)
-        _refuse_dark(self._adb, now)
+        if now.dark:
+            raise UsageError(_dark(self._adb))
         self.start_celsius = now.celsius
         facts = read_facts(self._adb)
         python, programs = self._found(self._adb)
@@ -86,7 +87,9 @@ class AdbDevice(Device):
         assert self._adb, "open() comes first"
         assert self._measuring
         before, cooled_seconds = self._cooled(load.cool_to)
-        _refuse_dark(self._adb, before)
+        if before.dark:
+            # It is set up, and no longer there: what was measured before is kept.
+            raise DeviceLost(_dark(self._adb))
         if before.celsius is not None:
             load = replace(load, cool_to=None)
         turn = self._measuring.turn(subject, load)
@@ -155,12 +158,11 @@ class AdbDevice(Device):
         return now, waited
 
 
-def _refuse_dark(adb: Adb, now: Now) -> None:
-    if now.dark:
-        raise UsageError(
-            f"the screen of adb://{adb.serial} is off, and Android slows programs down then: turn it on, unlock it, "
-            "and keep it on with Developer options > Stay awake"
-        )
+def _dark(adb: Adb) -> str:
+    return (
+        f"the screen of adb://{adb.serial} is off, and Android slows programs down then: turn it on, unlock it, "
+        "and keep it on with Developer options > Stay awake"
+    )
 
 
 def _state_notes(now: Now, guard: Guard) -> list[str]:

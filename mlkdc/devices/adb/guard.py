@@ -3,7 +3,9 @@
 import contextlib
 import secrets
 import subprocess
+import tempfile
 import threading
+from typing import IO
 
 from mlkdc.devices.adb.client import COMMAND_SECONDS, Adb
 from mlkdc.devices.adb.program import PID
@@ -23,6 +25,9 @@ if [ $fixed = yes ]; then cmd power set-fixed-performance-mode-enabled false >/d
 {clear}
 echo gone"""
 
+#: Bytes of a line, or of what adb says, that are read.
+MOST_SAID = 4096
+
 
 class Guard:
     """A folder on the phone, and its clock held steady, until closed.
@@ -38,11 +43,15 @@ class Guard:
     def __init__(self, adb: Adb, *, keep: bool = False) -> None:
         self.folder = f"/data/local/tmp/mlkdc-{secrets.token_hex(6)}"
         pipe = subprocess.PIPE
+        # A pipe that nobody reads would fill up and stop adb.
+        self._stderr: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the guard
+        self._errors = ""
         clear = f"rm -rf {self.folder}"
         if keep:
             clear = ":"
         script = _SCRIPT.format(folder=self.folder, pid=PID, clear=clear)
-        self._process = subprocess.Popen(adb.command("shell", "-T", script), stdin=pipe, stdout=pipe, stderr=pipe)
+        command = adb.command("shell", "-T", script)
+        self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=self._stderr)
         first = self._line()
         if not first.startswith("fixed="):
             self.close()
@@ -56,17 +65,21 @@ class Guard:
         # Where adb is gone already, the phone has seen that too.
         with contextlib.suppress(BrokenPipeError):
             self._process.stdin.close()
+        limit = threading.Timer(COMMAND_SECONDS, self._process.kill)
+        limit.start()
         while self._line() not in ("gone", ""):
             pass
-        assert self._process.stderr
-        self._errors = " ".join(self._process.stderr.read().decode("utf-8", errors="replace").split())
         self._process.wait()
+        limit.cancel()
+        self._stderr.seek(0)
+        self._errors = " ".join(self._stderr.read(MOST_SAID).decode("utf-8", errors="replace").split())
+        self._stderr.close()
 
     def _line(self) -> str:
-        """The next line; empty where there is none within a minute."""
+        """The next line; empty where there is none within a minute, or it has no end."""
         assert self._process.stdout
         limit = threading.Timer(COMMAND_SECONDS, self._process.kill)
         limit.start()
-        line = self._process.stdout.readline()
+        line = self._process.stdout.readline(MOST_SAID)
         limit.cancel()
         return line.decode("utf-8", errors="replace").strip()

@@ -38,6 +38,7 @@ HEADERS = {
     "Cache-Control": "no-store",
 }
 LARGEST_BODY = 64 * 2**20
+DIGITS = 16
 BYTES = "application/octet-stream"
 JSON = "application/json"
 _FACTS, _ALIVE = TypeAdapter(Facts), TypeAdapter(Alive)
@@ -98,6 +99,11 @@ class _Server(ThreadingHTTPServer):
         error = sys.exc_info()[1]
         if not isinstance(error, ConnectionError | TimeoutError):
             self.exchange.lose(f"the server of the page failed ({error!r})")
+
+
+def _is_number(text: str) -> bool:
+    """Python refuses to read some thousand digits."""
+    return text.isascii() and text.isdecimal() and len(text) < DIGITS
 
 
 class _Refusal(Exception):
@@ -174,7 +180,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _number(self, name: str) -> int:
         text = self._query(name)
-        if text.isascii() and text.isdecimal():
+        if _is_number(text):
             return int(text)
         raise _Refusal(HTTPStatus.BAD_REQUEST, f"expected {name}=NUMBER")
 
@@ -221,7 +227,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _body(self, kind: TypeAdapter[_Message]) -> _Message:
         """The message that was posted."""
         length = self.headers.get("Content-Length", "")
-        if not (length.isascii() and length.isdecimal()):
+        if not _is_number(length):
             raise _Refusal(HTTPStatus.LENGTH_REQUIRED)
         if int(length) > LARGEST_BODY:
             raise _Refusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)

@@ -11,6 +11,7 @@ from mlkdc.errors import MlkdcError, UsageError
 from mlkdc.runtime import cuda
 from mlkdc.runtime.base import RUNTIMES, Backend, signature
 from mlkdc.runtime.spec import EngineSpec, ModelSpec, TensorSpec
+from mlkdc.runtime.system import version_numbers
 
 ENGINE = "model.engine"
 # By package; both have the same interface.
@@ -121,7 +122,7 @@ def _matching_library(path: Path, built: EngineSpec | None) -> Any:
     if built is None or built.library not in LIBRARIES:
         raise UsageError(f"the manifest of {path} does not say what its engine was built with; export the run again")
     name, capability = cuda.gpu()
-    lowest = _numbers(built.compute_capability.rstrip("+"))
+    lowest = version_numbers(built.compute_capability)
     highest = lowest
     if built.compute_capability.endswith("+"):  # 8.0+: that and any later one
         highest = (99,)
@@ -138,10 +139,6 @@ def _matching_library(path: Path, built: EngineSpec | None) -> Any:
             f"{_REBUILD}"
         )
     return trt
-
-
-def _numbers(version: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in version.split("."))
 
 
 def _read(trt: Any, path: Path) -> Any:

@@ -1,5 +1,6 @@
-"""Artifacts whose every pixel counts, so that a wrong layout or dtype changes the answers."""
+"""Artifacts with known mathematics, of which every pixel counts: a wrong layout or dtype changes the answers."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -18,13 +19,13 @@ def weights() -> np.ndarray:
     return (np.random.default_rng(0).normal(size=(3 * SIZE * SIZE, CLASSES)) / 1000).astype(np.float32)
 
 
-def images(count: int = 70) -> np.ndarray:
+def noise(count: int) -> np.ndarray:
     """``uint8[count, 3, SIZE, SIZE]``"""
     return np.random.default_rng(1).integers(0, 256, (count, 3, SIZE, SIZE), dtype=np.uint8)
 
 
 def expected(pixels: np.ndarray) -> np.ndarray:
-    """What the artifacts answer, in float64."""
+    """What the artifacts answer, by numpy, in float64."""
     logits = pixels.reshape(len(pixels), -1).astype(np.float64) @ weights().astype(np.float64)
     return 1 / (1 + np.exp(-logits))
 
@@ -34,29 +35,36 @@ def spec(layout: str, dtype: str) -> InputSpec:
     return InputSpec(name="image", shape=shape, layout=layout, dtype=dtype)
 
 
-def onnx_artifact(folder: Path, layout: str = "NCHW", dtype: str = "float32") -> Subject:
-    pytest.importorskip("onnx")
-    from onnx import TensorProto, helper, numpy_helper, save
+def write_onnx(path: Path, inputs: InputSpec, dynamic: bool = False) -> None:
+    onnx = pytest.importorskip("onnx")
+    from onnx import TensorProto, helper, numpy_helper
 
-    inputs = spec(layout, dtype)
-    folder.mkdir(parents=True)
+    batch = "batch" if dynamic else 1
+    order = [0, 1, 2, 3] if inputs.layout == "NCHW" else [0, 3, 1, 2]
     nodes = [
         helper.make_node("Cast", ["image"], ["number"], to=TensorProto.FLOAT),
-        helper.make_node("Transpose", ["number"], ["planes"], perm=[0, 1, 2, 3] if layout == "NCHW" else [0, 3, 1, 2]),
+        helper.make_node("Transpose", ["number"], ["planes"], perm=order),
         helper.make_node("Flatten", ["planes"], ["flat"]),
         helper.make_node("MatMul", ["flat", "weights"], ["logits"]),
         helper.make_node("Sigmoid", ["logits"], ["probabilities"]),
     ]
-    kind = TensorProto.UINT8 if dtype == "uint8" else TensorProto.FLOAT
+    kind = TensorProto.UINT8 if inputs.dtype == "uint8" else TensorProto.FLOAT
     graph = helper.make_graph(
         nodes,
         "tiny",
-        [helper.make_tensor_value_info("image", kind, inputs.shape)],
-        [helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, [1, CLASSES])],
+        [helper.make_tensor_value_info("image", kind, [batch, *inputs.shape[1:]])],
+        [helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, [batch, CLASSES])],
         [numpy_helper.from_array(weights(), "weights")],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
-    save(model, str(folder / "model.onnx"))
+    onnx.checker.check_model(model)
+    onnx.save(model, str(path))
+
+
+def onnx_artifact(folder: Path, layout: str = "NCHW", dtype: str = "float32") -> Subject:
+    inputs = spec(layout, dtype)
+    folder.mkdir(parents=True)
+    write_onnx(folder / "model.onnx", inputs)
     return saved(folder, make_manifest(folder, ["model.onnx"], input=inputs))
 
 
@@ -89,3 +97,28 @@ def broken_artifact(folder: Path) -> Subject:
 def saved(folder: Path, manifest: Manifest) -> Subject:
     manifest.save(folder)
     return Subject(folder, manifest)
+
+
+@pytest.fixture
+def make_artifact(tmp_path: Path) -> Callable[..., Path]:
+    """Call it with dtype, dynamic and any other manifest value; gives the folder."""
+
+    def make(*, dtype: str = "float32", dynamic: bool = False, **values: object) -> Path:
+        folder = tmp_path / "photos" / "export" / "onnx-fp32"
+        folder.mkdir(parents=True, exist_ok=True)
+        write_onnx(folder / "model.onnx", spec("NCHW", dtype), dynamic)
+        make_manifest(folder, ["model.onnx"], size=SIZE, dtype=dtype, dynamic_batch=dynamic, **values).save(folder)
+        return folder
+
+    return make
+
+
+@pytest.fixture
+def images() -> np.ndarray:
+    """Seven of them."""
+    return noise(7)
+
+
+@pytest.fixture(name="expected")
+def expected_fixture() -> Callable[[np.ndarray], np.ndarray]:
+    return expected
