@@ -5,10 +5,10 @@ from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from mlkdc.exporting.metadata import EMBEDDING
 from mlkdc.figures import megabytes, number, scientific
 from mlkdc.fit import Fit
 from mlkdc.records.manifest import Manifest
+from mlkdc.records.metadata import EMBEDDING
 from mlkdc.records.parity import ParityFigures
 from mlkdc.resources import write_text
 
