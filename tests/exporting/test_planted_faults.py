@@ -14,6 +14,7 @@ from mlkdc.exporting import builder, export
 from mlkdc.exporting.builder import Builder
 from mlkdc.exporting.formats import EXPORTERS
 from mlkdc.records.manifest import Manifest
+from mlkdc.records.metadata import metadata
 from mlkdc.resources import file_sha256
 from mlkdc.runtime import open_artifact
 
@@ -117,8 +118,16 @@ def described(monkeypatch, **changes):
     monkeypatch.setattr(builder, "describe", lambda *given: real(*given).model_copy(update=changes))
 
 
-def test_reversed_names_in_the_manifest_are_caught_by_name(run, monkeypatch, tmp_path):
+def test_reversed_names_in_the_manifest_are_told_by_the_file(run, monkeypatch, tmp_path):
     described(monkeypatch, classes=run.classes[::-1])
+    with pytest.raises(MlkdcError, match=r'entry 1 of classes is "bird" in the manifest and "cat" in the file'):
+        export(run, "onnx", out=tmp_path / "a")
+
+
+def test_names_reversed_everywhere_are_caught_by_name(run, monkeypatch, tmp_path):
+    """The manifest and what the file says of itself agree, and both are wrong."""
+    described(monkeypatch, classes=run.classes[::-1])
+    monkeypatch.setattr(builder, "metadata", lambda classes, *rest: metadata(classes[::-1], *rest))
     with pytest.raises(MlkdcError, match=DIFFERENT):
         export(run, "onnx", out=tmp_path / "a")
 
@@ -130,7 +139,8 @@ def test_other_names_in_the_manifest_are_named(run, monkeypatch, tmp_path):
 
 
 def test_another_way_to_make_squares_in_the_manifest_is_caught(run, sound, monkeypatch, tmp_path):
-    described(monkeypatch, preprocess=Manifest.load(sound).preprocess.model_copy(update={"fit": "crop"}))
+    cropped = Manifest.load(sound).preprocess.model_copy(update={"fit": "crop"})
+    described(monkeypatch, preprocess=cropped)
     with pytest.raises(MlkdcError, match=r"prepared as the manifest says \(crop to 64 px\), is not what the model was"):
         export(run, "onnx", out=tmp_path / "a")
 
