@@ -51,6 +51,11 @@ def padded_wrongly(model, image):
     return model(image)
 
 
+def with_other_weights(model, image):
+    model.backbone[0].weight = nn.Parameter(model.backbone[0].weight.roll(1, dims=0))
+    return model(image)
+
+
 def normalized_twice(model, image):
     return model((image - model.mean) / 60)
 
@@ -63,6 +68,7 @@ FAULTS = {
     "swapped channels": (lambda model, image: model(image.flip(1)), DIFFERENT),
     "wrong mean": (with_mean, DIFFERENT),
     "wrong border": (padded_wrongly, DIFFERENT),
+    "other weights": (with_other_weights, DIFFERENT),
     "normalization twice": (normalized_twice, DIFFERENT),
     "sigmoid twice": (lambda model, image: model(image).sigmoid(), DIFFERENT),
     "sigmoid missing": (lambda model, image: model.logits(image), r"where probabilities are in 0\.\.1: the sigmoid"),
