@@ -28,9 +28,11 @@ _SQUARE: dict[Fit, str] = {
     "pad": "image = ImageOps.pad(image, {size}, Image.Resampling.BILINEAR, (114, 114, 114))",
 }
 _SHARP: dict[Fit, str] = {
-    "stretch": '{ fit: "fill", kernel: "linear" }',
-    "crop": '{ fit: "cover", kernel: "linear" }',
-    "pad": '{ fit: "contain", background: "#727272", kernel: "linear" }',
+    "stretch": '.resize(size, size, { fit: "fill", kernel: "linear" })',
+    # Its own way to crop reduces first, and takes whole pixels of the result.
+    "crop": ".extract({ left: (info.width - side) >> 1, top: (info.height - side) >> 1, width: side, height: side })\n"
+    '    .resize(size, size, { fit: "fill", kernel: "linear" })',
+    "pad": '.resize(size, size, { fit: "contain", background: "#727272", kernel: "linear" })',
 }
 # Of phones, whose own resizers only stretch.
 _FIRST: dict[Fit, str] = {

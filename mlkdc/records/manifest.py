@@ -142,7 +142,7 @@ class Manifest(FileRecord):
     target: str
     runtime: str
     precision: str
-    files: dict[str, ModelFile] = Field(min_length=1)
+    files: dict[str, ModelFile]
     classes: tuple[str, ...]
     thresholds: tuple[Probability, ...]
     decision: Literal["probability >= threshold"] = "probability >= threshold"

@@ -112,7 +112,7 @@ DAMAGES = {
     "another runtime": (edit("runtime", value="openvino"), "expected runtime onnxruntime, which target onnx has"),
     "an unknown target": (edit("target", value="nonesuch"), "unknown target 'nonesuch'"),
     "an unknown precision": (edit("precision", value="fp64"), "target onnx has no precision 'fp64'"),
-    "no files": (edit("files", value={}), "files: dictionary should have at least 1 item"),
+    "no files": (edit("files", value={}), "expected one .onnx file in the manifest, got none"),
     "a file elsewhere": (edit("files", value={"/etc/hosts": {"sha256": "", "size_bytes": 1}}), "outside its folder"),
     "not JSON": (manifest_bytes(lambda content: b"{classes"), "is not JSON"),
     "empty": (manifest_bytes(lambda content: b""), "is not JSON"),
@@ -189,7 +189,7 @@ def refusal(folder):
 
 
 # What only the runtime can tell, or the file itself; said where it is timed.
-BY_THE_FILE = ("entry", "input.fit", "the manifest says", "cannot load", "'any'")
+BY_THE_FILE = ("entry", "input.fit", "the manifest says", "cannot load", "'any'", "expected one .onnx")
 
 
 @pytest.mark.parametrize("damage", [name for name in DAMAGES if not DAMAGES[name][1].startswith(BY_THE_FILE)])

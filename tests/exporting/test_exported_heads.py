@@ -104,11 +104,22 @@ def test_in_a_batch_every_class_has_its_own_bias(target, kind, tmp_path):
 
 @pytest.mark.converter
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize(("target", "precision"), [("onnx", "int8"), ("openvino", "int8"), ("openvino", "fp16")])
-def test_rounded_models_answer_in_a_batch_as_alone(target, precision, tmp_path):
+@pytest.mark.parametrize(
+    ("target", "precision", "kind"),
+    [
+        ("onnx", "int8", "attention"),
+        ("onnx", "int8", "compact"),
+        ("onnx", "int8", "decoder"),
+        ("onnx", "int8", "linear"),
+        ("openvino", "int8", "attention"),
+        ("openvino", "fp16", "attention"),
+    ],
+)
+def test_rounded_models_answer_in_a_batch_as_alone(target, precision, kind, tmp_path):
+    """With fewer classes than images, OpenVINO would scale those that are too many with what lies behind a table."""
     installed(target)
     how = Quantization(phone.photos(), reduce_range=True) if precision == "int8" else None
-    model = merge(phone.make_trained("attention"), phone.SIZE)[0]
+    model = merge(phone.make_trained(kind), phone.SIZE)[0]
     job = phone.make_job(model, target, tmp_path, precision, dynamic=True, quantization=how)
     phone.export(job).save(tmp_path)
     images = odd_images()
@@ -118,6 +129,6 @@ def test_rounded_models_answer_in_a_batch_as_alone(target, precision, tmp_path):
             runs.append(through_openvino(tmp_path / "model.onnx"))
         for run in runs:
             alone = np.concatenate([run(image[None]) for image in images])
-            assert np.ptp(alone, axis=0).max() > 10 * ALLOWED[precision]
+            assert np.ptp(alone, axis=0).max() > 5 * ALLOWED[precision]
             for count in (3, 8):
                 np.testing.assert_allclose(run(images[:count]), alone[:count], rtol=0, atol=ALLOWED[precision])

@@ -219,10 +219,12 @@ def test_images_of_a_batch_that_are_mixed_up_are_caught(runtime, run, planted, t
         return ((spread * weight).sum(-1) / 8 + bias).sigmoid()
 
     planted(summed if runtime == "openvino" else lambda model, image: model(image.flip(0)))
-    with pytest.raises(MlkdcError, match=rf"in batches of [38] {runtime} answers differ .*; export without --dynamic"):
+    with pytest.raises(
+        MlkdcError, match=rf"in batches of (3|8|32) {runtime} answers differ .*; export without --dynamic"
+    ):
         export(run, "onnx", dynamic=True, out=tmp_path / "a")
     batches = Manifest.load(tmp_path / "a").parity.comparison.batches
-    assert {check.batch for check in batches} == {3, 8}
+    assert {check.batch for check in batches} == {3, 8, 32}
 
 
 def test_a_sound_batch_is_recorded(run, tmp_path):

@@ -199,7 +199,7 @@ def test_failed_export_is_refused_unless_asked_for(make_artifact, images):
         ({"runtime": "onnxruntim"}, "expected runtime onnxruntime, which target onnx has, got 'onnxruntim'"),
         ({"files": {"../model.onnx": {"sha256": "", "size_bytes": 0}}}, "outside its folder"),
         ({"files": {"model.onnx": {}}}, "files.model.onnx.sha256 is missing; files.model.onnx.size_bytes is missing"),
-        ({"files": {}}, "files: dictionary should have at least 1 item"),
+        ({"files": {}}, r"expected one \.onnx file in the manifest, got none; export the run again"),
         ({"files": {"model.txt": {"sha256": "", "size_bytes": 0}}}, r"model\.txt is missing"),
         ({"input": {"name": "image"}}, "input.shape is missing; input.layout is missing"),
         (
