@@ -63,16 +63,25 @@ class _Kind:
 
 
 _NOT_RUN = "Written for {needs}; not run by mlkdc's authors."
+_NCNN = "With ncnn; decode and resize with any library. An older ncnn may lack one of the options: omit its line there."
 _OTHERS = {
     "onnxruntime": (
         _Kind("JavaScript", "js", "onnxruntime.js", "Node: `npm install onnxruntime-node sharp`."),
         _Kind("C++", "cpp", "onnxruntime.cpp", "With ONNX Runtime's C++ package; decode and resize with any library."),
     ),
     "openvino": (_Kind("C++", "cpp", "openvino.cpp", "With OpenVINO; decode and resize with any library."),),
-    "litert": (_Kind("Kotlin", "kotlin", "litert.kt", _NOT_RUN.format(needs="Android with LiteRT")),),
-    "executorch": (_Kind("Kotlin", "kotlin", "executorch.kt", _NOT_RUN.format(needs="Android with ExecuTorch")),),
-    "ncnn": (_Kind("C++", "cpp", "ncnn.cpp", "With ncnn; decode and resize with any library."),),
-    "coreml": (_Kind("Swift", "swift", "coreml.swift", _NOT_RUN.format(needs="iOS and macOS")),),
+    "litert": (
+        _Kind(
+            "Kotlin", "kotlin", "litert.kt", _NOT_RUN.format(needs="Android with `com.google.ai.edge.litert:litert`")
+        ),
+    ),
+    "executorch": (
+        _Kind(
+            "Kotlin", "kotlin", "executorch.kt", _NOT_RUN.format(needs="Android with `org.pytorch:executorch-android`")
+        ),
+    ),
+    "ncnn": (_Kind("C++", "cpp", "ncnn.cpp", _NCNN),),
+    "coreml": (_Kind("Swift", "swift", "coreml.swift", _NOT_RUN.format(needs="iOS 16, macOS 13 and later")),),
 }
 
 
