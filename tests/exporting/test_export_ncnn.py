@@ -223,6 +223,12 @@ def test_another_size_than_the_manifest_says_is_refused(copied):
         Ncnn(folder, spec_of(manifest), 1)
 
 
+def test_more_images_than_one_are_not_answered_for_the_first_alone(copied):
+    folder, manifest = copied
+    with pytest.raises(UsageError, match="one image at a time, got 3"):
+        Ncnn(folder, spec_of(manifest), 1).run(np.zeros((3, 3, 64, 64), np.float32))
+
+
 def test_foreign_files_and_a_missing_package_are_reported(copied, monkeypatch):
     folder, manifest = copied
     (folder / "model.ncnn.param").write_bytes(b"\x08\x07\x12\xff no net at all")

@@ -40,6 +40,8 @@ class Ncnn(Backend):
             )
 
     def run(self, batch: np.ndarray) -> np.ndarray:
+        if len(batch) != 1:
+            raise UsageError(f"ncnn takes one image at a time, got {len(batch)}")
         extractor = self._net.create_extractor()
         # A copy: ncnn needs each channel at an aligned address, and separate memory to compute in place.
         extractor.input(self._input, self._ncnn.Mat(batch[0]).clone())
