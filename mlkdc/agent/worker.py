@@ -72,6 +72,7 @@ def _predict(options: argparse.Namespace) -> None:
     except (OSError, ValueError) as error:
         raise UsageError(f"{options.images}: expected a .npy array of images ({error})") from None
     with _opened(options.folder, options.threads) as model:
+        model.check_metadata(options.folder)
         probabilities = model.predict(pixels, options.batch)
     with options.out.open("wb") as stream:
         np.save(stream, probabilities)
@@ -85,7 +86,10 @@ def _time(options: argparse.Namespace) -> str:
         image = model.random_input()
         watch = Watch(options.threads, cooled_seconds)
         timed = measure(lambda: model.run(image), runs=options.runs, seconds=options.seconds)
-        return turn_json(timed, load_ms, watch.read())
+        turn = turn_json(timed, load_ms, watch.read())
+        # Last, so that it is part of no figure.
+        model.check_metadata(options.folder)
+        return turn
 
 
 def turn_json(timed: Timed, load_ms: float, conditions: Conditions) -> str:

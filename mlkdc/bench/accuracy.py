@@ -13,6 +13,7 @@ from mlkdc.images import load_square
 from mlkdc.metrics import average_precision
 from mlkdc.records.answers import KnownAnswers
 from mlkdc.records.bench import Accuracy
+from mlkdc.runtime.session import no_probabilities
 
 #: Images that go to a device at once.
 CHUNK = 64
@@ -118,8 +119,8 @@ def _answered(device: Device, subject: Subject, pixels: np.ndarray) -> np.ndarra
     expected = (len(pixels), len(subject.manifest.classes))
     if answers.shape != expected:
         raise MlkdcError(f"it answered with shape {answers.shape}, not {expected}")
-    if not np.isfinite(answers).all() or answers.min() < 0 or answers.max() > 1:
-        raise MlkdcError("its answers are no probabilities: NaN, or outside 0..1")
+    if fault := no_probabilities(answers):
+        raise MlkdcError(fault)
     return answers
 
 

@@ -10,7 +10,7 @@ from mlkdc.devices import Subject
 from mlkdc.errors import UsageError
 from mlkdc.records.bench import BASELINE
 from mlkdc.records.manifest import Manifest
-from mlkdc.runtime.session import refuse_failed
+from mlkdc.runtime.session import check_artifact, refuse_failed
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def artifact_rows(folders: Sequence[Path]) -> list[Row]:
         skipped = None
         try:
             refuse_failed(path, manifest)
-            manifest.verify(path)
+            check_artifact(path, manifest)
         except UsageError as error:
             skipped = str(error)
         rows.append(Row(name, Subject(path, manifest), size_bytes=manifest.size_bytes, skipped=skipped))

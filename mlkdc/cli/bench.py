@@ -217,6 +217,8 @@ def _show_recommendations(figures: "BenchFile", folders: list[Path], budget: flo
 def _raise_if_bad(figures: "BenchFile", fail_over: float | None) -> None:
     """What makes the command fail, after all of it was shown and saved."""
     reasons = [f"{lost.device} was lost" for lost in figures.lost]
+    if all(row.timing is None for row in figures.rows):
+        reasons.append("nothing could be timed")
     for row in figures.rows:
         if row.accuracy is not None and row.accuracy.within_tolerance is False:
             reasons.append(f"{row.name} answers otherwise on {row.device}")

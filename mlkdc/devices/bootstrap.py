@@ -11,7 +11,7 @@ from mlkdc.agent.frames import MAGIC
 
 #: Packages and modules that travel; the rest of mlkdc needs more than a device has.
 MODULES = ("errors.py", "registry.py", "agent", "runtime/backends")
-RUNTIME = ("base", "conditions", "cuda", "model", "quiet", "spec", "system", "timing")
+RUNTIME = ("base", "conditions", "cuda", "metadata", "model", "quiet", "spec", "system", "timing")
 
 MAIN = """\
 import sys

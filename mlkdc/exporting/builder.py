@@ -17,14 +17,14 @@ from mlkdc.exporting.int8.equalize import equalize
 from mlkdc.exporting.int8.guard import Ladder, climb
 from mlkdc.exporting.int8.sensitivity import sensitivity, weighted_modules
 from mlkdc.exporting.int8.simulate import simulated_change
-from mlkdc.exporting.job import Job, Quantization
+from mlkdc.exporting.job import INPUT, OUTPUT, Job, Quantization
 from mlkdc.exporting.known import RunImages
 from mlkdc.exporting.merging.merge import merge
-from mlkdc.exporting.metadata import metadata
 from mlkdc.exporting.reference import Reference
 from mlkdc.exporting.request import Request
 from mlkdc.exporting.stranger import judge
 from mlkdc.records.manifest import Manifest
+from mlkdc.records.metadata import metadata
 from mlkdc.records.parity import Parity, QuantizationReport
 from mlkdc.records.preparation import Preparation
 from mlkdc.runtime.base import RUNTIMES
@@ -106,9 +106,13 @@ class Builder:
             input_dtype=request.input_dtype,
             dynamic=request.dynamic,
             classes=len(request.run.classes),
-            metadata=metadata(request.run, Preparation.of(self.model.preprocess, request.target.layout)),
+            metadata=self._metadata(),
             quantization=quantization,
         )
+
+    def _metadata(self) -> dict[str, str]:
+        run, prepared = self.request.run, Preparation.of(self.model.preprocess, self.request.target.layout)
+        return metadata(run.classes, run.results.thresholds, prepared, (INPUT, OUTPUT))
 
     def _compared(self, manifest: Manifest) -> Manifest:
         """With what the comparison says. Where the runtime cannot run, that is of the runtime that stands in for it."""

@@ -12,6 +12,7 @@ from mlkdc.figures import number
 from mlkdc.metrics import average_precision
 from mlkdc.records.manifest import Manifest
 from mlkdc.records.parity import Comparison, Parity, ParityFigures, Tolerance
+from mlkdc.runtime.session import no_probabilities
 
 # Two float32 programs add up the same products in another order and so round differently. Where both answers are this
 # close, a decision on the other side of a threshold, or another order of images with equal answers, says nothing about
@@ -132,18 +133,6 @@ def map_percent(targets: np.ndarray, probabilities: np.ndarray) -> float:
     if not targets.any():
         return 0.0
     return 100 * float(np.nanmean(average_precision(targets, probabilities)))
-
-
-def no_probabilities(answers: np.ndarray) -> str | None:
-    """Why answers cannot be probabilities, in words; None where they can."""
-    if not np.isfinite(answers).all():
-        return "the exported model gives NaN or infinity"
-    if answers.min() < 0 or answers.max() > 1:
-        return (
-            f"the exported model gives {answers.min():.3g}..{answers.max():.3g} where probabilities are in 0..1: "
-            "the sigmoid is missing, or something overflows"
-        )
-    return None
 
 
 def _breach(comparison: Comparison, decisions: int) -> str | None:

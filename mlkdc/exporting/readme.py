@@ -5,10 +5,10 @@ from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from mlkdc.exporting.metadata import EMBEDDING
 from mlkdc.figures import megabytes, number, scientific
 from mlkdc.fit import Fit
 from mlkdc.records.manifest import Manifest
+from mlkdc.records.metadata import EMBEDDING
 from mlkdc.records.parity import ParityFigures
 from mlkdc.resources import write_text
 
@@ -28,9 +28,11 @@ _SQUARE: dict[Fit, str] = {
     "pad": "image = ImageOps.pad(image, {size}, Image.Resampling.BILINEAR, (114, 114, 114))",
 }
 _SHARP: dict[Fit, str] = {
-    "stretch": '{ fit: "fill", kernel: "linear" }',
-    "crop": '{ fit: "cover", kernel: "linear" }',
-    "pad": '{ fit: "contain", background: "#727272", kernel: "linear" }',
+    "stretch": '.resize(size, size, { fit: "fill", kernel: "linear" })',
+    # Its own way to crop reduces first, and takes whole pixels of the result.
+    "crop": ".extract({ left: (info.width - side) >> 1, top: (info.height - side) >> 1, width: side, height: side })\n"
+    '    .resize(size, size, { fit: "fill", kernel: "linear" })',
+    "pad": '.resize(size, size, { fit: "contain", background: "#727272", kernel: "linear" })',
 }
 # Of phones, whose own resizers only stretch.
 _FIRST: dict[Fit, str] = {
@@ -61,16 +63,25 @@ class _Kind:
 
 
 _NOT_RUN = "Written for {needs}; not run by mlkdc's authors."
+_NCNN = "With ncnn; decode and resize with any library. An older ncnn may lack one of the options: omit its line there."
 _OTHERS = {
     "onnxruntime": (
         _Kind("JavaScript", "js", "onnxruntime.js", "Node: `npm install onnxruntime-node sharp`."),
         _Kind("C++", "cpp", "onnxruntime.cpp", "With ONNX Runtime's C++ package; decode and resize with any library."),
     ),
     "openvino": (_Kind("C++", "cpp", "openvino.cpp", "With OpenVINO; decode and resize with any library."),),
-    "litert": (_Kind("Kotlin", "kotlin", "litert.kt", _NOT_RUN.format(needs="Android with LiteRT")),),
-    "executorch": (_Kind("Kotlin", "kotlin", "executorch.kt", _NOT_RUN.format(needs="Android with ExecuTorch")),),
-    "ncnn": (_Kind("C++", "cpp", "ncnn.cpp", "With ncnn; decode and resize with any library."),),
-    "coreml": (_Kind("Swift", "swift", "coreml.swift", _NOT_RUN.format(needs="iOS and macOS")),),
+    "litert": (
+        _Kind(
+            "Kotlin", "kotlin", "litert.kt", _NOT_RUN.format(needs="Android with `com.google.ai.edge.litert:litert`")
+        ),
+    ),
+    "executorch": (
+        _Kind(
+            "Kotlin", "kotlin", "executorch.kt", _NOT_RUN.format(needs="Android with `org.pytorch:executorch-android`")
+        ),
+    ),
+    "ncnn": (_Kind("C++", "cpp", "ncnn.cpp", _NCNN),),
+    "coreml": (_Kind("Swift", "swift", "coreml.swift", _NOT_RUN.format(needs="iOS 16, macOS 13 and later")),),
 }
 
 

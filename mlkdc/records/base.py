@@ -100,7 +100,8 @@ def read_mapping(path: Path, remedy: str) -> dict[str, Any]:
         values = json.loads(path.read_text(encoding="utf-8"), parse_constant=lambda _: None)
     except FileNotFoundError:
         raise UsageError(f"{path} is missing; {remedy}") from None
-    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+    # Not only JSON's own error: numbers of thousands of digits, and thousands of brackets in one another.
+    except (ValueError, RecursionError) as error:
         raise UsageError(f"{path} is not JSON ({error}); {remedy}") from None
     except OSError as error:
         raise UsageError(f"{path} cannot be read ({error.strerror or error}); {remedy}") from None

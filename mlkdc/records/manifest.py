@@ -12,12 +12,12 @@ from mlkdc.records.parity import Parity, QuantizationReport
 from mlkdc.records.preparation import InsideNote, Preparation
 from mlkdc.records.preparation import Preprocess as Preprocess  # what models are made with is looked for here too
 from mlkdc.records.preparation import TensorLayout as TensorLayout
-from mlkdc.records.results import ModelSize
+from mlkdc.records.results import ModelSize, Results
 from mlkdc.resources import digest, file_sha256, write_json
 
 Dtype = Literal["float32", "uint8"]
 Status = Literal["ok", "failed", "unverified"]
-Probability = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+Probability = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False, strict=True)]
 CHECKSUM = "checksum"
 #: Of a run folder: label names in the order of the outputs, and where its artifacts are.
 CLASSES_FILE = "classes.txt"
@@ -28,7 +28,7 @@ class ModelFile(Record):
     """One file of an artifact, as it was written."""
 
     sha256: str
-    size_bytes: int
+    size_bytes: int = Field(ge=0)
 
 
 class InputSpec(Record):
@@ -171,22 +171,34 @@ class Manifest(FileRecord):
             )
         if "" in self.classes:
             raise ValueError("expected a name for each class, got an empty one")
+        if any("\n" in name for name in self.classes):
+            raise ValueError("expected class names of one line, got one with a line break")
         repeated = sorted({name for name in self.classes if self.classes.count(name) > 1})
         if repeated:
             raise ValueError(f"expected each class once, got {', '.join(repeated)} more than once")
         return self
 
     @model_validator(mode="after")
+    def _inside_its_folder(self) -> Self:
+        for name in self.files:
+            path = PurePosixPath(name)
+            if path.is_absolute() or ".." in path.parts:
+                raise ValueError(f"expected files in the artifact's folder, got one outside its folder: {name}")
+        return self
+
+    @model_validator(mode="after")
     def _consistent(self) -> Self:
-        size, batch = self.preprocess.size, self.input.shape[0]
-        expected = (batch, 3, size, size)
+        size = self.preprocess.size
+        expected = (1, 3, size, size)
         if self.input.layout == "NHWC":
-            expected = (batch, size, size, 3)
+            expected = (1, size, size, 3)
         if self.input.shape != expected:
             raise ValueError(
                 f"images of size {size} in layout {self.input.layout} have shape {expected}, "
                 f"the input has {self.input.shape}"
             )
+        if self.output.shape[0] != 1:
+            raise ValueError(f"expected an output for one image, of shape (1, classes), got {self.output.shape}")
         if self.status == "ok" and not self.parity.passed:
             raise ValueError("status is ok, and its comparison with the torch model was not passed")
         return self
@@ -233,7 +245,7 @@ class Manifest(FileRecord):
     @classmethod
     def upgraded(cls, written: object, values: dict[str, Any]) -> dict[str, Any] | None:
         """Format 2 had mean and std next to what is to be done to an image, and no checksum."""
-        if written != 2:
+        if written != 2 or "inside" in values:  # what calls itself 2 to go without a checksum
             return None
         try:
             old = Preprocess(**values["preprocess"])
@@ -268,6 +280,17 @@ class Manifest(FileRecord):
                 f"({_other_names(classes, self.classes)}); export that run again"
             )
 
+    def check_weights(self, folder: Path) -> None:
+        """Raise UsageError where the artifact lies in the folder of a run that scored other weights."""
+        run = folder.resolve().parent.parent
+        if folder.resolve().parent.name != EXPORT_FOLDER or self.weights_sha256 is None:
+            return
+        if _scored_weights(run) not in (None, self.weights_sha256):
+            raise UsageError(
+                f"{folder} was made from other weights than those that {run / Results.FILE} scored; "
+                "export that run again"
+            )
+
     def verify(self, folder: Path) -> None:
         """Compare every recorded file with what lies in ``folder``.
 
@@ -275,10 +298,15 @@ class Manifest(FileRecord):
             UsageError: a file is missing, shorter or longer than recorded, or has another SHA-256; names it.
         """
         for name, file in self.files.items():
-            relative = PurePosixPath(name)
-            if relative.is_absolute() or ".." in relative.parts:
-                raise UsageError(f"{folder / self.FILE} names a file outside its folder: {name}")
-            _verify(folder / relative, file)
+            _verify(folder / PurePosixPath(name), file)
+
+
+def _scored_weights(run: Path) -> str | None:
+    """The SHA-256 of the weights that a run's results are of; None where they do not say."""
+    try:
+        return Results.load(run).weights_sha256
+    except UsageError:
+        return None
 
 
 def _other_names(expected: list[str], got: tuple[str, ...]) -> str:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 def collect(run_folder: Path, budget: "Budget | None" = None) -> Report:
     """Everything about one run. A part that was not made yet is None or empty.
 
-    An artifact whose manifest cannot be read does not stop the report: a note names it, and no table shows it.
+    An artifact that cannot be read, or is damaged, does not stop the report: a note names it, and no table shows it.
 
     Args:
         run_folder: of a finished run.
@@ -92,10 +92,16 @@ def _read_artifacts(run: Run) -> tuple[dict[str, Manifest], dict[str, str]]:
     unreadable: dict[str, str] = {}
     for folder in run.artifacts():
         try:
-            readable[folder.name] = Manifest.load(folder)
+            manifest = Manifest.load(folder)
+            manifest.check_run(folder)
+            # A run can be reported on that was copied without its models; but not as sound where they are damaged.
+            if any((folder / name).exists() for name in manifest.files):
+                manifest.verify(folder)
         except UsageError as error:
             # One artifact of an older version must not hide what is known about the others.
             unreadable[folder.name] = str(error)
+        else:
+            readable[folder.name] = manifest
     return readable, unreadable
 
 

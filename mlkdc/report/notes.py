@@ -45,7 +45,7 @@ def notes(
     for name, reason in unreadable.items():
         sentences.append(f"{name} cannot be read and is not shown: {reason}.")
     for name, manifest in artifacts.items():
-        sentences += _on_artifact(name, manifest, results.recipe_hash)
+        sentences += _on_artifact(name, manifest, results)
     if bench is not None:
         sentences += _on_latency(bench, artifacts, quoted_run)
     return tuple(sentences)
@@ -82,7 +82,7 @@ def _on_accuracy(results: Results) -> list[str]:
     return sentences
 
 
-def _on_artifact(name: str, manifest: Manifest, trained_hash: str) -> list[str]:
+def _on_artifact(name: str, manifest: Manifest, results: Results) -> list[str]:
     sentences = []
     reason = (manifest.parity.reason or "it differs from the torch model").rstrip(".")
     if manifest.status == "unverified":
@@ -94,7 +94,9 @@ def _on_artifact(name: str, manifest: Manifest, trained_hash: str) -> list[str]:
             f"{name} has int8 weights in their full range: it is for Arm, and for x86 processors that have VNNI."
         )
     # The folder was trained again after the export.
-    if manifest.recipe_hash != trained_hash:
+    known = None not in (manifest.weights_sha256, results.weights_sha256)
+    other_weights = known and manifest.weights_sha256 != results.weights_sha256
+    if other_weights or manifest.recipe_hash != results.recipe_hash:
         sentences.append(f"{name} was exported from another training than the one shown here; export it again.")
     return sentences
 

@@ -39,6 +39,10 @@ class Backend(ABC):
         """Why this machine can never run it (``needs an NVIDIA GPU``), or None. Imports nothing heavy."""
         return None
 
+    def metadata(self) -> dict[str, str]:
+        """What the file says of itself; empty where its format has no place for it, or an older version wrote it."""
+        return {}
+
     def close(self) -> None:  # noqa: B027 - most runtimes free their model when the last reference is dropped
         """Free what the runtime holds."""
 

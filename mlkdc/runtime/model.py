@@ -6,6 +6,7 @@ import numpy as np
 
 from mlkdc.errors import MlkdcError, UsageError
 from mlkdc.runtime.base import RUNTIMES, Backend
+from mlkdc.runtime.metadata import check_metadata
 from mlkdc.runtime.spec import ModelSpec
 from mlkdc.runtime.system import vnni
 
@@ -80,6 +81,17 @@ class Model:
         if self.spec.input.layout == "NHWC":
             images = images.transpose(0, 2, 3, 1)
         return np.ascontiguousarray(images, dtype=dtype)
+
+    def check_metadata(self, folder: Path) -> None:
+        """Refuse a model file that says something else of itself than the manifest does.
+
+        Args:
+            folder: of the artifact, for the message.
+
+        Raises:
+            UsageError: names what differs.
+        """
+        check_metadata(folder, self.spec.metadata, self._backend.metadata())
 
     def random_input(self, seed: int = 0) -> np.ndarray:
         """One image of uniform noise in 0..255 in the model's layout, the same for every model of this size."""

@@ -2,13 +2,16 @@
 
 from pathlib import Path
 
+import numpy as np
 from typing_extensions import Self
 
-from mlkdc.errors import UsageError
+from mlkdc.errors import MlkdcError, UsageError
 from mlkdc.records.manifest import InputSpec, Manifest, OutputSpec
+from mlkdc.records.metadata import metadata
 from mlkdc.runtime.base import Backend
-from mlkdc.runtime.model import Model, load_backend
+from mlkdc.runtime.model import BATCH, Model, load_backend
 from mlkdc.runtime.spec import EngineSpec, ModelSpec, TensorSpec
+from mlkdc.runtime.targets import load_target
 
 
 class Session(Model):
@@ -17,6 +20,17 @@ class Session(Model):
     def __init__(self, manifest: Manifest, backend: Backend) -> None:
         super().__init__(spec_of(manifest), backend)
         self.manifest = manifest
+
+    def predict(self, images: np.ndarray, batch_size: int = BATCH) -> np.ndarray:
+        """As :meth:`Model.predict`.
+
+        Raises:
+            MlkdcError: also where the answers are no probabilities.
+        """
+        probabilities = super().predict(images, batch_size)
+        if fault := no_probabilities(probabilities):
+            raise MlkdcError(f"{self.manifest.key} of {self.manifest.name}: {fault}; export the run again")
+        return probabilities
 
     def __enter__(self) -> Self:
         return self
@@ -31,8 +45,8 @@ def open_artifact(folder: Path | str, *, threads: int | None = None, allow_faile
         allow_failed: open it although its export failed (to compare it, or to look into it).
 
     Raises:
-        UsageError: not an artifact, a file missing or changed (names it), a failed export, an unknown
-            runtime, or the runtime's package is missing.
+        UsageError: not an artifact, a file missing or changed (names it), a manifest that is not the file's, a failed
+            export, an unknown runtime, or the runtime's package is missing.
 
     Example:
         >>> import numpy as np
@@ -46,9 +60,40 @@ def open_artifact(folder: Path | str, *, threads: int | None = None, allow_faile
     manifest = Manifest.load(folder)
     if not allow_failed:
         refuse_failed(folder, manifest)
+    check_artifact(folder, manifest)
+    session = Session(manifest, load_backend(folder, spec_of(manifest), threads))
+    try:
+        session.check_metadata(folder)
+    except UsageError:
+        session.close()
+        raise
+    return session
+
+
+def check_artifact(folder: Path, manifest: Manifest) -> None:
+    """Check all that can be known of an artifact without its runtime.
+
+    Args:
+        folder: of the artifact.
+        manifest: of that folder.
+
+    Raises:
+        UsageError: a file is missing or changed, the artifact is of another run than the one it lies in, or the target
+            has no such precision, or another runtime.
+    """
     manifest.verify(folder)
     manifest.check_run(folder)
-    return Session(manifest, load_backend(folder, spec_of(manifest), threads))
+    manifest.check_weights(folder)
+    try:
+        target = load_target(manifest.target)
+        target.tolerance(manifest.precision)
+    except UsageError as error:
+        raise UsageError(f"{folder / manifest.FILE}: {error}; {manifest.REMEDY}") from None
+    if manifest.runtime != target.runtime:
+        raise UsageError(
+            f"{folder / manifest.FILE}: expected runtime {target.runtime}, which target {target.name} has, got "
+            f"{manifest.runtime!r}; {manifest.REMEDY}"
+        )
 
 
 def refuse_failed(folder: Path, manifest: Manifest) -> None:
@@ -56,6 +101,18 @@ def refuse_failed(folder: Path, manifest: Manifest) -> None:
     if manifest.status == "failed":
         reason = manifest.parity.reason or "no reason was recorded"
         raise UsageError(f"{folder} is a failed export ({reason}) and is not used without --allow-failed")
+
+
+def no_probabilities(answers: np.ndarray) -> str | None:
+    """Why answers ``[n, q]`` cannot be probabilities, in words; None where they can."""
+    if not np.isfinite(answers).all():
+        return "the exported model gives NaN or infinity"
+    if answers.size and (answers.min() < 0 or answers.max() > 1):
+        return (
+            f"the exported model gives {answers.min():.3g}..{answers.max():.3g} where probabilities are in 0..1: "
+            "the sigmoid is missing, or something overflows"
+        )
+    return None
 
 
 def spec_of(manifest: Manifest) -> ModelSpec:
@@ -74,6 +131,9 @@ def spec_of(manifest: Manifest) -> ModelSpec:
         literal=details.proxy,
         full_range=details.reduce_range is False,
         engine=engine,
+        metadata=metadata(
+            manifest.classes, manifest.thresholds, manifest.preprocess, (manifest.input.name, manifest.output.name)
+        ),
     )
 
 

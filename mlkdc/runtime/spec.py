@@ -4,7 +4,7 @@ Standard library only: a device needs NumPy and one runtime, and not what record
 """
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from mlkdc.errors import UsageError
@@ -43,6 +43,7 @@ class ModelSpec:
         literal: run the graph as it is written, without the runtime's own changes.
         full_range: int8 weights whose sums an x86 processor without VNNI overflows.
         engine: of a TensorRT model.
+        metadata: what the file says of itself, where its format has a place for it.
     """
 
     runtime: str
@@ -54,6 +55,7 @@ class ModelSpec:
     literal: bool = False
     full_range: bool = False
     engine: EngineSpec | None = None
+    metadata: dict[str, str] = field(default_factory=dict)
 
     @property
     def image_size(self) -> int:
@@ -73,7 +75,9 @@ class ModelSpec:
         """
         names = [name for name in self.files if name.endswith(ending)]
         if len(names) != 1:
-            raise UsageError(f"{folder}: expected one {ending} file in the manifest, got {names or 'none'}")
+            raise UsageError(
+                f"{folder}: expected one {ending} file in the manifest, got {names or 'none'}; export the run again"
+            )
         return folder / names[0]
 
     def to_json(self) -> str:

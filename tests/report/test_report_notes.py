@@ -1,5 +1,6 @@
 """The notes on what weakens a figure."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,9 @@ from report_artifacts import bench, bench_of, manifest
 from report_folder import write_full, write_json, write_manifest
 from report_training import class_names, results
 
+from mlkdc.errors import UsageError
 from mlkdc.records.manifest import RuntimeDetails
+from mlkdc.records.results import Results
 from mlkdc.report import collect, write_report
 
 
@@ -48,6 +51,30 @@ def test_notes_on_artifacts_that_changed_since(tmp_path):
     assert "onnx-fp32 was exported from another training" in text
     assert "onnx-fp16 has not been timed yet" in text
     assert "full range" not in text
+
+
+def test_an_artifact_of_other_weights_than_were_scored(tmp_path):
+    """Noted in the report; refused where it is used."""
+    folder = write_full(tmp_path)
+    Results.load(folder).model_copy(update={"weights_sha256": "a" * 64}).save(folder)
+    for sha256, other in (("a" * 64, False), (None, False), ("b" * 64, True)):
+        changed = manifest("onnx-fp32", class_names(20)).model_copy(update={"weights_sha256": sha256})
+        changed = changed.model_copy(update={"recipe_hash": Results.load(folder).recipe_hash})
+        write_manifest(folder, "onnx-fp32", changed)
+        assert ("onnx-fp32 was exported from another training" in notes(folder)) is other
+        if not other:
+            changed.check_weights(folder / "export" / "onnx-fp32")
+            continue
+        with pytest.raises(UsageError, match=r"made from other weights than those that .*results\.json scored"):
+            changed.check_weights(folder / "export" / "onnx-fp32")
+
+
+def test_a_damaged_model_file_is_not_reported_as_sound(tmp_path):
+    folder = write_full(tmp_path)
+    name = next(iter(manifest("onnx-fp32", class_names(20)).files))
+    assert "cannot be read" not in notes(folder)  # no model lies there at all
+    (folder / "export" / "onnx-fp32" / name).write_bytes(b"half")
+    assert re.search(rf"onnx-fp32 cannot be read and is not shown: .*{name} has 4 bytes, expected", notes(folder))
 
 
 def test_notes_on_what_only_some_processors_can_run(tmp_path):

@@ -196,10 +196,11 @@ def test_failed_export_is_refused_unless_asked_for(make_artifact, images):
         ({"format": 1}, "has format 1, this version of mlkdc reads format 3; export the run again"),
         ({"classes": ["red"]}, "1 classes, 3 thresholds and 3 outputs"),
         ({"color": 1}, "unknown key color"),
-        ({"runtime": "onnxruntim"}, "did you mean onnxruntime"),
+        ({"runtime": "onnxruntim"}, "expected runtime onnxruntime, which target onnx has, got 'onnxruntim'"),
         ({"files": {"../model.onnx": {"sha256": "", "size_bytes": 0}}}, "outside its folder"),
         ({"files": {"model.onnx": {}}}, "files.model.onnx.sha256 is missing; files.model.onnx.size_bytes is missing"),
-        ({"files": {}}, r"expected one \.onnx file"),
+        ({"files": {}}, r"expected one \.onnx file in the manifest, got none; export the run again"),
+        ({"files": {"model.txt": {"sha256": "", "size_bytes": 0}}}, r"model\.txt is missing"),
         ({"input": {"name": "image"}}, "input.shape is missing; input.layout is missing"),
         (
             {"input": {"name": "photo", "shape": [1, 3, 8, 8], "layout": "NCHW", "dtype": "float32"}},

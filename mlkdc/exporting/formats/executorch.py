@@ -10,6 +10,7 @@ from mlkdc.exporting.formats import EXPORTERS
 from mlkdc.exporting.int8.pt2e import quantize
 from mlkdc.exporting.job import Built, Job
 from mlkdc.records.manifest import RuntimeDetails
+from mlkdc.runtime.backends.executorch import METADATA
 from mlkdc.runtime.quiet import quiet
 
 FILE = "model.pte"
@@ -19,7 +20,7 @@ _SPLITS = (_aten.chunk.default, _aten.split.Tensor, _aten.split_with_sizes.defau
 
 @EXPORTERS.register("executorch")
 def export_executorch(job: Job) -> Built:
-    """Write ``model.pte`` with one method, ``forward``.
+    """Write ``model.pte`` with one method, ``forward``, and for each text that it says of itself one that gives it.
 
     The operators that XNNPACK left to ExecuTorch's kernels are named in the details, as ``outside_xnnpack``.
     """
@@ -27,7 +28,7 @@ def export_executorch(job: Job) -> Built:
         program = _exported(job.model, job)
         if job.quantization:
             program = _exported(quantize(program, job.quantization, job.input_dtype), job)
-        lowered, outside = _lower(program)
+        lowered, outside = _lower(program, {f"{METADATA}{name}": text for name, text in job.metadata.items()})
     (job.folder / FILE).write_bytes(lowered.buffer)
     return Built([FILE], RuntimeDetails(outside_xnnpack=outside))
 
@@ -61,12 +62,12 @@ def _slice_split(graph: Graph, split: Node) -> None:
     graph.erase_node(split)
 
 
-def _lower(program: torch.export.ExportedProgram) -> tuple[Any, tuple[str, ...]]:
+def _lower(program: torch.export.ExportedProgram, texts: dict[str, str]) -> tuple[Any, tuple[str, ...]]:
     """ExecuTorch's program, and the operators that are not in XNNPACK's part of it."""
     from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
     from executorch.exir import to_edge_transform_and_lower
 
-    edge = to_edge_transform_and_lower(program, partitioner=[XnnpackPartitioner()])
+    edge = to_edge_transform_and_lower(program, partitioner=[XnnpackPartitioner()], constant_methods=texts)
     outside = set()
     for node in edge.exported_program().graph.nodes:
         # The calls into XNNPACK's part have no schema.

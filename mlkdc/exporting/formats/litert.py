@@ -8,6 +8,7 @@ from mlkdc.errors import MlkdcError
 from mlkdc.exporting.formats import EXPORTERS
 from mlkdc.exporting.int8.tflite import quantize
 from mlkdc.exporting.job import INPUT, OUTPUT, Built, Job
+from mlkdc.runtime.backends.litert import METADATA
 from mlkdc.runtime.quiet import quiet
 
 FILE = "model.tflite"
@@ -42,7 +43,7 @@ def with_metadata(content: bytes, values: dict[str, str]) -> bytes:
     for name, value in values.items():
         buffer, entry = schema.BufferT(), schema.MetadataT()
         buffer.data = np.frombuffer(value.encode(), dtype=np.uint8)
-        entry.name, entry.buffer = f"mlkdc.{name}", len(model.buffers)
+        entry.name, entry.buffer = f"{METADATA}{name}", len(model.buffers)
         model.buffers.append(buffer)
         model.metadata = [*(model.metadata or []), entry]
 

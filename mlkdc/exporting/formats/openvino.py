@@ -9,12 +9,10 @@ from mlkdc.exporting.formats import EXPORTERS
 from mlkdc.exporting.formats.onnx import onnx_graph
 from mlkdc.exporting.job import Built, Job, Quantization
 from mlkdc.exporting.naming import SEPARATOR
-from mlkdc.runtime.backends.openvino import load_openvino, reason
+from mlkdc.runtime.backends.openvino import RT_INFO, load_openvino, reason
 from mlkdc.runtime.quiet import quiet
 
 FILES = ["model.xml", "model.bin"]
-#: The key in the model's rt_info under which it says what it is.
-RT_INFO = "mlkdc"
 # What stays in floating point anywhere: LayerNorm, attention, gates; outside the backbone also sums and products
 # without weights, which are the subtraction of the mean, what LayerNorms take, and the last product of the head.
 FLOAT = ("MVN", "Softmax", "ScaledDotProductAttention", "Sigmoid")

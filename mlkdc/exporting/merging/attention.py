@@ -14,6 +14,9 @@ class FoldedAttention(nn.Module):
     residual)`` in the convolution is the bias. Behind a sum over positions, OpenVINO's CPU plugin would add the bias of
     the image's row, and not of the class, to each logit of a batch.
 
+    Mean and attention are one sum over positions. In an int8 model OpenVINO would move the scale of the scores behind a
+    mean, and take it there, too, by the image's row from a table of one entry per class.
+
     Args:
         head: in eval mode; left as it is.
     """
@@ -30,5 +33,5 @@ class FoldedAttention(nn.Module):
     def forward(self, features: Tensor) -> HeadOutput:
         """``[b, C, h, w]`` to logits ``[b, q]``; embeddings are not for export."""
         scores = self.score(features).flatten(2)
-        attended = (scores.softmax(dim=-1) * scores).sum(dim=-1)
-        return HeadOutput(scores.mean(dim=-1) + self.residual * attended, None)
+        shares = self.residual * scores.softmax(dim=-1) + 1 / scores.shape[-1]
+        return HeadOutput((shares * scores).sum(dim=-1), None)

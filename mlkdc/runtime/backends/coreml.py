@@ -40,6 +40,9 @@ class CoreMl(Backend):
         outputs: dict[str, np.ndarray] = self._model.predict({self._input: batch})
         return outputs[self._output]
 
+    def metadata(self) -> dict[str, str]:
+        return dict(self._model.user_defined_metadata)
+
     def close(self) -> None:
         del self._model
 

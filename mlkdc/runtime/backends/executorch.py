@@ -12,6 +12,8 @@ from mlkdc.runtime.quiet import quiet
 from mlkdc.runtime.spec import ModelSpec
 
 METHOD = "forward"
+#: Before the names of further methods, each of which gives a text that the program says of itself.
+METADATA = "mlkdc_"
 
 
 @RUNTIMES.register("executorch")
@@ -45,6 +47,12 @@ class ExecuTorch(Backend):
 
         output: np.ndarray = self._method.execute([torch.from_numpy(batch)])[0].numpy()
         return output
+
+    def metadata(self) -> dict[str, str]:
+        found = {}
+        for name in self._program.method_names - {METHOD}:
+            found[name.removeprefix(METADATA)] = self._program.load_method(name).execute([])[0]
+        return found
 
     def close(self) -> None:
         self._open.discard(self)
@@ -82,12 +90,14 @@ def _load(path: Path) -> tuple[Any, Any]:
     try:
         with quiet():
             program = Runtime.get().load_program(path)
-            if program.method_names != {METHOD}:
-                raise UsageError(f"{path}: expected one method, {METHOD}, got {sorted(program.method_names)}")
+            methods = {name for name in program.method_names if not name.startswith(METADATA)}
+            if methods != {METHOD}:
+                raise UsageError(f"{path}: expected one method, {METHOD}, got {sorted(methods)}")
             return program, program.load_method(METHOD)
     except RuntimeError as error:
         raise UsageError(
-            f"ExecuTorch cannot load {path}: {error}; it is damaged, or made for another version or backend"
+            f"ExecuTorch cannot load {path}: {error}; it is damaged, or made for another version or "
+            "backend; export the run again"
         ) from error
 
 

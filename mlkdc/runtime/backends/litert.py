@@ -10,6 +10,9 @@ from mlkdc.runtime.base import RUNTIMES, Backend, Signature, check_signature, im
 from mlkdc.runtime.quiet import quiet
 from mlkdc.runtime.spec import ModelSpec
 
+#: Before the names of what a file says of itself.
+METADATA = "mlkdc."
+
 
 @RUNTIMES.register("litert")
 class LiteRt(Backend):
@@ -17,6 +20,7 @@ class LiteRt(Backend):
 
     def __init__(self, folder: Path, spec: ModelSpec, threads: int | None) -> None:
         path = spec.only_file(folder, ".tflite")
+        self._path = path
         self._interpreter = _load(path, threads)
         runner = self._interpreter.get_signature_runner()
         inputs, outputs = runner.get_input_details(), runner.get_output_details()
@@ -29,6 +33,19 @@ class LiteRt(Backend):
         self._interpreter.invoke()
         output: np.ndarray = self._interpreter.get_tensor(self._output)
         return output
+
+    def metadata(self) -> dict[str, str]:
+        # The interpreter gives none. What it is installed with reads it from the file.
+        from ai_edge_litert import schema_py_generated as schema
+
+        model = schema.Model.GetRootAs(self._path.read_bytes(), 0)
+        found = {}
+        for index in range(model.MetadataLength()):
+            entry = model.Metadata(index)
+            name = entry.Name().decode()
+            if name.startswith(METADATA):
+                found[name.removeprefix(METADATA)] = model.Buffers(entry.Buffer()).DataAsNumpy().tobytes().decode()
+        return found
 
     def close(self) -> None:
         del self._interpreter
@@ -44,7 +61,7 @@ def _load(path: Path, threads: int | None) -> Any:
             interpreter = Interpreter(model_path=str(path), num_threads=threads)
             interpreter.allocate_tensors()
     except (RuntimeError, ValueError) as error:
-        raise UsageError(f"LiteRT cannot load {path}: {error}") from error
+        raise UsageError(f"LiteRT cannot load {path}: {error}; export the run again") from error
     return interpreter
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from mlkdc.errors import MlkdcError, UsageError
-from mlkdc.runtime.base import RUNTIMES, Backend, import_error
+from mlkdc.runtime.base import RUNTIMES, Backend, check_signature, import_error
 from mlkdc.runtime.spec import ModelSpec
 
 # By default ncnn stores weights and activations in half precision, and computes in it, wherever the CPU can. bfloat16
@@ -40,6 +40,8 @@ class Ncnn(Backend):
             )
 
     def run(self, batch: np.ndarray) -> np.ndarray:
+        if len(batch) != 1:
+            raise UsageError(f"ncnn takes one image at a time, got {len(batch)}")
         extractor = self._net.create_extractor()
         # A copy: ncnn needs each channel at an aligned address, and separate memory to compute in place.
         extractor.input(self._input, self._ncnn.Mat(batch[0]).clone())
@@ -74,16 +76,10 @@ def _load(param: Path, weights: Path, precision: str, threads: int | None) -> tu
 
 def _check_signature(path: Path, net: Any, spec: ModelSpec) -> None:
     """A net that takes or gives something else than the manifest says is refused before it is run."""
-    expected = [spec.input.name], [spec.output.name], list(spec.input.shape), "float32", False
-    actual = (
-        list(net.input_names()),
-        list(net.output_names()),
-        _input_shape(path),
-        spec.input.dtype,
-        spec.dynamic_batch,
-    )
-    if actual != expected:
-        raise UsageError(f"{path}: expected {expected}, got {actual}; export the run again")
+    inputs = [(name, "float32", _input_shape(path)) for name in net.input_names()]
+    # What shape it gives only a run shows, and all in it is float32.
+    outputs = [(name, "float32", list(spec.output.shape)) for name in net.output_names()]
+    check_signature(path, spec, inputs, outputs)
 
 
 def _input_shape(path: Path) -> list[int]:

@@ -32,6 +32,10 @@ class OnnxRuntime(Backend):
         outputs: list[np.ndarray] = self._session.run([self._output], {self._input: batch})
         return outputs[0]
 
+    def metadata(self) -> dict[str, str]:
+        said: dict[str, str] = self._session.get_modelmeta().custom_metadata_map
+        return said
+
     def close(self) -> None:
         del self._session
 
@@ -52,7 +56,7 @@ def _load(path: Path, threads: int | None, literal: bool) -> Any:
     try:
         return onnxruntime.InferenceSession(str(path), options, providers=[PROVIDER])
     except Exception as error:  # its exception types share no base class but this one
-        raise UsageError(f"ONNX Runtime cannot load {path}: {error}") from error
+        raise UsageError(f"ONNX Runtime cannot load {path}: {error}; export the run again") from error
 
 
 def _describe(node: Any) -> Signature:

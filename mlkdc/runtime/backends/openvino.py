@@ -11,6 +11,8 @@ from mlkdc.runtime.base import RUNTIMES, Backend, Signature, check_signature, im
 from mlkdc.runtime.spec import ModelSpec
 
 DEVICE = "CPU"
+#: The key in a model's rt_info under which it says what it is.
+RT_INFO = "mlkdc"
 
 
 @RUNTIMES.register("openvino")
@@ -29,6 +31,7 @@ class OpenVino(Backend):
         inputs = [_describe(port, spec.input.name) for port in model.inputs]
         outputs = [_describe(port, spec.output.name) for port in model.outputs]
         check_signature(path, spec, inputs, outputs)
+        self._metadata = _metadata(model, spec)
         options: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
         if threads:
             options["INFERENCE_NUM_THREADS"] = threads
@@ -45,6 +48,9 @@ class OpenVino(Backend):
         self._request.infer()
         output: np.ndarray = self._request.get_output_tensor().data.copy()
         return output
+
+    def metadata(self) -> dict[str, str]:
+        return self._metadata
 
     def close(self) -> None:
         del self._request, self._compiled
@@ -79,7 +85,15 @@ def _read(core: Any, path: Path) -> Any:
     try:
         return core.read_model(path, path.with_suffix(".bin"))
     except RuntimeError as error:
-        raise UsageError(f"OpenVINO cannot load {path}: {reason(error)}") from error
+        raise UsageError(f"OpenVINO cannot load {path}: {reason(error)}; export the run again") from error
+
+
+def _metadata(model: Any, spec: ModelSpec) -> dict[str, str]:
+    found = {}
+    for key in spec.metadata:
+        if model.has_rt_info([RT_INFO, key]):
+            found[key] = model.get_rt_info([RT_INFO, key]).astype(str)
+    return found
 
 
 def _describe(port: Any, expected: str) -> Signature:
