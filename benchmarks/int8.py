@@ -19,8 +19,9 @@ import torch
 from study_records import Int8Figures, Int8Row, Int8Study
 
 from mlkdc.exporting import ExportOptions
-from mlkdc.exporting.builder import Builder, half_range
+from mlkdc.exporting.builder import Builder
 from mlkdc.exporting.int8.equalize import equalize
+from mlkdc.exporting.int8.quantizer import calibration_images, half_range
 from mlkdc.exporting.job import Quantization
 from mlkdc.exporting.known import reference_of
 from mlkdc.exporting.merging.model import ExportModel
@@ -80,7 +81,7 @@ def measure(run: Run) -> Iterator[Int8Row]:
             # Each way is built in the scratch folder and put nowhere.
             request = make_request(run, ExportOptions(target=name, precision="int8", out=scratch / "not used"))
             builder = Builder(request, scratch, reference=reference, say=print)
-            images = builder.calibration(run.recipe.export.calibration)
+            images = calibration_images(builder, run.recipe.export.calibration)
             for weights, ranges, how in ways(builder, images):
                 parity = builder.build(how).parity
                 yield int8_row(name, weights, ranges, len(images), parity)

@@ -22,6 +22,8 @@ def artifact_lines(manifest: Manifest) -> list[str]:
     lines.append(f"{_compared(parity.comparison, figures)}: {manifest.status}")
     if manifest.status == "unverified":
         lines.append(parity.reason or "")
+    if manifest.quantization is not None and manifest.quantization.promise is not None:
+        lines.append(f"on other images: {manifest.quantization.promise.sentence()}")
     return lines
 
 

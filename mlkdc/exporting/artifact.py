@@ -7,6 +7,7 @@ from pathlib import Path
 
 from mlkdc.errors import MlkdcError
 from mlkdc.exporting.builder import Builder
+from mlkdc.exporting.int8.quantizer import Quantizer
 from mlkdc.exporting.place import put_in_place
 from mlkdc.exporting.readme import write_readme
 from mlkdc.exporting.reference import Reference
@@ -117,7 +118,7 @@ def _write(request: Request, reference: Reference | None, say: Say) -> tuple[Man
         with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as name:
             scratch = Path(name)
             builder = Builder(request, scratch, reference=reference, say=say)
-            manifest = builder.quantized() if request.precision == "int8" else builder.build(None)
+            manifest = Quantizer(builder).make() if request.precision == "int8" else builder.build(None)
             write_readme(builder.folder, manifest)
             put_in_place(builder.folder, folder, scratch / "replaced")
     except OSError as error:

@@ -1,56 +1,34 @@
 """Makes the artifacts of one request: exported, described, compared."""
 
 import copy
-import platform
 import shutil
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from mlkdc.data.runs import run_data
-from mlkdc.errors import UsageError
 from mlkdc.exporting.describe import describe
 from mlkdc.exporting.formats import run_exporter
 from mlkdc.exporting.identity import check_weights
 from mlkdc.exporting.int8.bias import correct_biases
-from mlkdc.exporting.int8.equalize import equalize
-from mlkdc.exporting.int8.guard import Ladder, climb
-from mlkdc.exporting.int8.sensitivity import sensitivity, weighted_modules
-from mlkdc.exporting.int8.simulate import simulated_change
 from mlkdc.exporting.job import Job, Quantization
 from mlkdc.exporting.known import checked_reference
 from mlkdc.exporting.merging.merge import merge
 from mlkdc.exporting.metadata import metadata
-from mlkdc.exporting.reference import Reference, pixels_of
+from mlkdc.exporting.reference import Reference
 from mlkdc.exporting.request import Request
 from mlkdc.exporting.stranger import judge
 from mlkdc.records.manifest import Manifest
-from mlkdc.records.parity import Calibration, Parity, QuantizationReport
+from mlkdc.records.parity import Parity
 from mlkdc.records.preparation import Preparation
 from mlkdc.runtime.base import RUNTIMES
-from mlkdc.runtime.system import vnni
-from mlkdc.runtime.targets import Target
 from mlkdc.train import load_model
-from mlkdc.train.input.store import images_for
 from mlkdc.types import TaggedImages
 
-CALIBRATION_SPLIT = "train"
-CALIBRATION_SEED = 0
-ARM = ("aarch64", "arm64")
 # Enough to correct biases and to simulate, for which all of them are in memory with what flows between two layers.
 MEASURED_IMAGES = 64
-# Enough to rank layers by, for which each layer takes a pass over them.
-RANKED_IMAGES = 16
-
-
-def half_range(images: np.ndarray, target: Target) -> Quantization:
-    """Settings with half of the range for weights, as that target's quantizer halves it."""
-    steps = target.half_range_steps
-    depthwise = steps if target.half_range_depthwise else 127
-    return Quantization(images, reduce_range=True, weight_steps=steps, depthwise_steps=depthwise)
 
 
 class Builder:
@@ -75,6 +53,8 @@ class Builder:
         self.size = self.model.preprocess.size
         self.merged, self.report = merge(self.model, self.size)
         self.used_reference = reference
+        # Of the artifact made last, where it was asked.
+        self.answers: np.ndarray | None = None
 
     @cached_property
     def data(self) -> TaggedImages:
@@ -92,6 +72,7 @@ class Builder:
         """Export, compare, and write the manifest; what was in the folder before is deleted."""
         shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir()
+        self.answers = None
         job = self._job(quantization)
         built = run_exporter(job)
         manifest = describe(self.request.run, self.model.preprocess, job, self.report, built)
@@ -143,65 +124,9 @@ class Builder:
         return manifest.compared(parity.model_copy(update={"reason": note}), "unverified")
 
     def _parity(self, folder: Path) -> Parity:
-        return judge(folder, self.reference, self.request.tolerance, self.scratch)
+        judgement = judge(folder, self.reference, self.request.tolerance, self.scratch)
+        self.answers = judgement.answers
+        return judgement.parity
 
     def _judged(self, manifest: Manifest, parity: Parity) -> Manifest:
         return manifest.compared(parity, "ok" if parity.passed else "failed")
-
-    def quantized(self) -> Manifest:
-        """The first step of the ladder that holds, else the one that lost least."""
-        images = self.calibration(self.request.run.recipe.export.calibration)
-        image = torch.from_numpy(images[:1]).float()
-        if self.request.equalize:
-            self.say(f"  equalized {equalize(self.merged, image)} pairs of layers")
-        built: list[tuple[Quantization, Manifest]] = []
-        # Not those that biases are corrected on, where there are others.
-        unseen = images[MEASURED_IMAGES:][:MEASURED_IMAGES] if len(images) > MEASURED_IMAGES else images
-
-        def build(how: Quantization) -> Parity:
-            built.append((how, self.build(how)))
-            return built[-1][1].parity
-
-        ladder = Ladder(
-            first=self._first(images),
-            modules=weighted_modules(self.merged, image),
-            sensitivity=lambda: sensitivity(self.merged, images[:RANKED_IMAGES], per_channel=True),
-            simulate=lambda how: simulated_change(self.merged, unseen, how, images[:MEASURED_IMAGES]),
-            build=build,
-            say=self.say,
-            fast=self.request.fast,
-        )
-        how, steps = climb(ladder)
-        in_folder, manifest = built[-1]
-        # The ladder's last attempt need not be the one that lost least.
-        if how is not in_folder:
-            manifest = self.build(how)
-        calibration = Calibration(images=len(images), split=CALIBRATION_SPLIT, seed=CALIBRATION_SEED)
-        report = QuantizationReport(calibration=calibration, equalize=self.request.equalize, steps=steps)
-        manifest = manifest.quantized(report)
-        manifest.save(self.folder)
-        return manifest
-
-    def _first(self, images: np.ndarray) -> Quantization:
-        """The ladder's first settings."""
-        target, reduced = self.request.target, self.request.reduce_range
-        if not reduced:
-            return Quantization(images)
-        if target.reduce_range and (vnni() or platform.machine().lower() in ARM):
-            self.say(
-                "  int8: this processor takes the whole range of weights, with which less is lost; where all devices "
-                "are Arm, or x86 with VNNI: --no-reduce-range"
-            )
-        return half_range(images, target)
-
-    def calibration(self, count: int) -> np.ndarray:
-        """``uint8[n, 3, s, s]``: images of the training split, the same for every export of this run.
-
-        Raises:
-            UsageError: there is no training image.
-        """
-        if CALIBRATION_SPLIT not in self.data.splits:
-            raise UsageError(f"{self.data.root} has no training image to calibrate int8 on; export another precision")
-        samples = self.data.split(CALIBRATION_SPLIT)
-        chosen = np.random.default_rng(CALIBRATION_SEED).permutation(len(samples))[:count]
-        return pixels_of(images_for(self.model.preprocess, [samples[index] for index in sorted(chosen)]))

@@ -152,6 +152,9 @@ def _verdict(manifest: Manifest) -> str:
         verdict = "ok: it answers like the torch model it was made from"
         if manifest.quantization is None:
             return verdict
+        promise = manifest.quantization.promise
+        if promise is not None and promise.firm:
+            return f"{verdict}, within its limits, which can be expected to hold on other images"
         # The limits were judged on the images that the ladder's step was chosen on.
         return f"{verdict}, within its limits on the images compared; on other images it may lose more"
     return f"{manifest.status}: {manifest.parity.reason}"
@@ -170,6 +173,8 @@ def _figures(manifest: Manifest) -> list[tuple[str, str]]:
     if figures.worst_class is not None:
         drop = number(figures.worst_class_drop_points)
         rows.append(("worst class", f"AP of {figures.worst_class} drops by {drop} points{_interval(figures)}"))
+    if manifest.quantization is not None and manifest.quantization.promise is not None:
+        rows.append(("on other images", manifest.quantization.promise.sentence()))
     return rows
 
 

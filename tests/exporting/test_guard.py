@@ -6,6 +6,7 @@ import pytest
 from mlkdc.errors import MlkdcError
 from mlkdc.exporting.int8.guard import Ladder, climb
 from mlkdc.exporting.job import Quantization
+from mlkdc.exporting.stranger import Judgement
 from mlkdc.records.parity import Comparison, Parity, ParityFigures, Tolerance
 
 MODULES = ["backbone.stem", *(f"backbone.{name}" for name in "abcdefgh"), "head.embed", "head.ffn.3"]
@@ -60,10 +61,10 @@ def run(outcome, worst=lambda how: 0.0, modules=MODULES, change=similar, fast=Fa
             label_flips=3,
         )
         passed = drop <= ALLOWED.map_drop_points and worst_drop <= ALLOWED.class_drop_points
-        return make_parity(figures, passed, None if passed else "the cause")
+        return Judgement(make_parity(figures, passed, None if passed else "the cause"))
 
-    how, steps = climb(Ladder(FIRST, modules, lambda: MEASURED, change, build, lines.append, fast))
-    return how, steps, built, lines
+    climbed = climb(Ladder(FIRST, modules, lambda: MEASURED, change, build, lines.append, fast))
+    return climbed.how, climbed.steps, built, lines
 
 
 def test_what_holds_at_once_is_kept_and_nothing_is_simulated():
@@ -97,6 +98,26 @@ def test_each_step_in_turn(enough, length):
     assert [step.passed for step in steps] == [False] * (length - 1) + [True]
     assert steps[-1].keep == how.keep
     assert not how.keeps("backbone.a")
+
+
+def test_limits_that_are_just_held_are_not_enough():
+    """The second holds with a margin, the first within a tenth of the limit: with a loss of nine tenths."""
+    how, steps, _, lines = run(lambda how: 0.3 if how.correct_biases else 0.45, change=promising)
+    assert [step.passed for step in steps] == [True, True]
+    assert how.correct_biases
+    assert "ok, but by less than 20% of what is allowed" in lines[0]
+
+
+def test_where_no_step_has_the_margin_the_first_within_its_limits_is_chosen():
+    """Steps that cost time on the device are not made for a margin which the simulation does not see in them."""
+    how, steps, _, lines = run(lambda how: 0.45, change=lambda how: 1.0)
+    assert how == FIRST
+    assert [step.step for step in steps] == ORDER[:1]
+    assert any("passed over" in line for line in lines)
+    # Where the simulation does, and is wrong, the first is taken all the same.
+    how, steps, _, _ = run(lambda how: 0.45, change=promising)
+    assert len(steps) > 1
+    assert how == FIRST
 
 
 def test_what_a_simulation_finds_hopeless_is_passed_over():
@@ -198,10 +219,10 @@ def test_a_model_without_finite_answers_lost_most():
                 max_probability_difference=1,
                 label_flips=9,
             )
-        return make_parity(figures, False, "NaN")
+        return Judgement(make_parity(figures, False, "NaN"))
 
     lines = []
-    how, steps = climb(Ladder(FIRST, MODULES, lambda: MEASURED, similar, build, lines.append))
-    assert how.clip
-    assert steps[0].figures is None
+    climbed = climb(Ladder(FIRST, MODULES, lambda: MEASURED, similar, build, lines.append))
+    assert climbed.how.clip
+    assert climbed.steps[0].figures is None
     assert lines[0] == f"  int8, {ORDER[0]}: not enough (NaN)"

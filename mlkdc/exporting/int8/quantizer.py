@@ -1,0 +1,126 @@
+"""Makes an int8 artifact: calibrated, and quantized with other settings until it answers like the torch model."""
+
+import platform
+
+import numpy as np
+import torch
+
+from mlkdc.errors import UsageError
+from mlkdc.exporting.builder import MEASURED_IMAGES, Builder
+from mlkdc.exporting.int8.equalize import equalize
+from mlkdc.exporting.int8.guard import Climbed, Ladder, climb
+from mlkdc.exporting.int8.promise import promise
+from mlkdc.exporting.int8.sensitivity import sensitivity, weighted_modules
+from mlkdc.exporting.int8.simulate import simulated_change
+from mlkdc.exporting.job import Quantization
+from mlkdc.exporting.reference import pixels_of
+from mlkdc.exporting.stranger import Judgement
+from mlkdc.records.manifest import Manifest
+from mlkdc.records.parity import Calibration, QuantizationReport
+from mlkdc.runtime.system import vnni
+from mlkdc.runtime.targets import Target
+from mlkdc.train.input.store import images_for
+
+CALIBRATION_SPLIT = "train"
+CALIBRATION_SEED = 0
+ARM = ("aarch64", "arm64")
+# Enough to rank layers by, for which each layer takes a pass over them.
+RANKED_IMAGES = 16
+
+
+def half_range(images: np.ndarray, target: Target) -> Quantization:
+    """Settings with half of the range for weights, as that target's quantizer halves it."""
+    steps = target.half_range_steps
+    depthwise = steps if target.half_range_depthwise else 127
+    return Quantization(images, reduce_range=True, weight_steps=steps, depthwise_steps=depthwise)
+
+
+class Quantizer:
+    """Makes the int8 artifact of a builder's request.
+
+    Args:
+        builder: of an int8 request; its merged model is equalized in place where the request says so.
+    """
+
+    def __init__(self, builder: Builder) -> None:
+        self.builder, self.request, self.say = builder, builder.request, builder.say
+        self.images = calibration_images(builder, self.request.run.recipe.export.calibration)
+        if self.request.equalize:
+            image = torch.from_numpy(self.images[:1]).float()
+            self.say(f"  equalized {equalize(builder.merged, image)} pairs of layers")
+        self.built: list[tuple[Quantization, Manifest]] = []
+
+    def make(self) -> Manifest:
+        """The step that the ladder chooses, with what can be promised of it."""
+        climbed = climb(self.ladder())
+        in_folder, manifest = self.built[-1]
+        # The ladder's last attempt need not be the one that was chosen.
+        if climbed.how is not in_folder:
+            manifest = self.builder.build(climbed.how)
+        manifest = manifest.quantized(self._report(climbed))
+        manifest.save(self.builder.folder)
+        return manifest
+
+    def ladder(self) -> Ladder:
+        """What the guard needs of the model."""
+        images, model = self.images, self.builder.merged
+        # Not those that biases are corrected on, where there are others.
+        unseen = images[MEASURED_IMAGES:][:MEASURED_IMAGES] if len(images) > MEASURED_IMAGES else images
+        return Ladder(
+            first=self._first(),
+            modules=weighted_modules(model, torch.from_numpy(images[:1]).float()),
+            sensitivity=lambda: sensitivity(model, images[:RANKED_IMAGES], per_channel=True),
+            simulate=lambda how: simulated_change(model, unseen, how, images[:MEASURED_IMAGES]),
+            build=self._build,
+            say=self.say,
+            fast=self.request.fast,
+        )
+
+    def _build(self, how: Quantization) -> Judgement:
+        manifest = self.builder.build(how)
+        self.built.append((how, manifest))
+        return Judgement(manifest.parity, self.builder.answers)
+
+    def _report(self, climbed: Climbed) -> QuantizationReport:
+        reference = self.builder.reference
+        calibration = Calibration(images=len(self.images), split=CALIBRATION_SPLIT, seed=CALIBRATION_SEED)
+        return QuantizationReport(
+            calibration=calibration,
+            equalize=self.request.equalize,
+            steps=climbed.steps,
+            chosen=climbed.chosen,
+            promise=promise(reference, climbed.answered, thresholds_of(self.builder), self.request.tolerance),
+        )
+
+    def _first(self) -> Quantization:
+        """The ladder's first settings."""
+        target, reduced = self.request.target, self.request.reduce_range
+        if not reduced:
+            return Quantization(self.images)
+        if target.reduce_range and (vnni() or platform.machine().lower() in ARM):
+            self.say(
+                "  int8: this processor takes the whole range of weights, with which less is lost; where all devices "
+                "are Arm, or x86 with VNNI: --no-reduce-range"
+            )
+        return half_range(self.images, target)
+
+
+def thresholds_of(builder: Builder) -> np.ndarray:
+    """``float[q]`` of the run, in the order of the reference's labels."""
+    run = builder.request.run
+    of_class = dict(zip(run.classes, run.results.thresholds, strict=True))
+    return np.array([of_class[name] for name in builder.reference.classes])
+
+
+def calibration_images(builder: Builder, count: int) -> np.ndarray:
+    """``uint8[n, 3, s, s]``: images of the training split, the same for every export of this run.
+
+    Raises:
+        UsageError: there is no training image.
+    """
+    data = builder.data
+    if CALIBRATION_SPLIT not in data.splits:
+        raise UsageError(f"{data.root} has no training image to calibrate int8 on; export another precision")
+    samples = data.split(CALIBRATION_SPLIT)
+    chosen = np.random.default_rng(CALIBRATION_SEED).permutation(len(samples))[:count]
+    return pixels_of(images_for(builder.model.preprocess, [samples[index] for index in sorted(chosen)]))
