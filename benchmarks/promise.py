@@ -1,10 +1,11 @@
 """How often do limits that held on some images break on others? Twenty random halves of the images of the check.
 
-    OMP_NUM_THREADS=1 python benchmarks/promise.py RUN
+    OMP_NUM_THREADS=1 python benchmarks/promise.py RUN [--answers FOLDER]
 
 RUN is a finished run, whose data is where it was. For each target every step of the int8 ladder is made and answers all
-images of the check once. Then each half chooses a step and judges it, by the rule of an export and by a simpler one,
-and the other half, which had no part in that, judges it too. The figures go to benchmarks/results/promise.json.
+images of the check once; the answers are kept in FOLDER, and taken from there the next time. Then each half chooses a
+step and judges it, by the rule of an export and by a simpler one, and the other half, which had no part in that, judges
+it too. The figures go to benchmarks/results/promise.json.
 """
 
 import argparse
@@ -110,13 +111,18 @@ def _choice(ladder: Ladder, position: int, judged: Parity, others: np.ndarray, f
     return Choice(step=step.name, judged=half_figures(judged), other=other, firm=firm)
 
 
-def measure(run: Run, target: str, reference: Reference) -> PromiseRow:
-    """Make all steps of a target's ladder, and judge them."""
+def measure(run: Run, target: str, reference: Reference, kept: Path) -> PromiseRow:
+    """Make all steps of a target's ladder, and judge them; ``kept``: the folder of answers."""
     with tempfile.TemporaryDirectory() as folder:
         scratch = Path(folder)
         request = make_request(run, ExportOptions(target=target, precision="int8", out=scratch / "not used"))
         builder = Builder(request, scratch, reference=reference, say=print)
-        answered = tuple(_answers(Quantizer(builder)))
+        file = kept / f"{target}.npz"
+        if not file.is_file():
+            answers = {step.name: step.answers for step in _answers(Quantizer(builder))}
+            np.savez(file, allow_pickle=False, **answers)
+        with np.load(file) as answers:
+            answered = tuple(Answered(name, answers[name]) for name in answers.files)
         ladder = Ladder(reference, answered, thresholds_of(builder), request.tolerance)
     return PromiseRow(
         artifact=f"{target}-int8",
@@ -148,7 +154,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path)
     parser.add_argument("--targets", nargs="*", default=TARGETS)
+    parser.add_argument("--answers", type=Path, default=Path("runs/promise"))
     options = parser.parse_args()
+    options.answers.mkdir(parents=True, exist_ok=True)
     run = load_run(options.run)
     reference = reference_of(run, print)
     study = PromiseStudy(
@@ -160,7 +168,7 @@ def main() -> None:
         machine=machine(),
     )
     for target in options.targets:
-        row = measure(run, target, reference)
+        row = measure(run, target, reference, options.answers)
         study = study.model_copy(update={"rows": (*study.rows, row)})
         study.save_as(RESULTS)
         print(row.artifact, flush=True)

@@ -34,9 +34,9 @@ def promise(study: PromiseStudy) -> list[str]:
         _together(study.rows),
         "Limits break more often here than on new images after an export: half as many images give noisier figures, "
         "and a half that did better than all of the images leaves one that did worse. A limit can also break by "
-        "flipped labels or by the largest difference of a probability. Above the interval: the draws in which the worst class "
-        "of the other half (which may be another) dropped by more than the upper end of the interval that comes with "
-        "the judged half's.",
+        "flipped labels or by the largest difference of a probability. Above the interval: the draws in which the "
+        "worst class of the other half (which may be another) dropped by more than the upper end of the interval that "
+        "comes with the judged half's.",
         code_block([study.command]),
         origin(study.machine, study.versions),
     ]

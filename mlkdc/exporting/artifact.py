@@ -32,6 +32,7 @@ def export(
     data: str | None = None,
     opset: int | None = None,
     fast: bool = False,
+    qat_epochs: int | None = None,
     skip_parity: bool = False,
     out: Path | None = None,
     say: Say = lambda text: None,
@@ -69,6 +70,7 @@ def export(
         data=data,
         opset=opset,
         fast=fast,
+        qat_epochs=qat_epochs,
         skip_parity=skip_parity,
         out=out,
     )

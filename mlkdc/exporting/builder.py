@@ -16,6 +16,7 @@ from mlkdc.exporting.int8.bias import correct_biases
 from mlkdc.exporting.job import Job, Quantization
 from mlkdc.exporting.known import checked_reference
 from mlkdc.exporting.merging.merge import merge
+from mlkdc.exporting.merging.model import ExportModel
 from mlkdc.exporting.metadata import metadata
 from mlkdc.exporting.reference import Reference
 from mlkdc.exporting.request import Request
@@ -52,6 +53,8 @@ class Builder:
         self.model = load_model(request.run)
         self.size = self.model.preprocess.size
         self.merged, self.report = merge(self.model, self.size)
+        # By quantization-aware fine-tuning, for settings that ask for it.
+        self.tuned: ExportModel | None = None
         self.used_reference = reference
         # Of the artifact made last, where it was asked.
         self.answers: np.ndarray | None = None
@@ -85,6 +88,9 @@ class Builder:
 
     def _job(self, quantization: Quantization | None) -> Job:
         request, model = self.request, self.merged
+        if quantization and quantization.fine_tuned:
+            assert self.tuned is not None
+            model = self.tuned
         if quantization and quantization.correct_biases:
             model = copy.deepcopy(model)
             correct_biases(model, quantization.images[:MEASURED_IMAGES], quantization)

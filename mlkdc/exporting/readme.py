@@ -9,7 +9,7 @@ from mlkdc.exporting.metadata import EMBEDDING
 from mlkdc.figures import megabytes, number, scientific
 from mlkdc.fit import Fit
 from mlkdc.records.manifest import Manifest
-from mlkdc.records.parity import ParityFigures
+from mlkdc.records.parity import ParityFigures, QuantizationReport
 from mlkdc.resources import write_text
 
 README = "README.md"
@@ -173,8 +173,17 @@ def _figures(manifest: Manifest) -> list[tuple[str, str]]:
     if figures.worst_class is not None:
         drop = number(figures.worst_class_drop_points)
         rows.append(("worst class", f"AP of {figures.worst_class} drops by {drop} points{_interval(figures)}"))
-    if manifest.quantization is not None and manifest.quantization.promise is not None:
-        rows.append(("on other images", manifest.quantization.promise.sentence()))
+    if manifest.quantization is not None:
+        rows += _of_int8(manifest.quantization)
+    return rows
+
+
+def _of_int8(report: QuantizationReport) -> list[tuple[str, str]]:
+    rows = []
+    if report.fine_tuning is not None:
+        rows.append(("weights", report.fine_tuning.sentence()))
+    if report.promise is not None:
+        rows.append(("on other images", report.promise.sentence()))
     return rows
 
 

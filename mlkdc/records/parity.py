@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from mlkdc.figures import number
+from mlkdc.figures import counted, number
 from mlkdc.records.base import Record
 
 
@@ -169,6 +169,29 @@ class Promise(Record):
         return f"{text}; a weak promise: {self.doubt}"
 
 
+class FineTuning(Record):
+    """Quantization-aware fine-tuning, of which the artifact's weights are: not those that results.json scored.
+
+    Args:
+        epochs: how many the training went on.
+        map_percent: of the fine-tuned model in floating point.
+        images, split: that it was computed on, those of the comparison.
+    """
+
+    epochs: int
+    map_percent: float
+    images: int
+    split: str
+
+    def sentence(self) -> str:
+        """What was done, and to which accuracy."""
+        return (
+            f"fine-tuned for int8 for {counted(self.epochs, 'epoch')}, so the weights are not those that results.json "
+            f"scored; mAP of the fine-tuned model in float {number(self.map_percent)} on {self.images} images of "
+            f"{self.split}"
+        )
+
+
 class QuantizationReport(Record):
     """How an int8 artifact came about.
 
@@ -178,6 +201,7 @@ class QuantizationReport(Record):
         steps: all that were made.
         chosen: the one of them that the artifact is; None where an older version did not say.
         promise: of other images; None where an older version did not compute it, or no step gave probabilities.
+        fine_tuning: None where the artifact has the weights that were scored.
     """
 
     calibration: Calibration
@@ -185,3 +209,4 @@ class QuantizationReport(Record):
     steps: tuple[LadderStep, ...]
     chosen: str | None = None
     promise: Promise | None = None
+    fine_tuning: FineTuning | None = None

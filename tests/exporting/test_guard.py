@@ -44,7 +44,7 @@ def similar(how):
     return 1.0 - 0.01 * (2 * how.correct_biases + how.clip) - 0.001 * len(how.keep)
 
 
-def run(outcome, worst=lambda how: 0.0, modules=MODULES, change=similar, fast=False):
+def run(outcome, worst=lambda how: 0.0, modules=MODULES, change=similar, fast=False, fine_tune=None):
     """Climb with builds that lose ``outcome(how)`` points of mAP and ``worst(how)`` of a class."""
     lines, built = [], []
 
@@ -63,7 +63,7 @@ def run(outcome, worst=lambda how: 0.0, modules=MODULES, change=similar, fast=Fa
         passed = drop <= ALLOWED.map_drop_points and worst_drop <= ALLOWED.class_drop_points
         return Judgement(make_parity(figures, passed, None if passed else "the cause"))
 
-    climbed = climb(Ladder(FIRST, modules, lambda: MEASURED, change, build, lines.append, fast))
+    climbed = climb(Ladder(FIRST, modules, lambda: MEASURED, change, build, lines.append, fast, fine_tune))
     return climbed.how, climbed.steps, built, lines
 
 
@@ -226,3 +226,35 @@ def test_a_model_without_finite_answers_lost_most():
     assert climbed.how.clip
     assert climbed.steps[0].figures is None
     assert lines[0] == f"  int8, {ORDER[0]}: not enough (NaN)"
+
+
+def test_weights_are_fine_tuned_where_nothing_else_holds():
+    """All in int8 again, and where that fails as the step that lost least, but without corrected biases."""
+    called = []
+    how, steps, _, _lines = run(
+        lambda how: 0.2 if how.fine_tuned and how.keep else 0.6 - 0.01 * len(how.keep),
+        fine_tune=lambda: called.append(1),
+    )
+    assert called == [1]
+    assert [step.step for step in steps] == [*ORDER, "fine-tuned", f"fine-tuned, {ORDER[-1]}"]
+    assert (how.fine_tuned, how.correct_biases, how.keep) == (True, False, steps[-3].keep)
+    _, steps, _, _ = run(lambda how: 0.2 if how.fine_tuned else 0.6, fine_tune=lambda: None)
+    assert steps[-1].step == "fine-tuned"
+    assert steps[-1].keep == ()
+
+
+def test_weights_are_not_fine_tuned_where_something_holds():
+    def never():
+        raise AssertionError
+
+    _, steps, _, _ = run(lambda how: 0.45, fine_tune=never)
+    assert steps[-1].passed
+
+
+def test_fine_tuning_that_fails_loses_nothing():
+    def fails():
+        raise MlkdcError("the loss became NaN")
+
+    _how, steps, _built, lines = run(lambda how: 0.6, fine_tune=fails)
+    assert [step.step for step in steps] == ORDER
+    assert lines[-1] == "  int8, fine-tuned: could not be made: the loss became NaN"

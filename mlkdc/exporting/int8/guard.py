@@ -41,6 +41,7 @@ class Ladder:
         build: makes and compares an artifact.
         say: called with one line for each step.
         fast: leave out the candidates that need the sensitivities.
+        fine_tune: makes the weights for settings that are ``fine_tuned``; None where that is not wanted.
     """
 
     first: Quantization
@@ -50,6 +51,7 @@ class Ladder:
     build: Callable[[Quantization], Judgement]
     say: Callable[[str], None]
     fast: bool = False
+    fine_tune: Callable[[], None] | None = None
 
 
 @dataclass(frozen=True)
@@ -99,7 +101,8 @@ def climb(ladder: Ladder) -> Climbed:
     estimator of the ranges, biases corrected for what rounding adds, the first and last layer in floating point, the
     head, the most sensitive layers. Each adds to the one before, but for the estimator and the biases, which stay as
     they were where the simulation says that this changes the answers less. Candidates of which the simulation says
-    that they will lose far too much are passed over, but for the last one.
+    that they will lose far too much are passed over, but for the last one. Where no step holds, and that is wanted, the
+    weights are fine-tuned for int8.
 
     Raises:
         MlkdcError: already the first step could not be made; a later one is skipped.
@@ -110,6 +113,8 @@ def climb(ladder: Ladder) -> Climbed:
     attempts = [_attempt(ladder, "per channel, smallest to largest", ladder.first, is_first=True)]
     if not with_margin(attempts[0].parity):
         _try_others(ladder, attempts)
+    if not any(attempt.step.passed for attempt in attempts):
+        _try_fine_tuned(ladder, attempts)
     chosen = attempts[choose([attempt.parity for attempt in attempts])]
     steps = tuple(attempt.step for attempt in attempts)
     return Climbed(chosen.how, chosen.step.step, steps, tuple(_answered(attempts)))
@@ -142,6 +147,24 @@ def _try_others(ladder: Ladder, attempts: list[Attempt]) -> None:
     # A simulation is no proof: what keeps most in float is tried in any case, before int8 is given up.
     if last is not None and not any(attempt.step.passed for attempt in attempts):
         attempts.append(_attempt(ladder, last.name, last.how, is_first=False))
+
+
+def _try_fine_tuned(ladder: Ladder, attempts: list[Attempt]) -> None:
+    """Append attempts with fine-tuned weights: all in int8, and then as the step that lost least."""
+    if ladder.fine_tune is None:
+        return
+    ladder.say("  int8: fine-tuning, as no step holds its limits")
+    try:
+        ladder.fine_tune()
+    except MlkdcError as error:
+        ladder.say(f"  int8, fine-tuned: could not be made: {error}")
+        return
+    best = attempts[choose([attempt.parity for attempt in attempts])]
+    how = replace(best.how, correct_biases=False, keep=(), fine_tuned=True)
+    attempts.append(_attempt(ladder, "fine-tuned", how, is_first=False))
+    if best.how.keep and not attempts[-1].step.passed:
+        how = replace(how, keep=best.how.keep)
+        attempts.append(_attempt(ladder, f"fine-tuned, {best.step.step}", how, is_first=False))
 
 
 def _rate(candidate: Candidate, attempt: Attempt, before: float) -> float:

@@ -8,15 +8,17 @@ import torch
 from mlkdc.errors import UsageError
 from mlkdc.exporting.builder import MEASURED_IMAGES, Builder
 from mlkdc.exporting.int8.equalize import equalize
+from mlkdc.exporting.int8.finetune import check, fine_tune
 from mlkdc.exporting.int8.guard import Climbed, Ladder, climb
 from mlkdc.exporting.int8.promise import promise
 from mlkdc.exporting.int8.sensitivity import sensitivity, weighted_modules
 from mlkdc.exporting.int8.simulate import simulated_change
 from mlkdc.exporting.job import Quantization
+from mlkdc.exporting.parity import map_percent
 from mlkdc.exporting.reference import pixels_of
 from mlkdc.exporting.stranger import Judgement
 from mlkdc.records.manifest import Manifest
-from mlkdc.records.parity import Calibration, QuantizationReport
+from mlkdc.records.parity import Calibration, FineTuning, QuantizationReport
 from mlkdc.runtime.system import vnni
 from mlkdc.runtime.targets import Target
 from mlkdc.train.input.store import images_for
@@ -26,6 +28,7 @@ CALIBRATION_SEED = 0
 ARM = ("aarch64", "arm64")
 # Enough to rank layers by, for which each layer takes a pass over them.
 RANKED_IMAGES = 16
+BATCH = 64
 
 
 def half_range(images: np.ndarray, target: Target) -> Quantization:
@@ -44,6 +47,8 @@ class Quantizer:
 
     def __init__(self, builder: Builder) -> None:
         self.builder, self.request, self.say = builder, builder.request, builder.say
+        if self.request.qat_epochs:
+            check(self.request.run)
         self.images = calibration_images(builder, self.request.run.recipe.export.calibration)
         if self.request.equalize:
             image = torch.from_numpy(self.images[:1]).float()
@@ -52,6 +57,11 @@ class Quantizer:
 
     def make(self) -> Manifest:
         """The step that the ladder chooses, with what can be promised of it."""
+        if self.request.reduce_range and (vnni() or platform.machine().lower() in ARM):
+            self.say(
+                "  int8: this processor takes the whole range of weights, with which less is lost; where all devices "
+                "are Arm, or x86 with VNNI: --no-reduce-range"
+            )
         climbed = climb(self.ladder())
         in_folder, manifest = self.built[-1]
         # The ladder's last attempt need not be the one that was chosen.
@@ -74,7 +84,12 @@ class Quantizer:
             build=self._build,
             say=self.say,
             fast=self.request.fast,
+            fine_tune=self._fine_tune if self.request.qat_epochs else None,
         )
+
+    def _fine_tune(self) -> None:
+        how = self._first()
+        self.builder.tuned = fine_tune(self.builder, how, self.request.qat_epochs)
 
     def _build(self, how: Quantization) -> Judgement:
         manifest = self.builder.build(how)
@@ -90,19 +105,27 @@ class Quantizer:
             steps=climbed.steps,
             chosen=climbed.chosen,
             promise=promise(reference, climbed.answered, thresholds_of(self.builder), self.request.tolerance),
+            fine_tuning=self._fine_tuning() if climbed.how.fine_tuned else None,
+        )
+
+    def _fine_tuning(self) -> FineTuning:
+        model, reference = self.builder.tuned, self.builder.reference
+        assert model is not None
+        with torch.inference_mode():
+            batches = torch.split(torch.from_numpy(reference.pixels), BATCH)
+            probabilities = torch.cat([model(batch) for batch in batches]).numpy()
+        return FineTuning(
+            epochs=self.request.qat_epochs,
+            map_percent=map_percent(reference.targets, probabilities),
+            images=len(reference.targets),
+            split=reference.split,
         )
 
     def _first(self) -> Quantization:
         """The ladder's first settings."""
-        target, reduced = self.request.target, self.request.reduce_range
-        if not reduced:
-            return Quantization(self.images)
-        if target.reduce_range and (vnni() or platform.machine().lower() in ARM):
-            self.say(
-                "  int8: this processor takes the whole range of weights, with which less is lost; where all devices "
-                "are Arm, or x86 with VNNI: --no-reduce-range"
-            )
-        return half_range(self.images, target)
+        if self.request.reduce_range:
+            return half_range(self.images, self.request.target)
+        return Quantization(self.images)
 
 
 def thresholds_of(builder: Builder) -> np.ndarray:

@@ -27,8 +27,12 @@ class FoldedAttention(nn.Module):
         self.score.weight = nn.Parameter(weight.clone())
         self.score.bias = nn.Parameter(head.bias / (1 + head.residual))
 
-    def forward(self, features: Tensor) -> HeadOutput:
-        """``[b, C, h, w]`` to logits ``[b, q]``; embeddings are not for export."""
+    def forward(self, features: Tensor, labelwise: bool = False) -> HeadOutput:
+        """``[b, C, h, w]`` to logits ``[b, q]`` and, only if ``labelwise``, embeddings ``[b, q, C]``."""
         scores = self.score(features).flatten(2)
-        attended = (scores.softmax(dim=-1) * scores).sum(dim=-1)
-        return HeadOutput(scores.mean(dim=-1) + self.residual * attended, None)
+        attention = scores.softmax(dim=-1)
+        logits = scores.mean(dim=-1) + self.residual * (attention * scores).sum(dim=-1)
+        if not labelwise:
+            return HeadOutput(logits, None)
+        weights = self.residual * attention + 1 / scores.shape[-1]
+        return HeadOutput(logits, torch.matmul(weights, features.flatten(2).transpose(1, 2)))
