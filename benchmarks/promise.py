@@ -48,9 +48,10 @@ class Ladder:
     thresholds: np.ndarray
     tolerance: Tolerance
 
-    def parity(self, step: Answered, rows: np.ndarray) -> Parity:
+    def parity(self, step: Answered, rows: np.ndarray, *, interval: bool = True) -> Parity:
         """Of some of the images, as an export judges them."""
-        return compare(subset(self.reference, rows), step.answers[rows], self.thresholds, self.tolerance, "")
+        part = subset(self.reference, rows)
+        return compare(part, step.answers[rows], self.thresholds, self.tolerance, "", interval=interval)
 
 
 def half_figures(parity: Parity) -> HalfFigures:
@@ -91,13 +92,13 @@ def halved(ladder: Ladder) -> tuple[Draw, ...]:
 
 def draw(ladder: Ladder, rows: np.ndarray, others: np.ndarray) -> Draw:
     """Choose by the images in ``rows``, and judge by them and by the others."""
-    compared = [ladder.parity(step, rows) for step in ladder.answered]
+    compared = [ladder.parity(step, rows, interval=False) for step in ladder.answered]
     promised = promise(subset(ladder.reference, rows), _of(ladder, rows), ladder.thresholds, ladder.tolerance)
     assert promised is not None
     first, margin = first_holding(compared), choose(compared)
     return Draw(
-        first=_choice(ladder, first, compared[first], others),
-        margin=_choice(ladder, margin, compared[margin], others, promised.firm),
+        first=_choice(ladder, ladder.answered[first], rows, others),
+        margin=_choice(ladder, ladder.answered[margin], rows, others, promised.firm),
     )
 
 
@@ -105,10 +106,9 @@ def _of(ladder: Ladder, rows: np.ndarray) -> list[Answered]:
     return [Answered(step.name, step.answers[rows]) for step in ladder.answered]
 
 
-def _choice(ladder: Ladder, position: int, judged: Parity, others: np.ndarray, firm: bool | None = None) -> Choice:
-    step = ladder.answered[position]
-    other = half_figures(ladder.parity(step, others))
-    return Choice(step=step.name, judged=half_figures(judged), other=other, firm=firm)
+def _choice(ladder: Ladder, step: Answered, rows: np.ndarray, others: np.ndarray, firm: bool | None = None) -> Choice:
+    judged, other = half_figures(ladder.parity(step, rows)), half_figures(ladder.parity(step, others))
+    return Choice(step=step.name, judged=judged, other=other, firm=firm)
 
 
 def measure(run: Run, target: str, reference: Reference, kept: Path) -> PromiseRow:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score
 
-from mlkdc.exporting.int8.choice import MARGIN, choose
+from mlkdc.exporting.int8.choice import choose
 from mlkdc.exporting.int8.halves import halves
 from mlkdc.exporting.int8.promise import Answered, promise
 from mlkdc.exporting.parity import compare, map_drop_interval
@@ -112,8 +112,9 @@ def test_the_first_with_a_margin_is_chosen():
         comparison = compared.comparison.model_copy(update={"figures": figures})
         return compared.model_copy(update={"passed": drop <= 2, "comparison": comparison})
 
-    barely, well, broken, worse = 2 * MARGIN + 0.1, 2 * MARGIN - 0.1, 2.5, 3
-    assert choose([parity(drop) for drop in (broken, barely, well)]) == 2
+    well, more, barely, broken, worse = 0.9, 1.4, 1.9, 2.5, 3
+    assert choose([parity(drop) for drop in (broken, barely, more, well)]) == 3
+    assert choose([parity(drop) for drop in (broken, barely, more)]) == 2
     assert choose([parity(drop) for drop in (broken, barely, broken)]) == 1
     assert choose([parity(drop) for drop in (worse, broken, worse)]) == 1
 

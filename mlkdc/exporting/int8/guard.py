@@ -7,8 +7,8 @@ small next to the backbone; the most sensitive layers of the backbone are the la
 Making and comparing an artifact takes minutes, and simulating one in torch seconds. So only the first candidate is made
 in any case; of the others the first that should hold by the simulation, scaled to what the last artifact really lost.
 
-Limits that are just held on the images compared break on others. A step is enough if it holds them with a margin; where
-none does, the first that holds them is taken.
+Limits that are just held on the images compared break on others. So a step is enough if it uses half of what is
+allowed; where none does, one that uses more is taken.
 """
 
 from collections.abc import Callable, Iterator
@@ -247,7 +247,7 @@ def _verdict(step: LadderStep, parity: Parity) -> str:
     """What the step lost, and whether that is good enough, in one line."""
     verdict = "ok"
     if step.passed and not with_margin(parity):
-        verdict = f"ok, but by less than {1 - MARGIN:.0%} of what is allowed"
+        verdict = f"ok, with more than {MARGIN:.0%} of what is allowed"
     if not step.passed:
         verdict = f"not enough ({step.reason})"
     if step.figures is None:

@@ -67,7 +67,9 @@ def _choice(
 ) -> int:
     """The step that these images alone would have chosen."""
     part = subset(reference, rows)
-    compared = [compare(part, step.answers[rows], thresholds, tolerance, "") for step in answered]
+    compared = []
+    for step in answered:
+        compared.append(compare(part, step.answers[rows], thresholds, tolerance, "", interval=False))
     return choose(compared)
 
 
