@@ -19,8 +19,9 @@ import torch
 from study_records import Int8Figures, Int8Row, Int8Study
 
 from mlkdc.exporting import ExportOptions
-from mlkdc.exporting.builder import Builder, half_range
+from mlkdc.exporting.builder import Builder
 from mlkdc.exporting.int8.equalize import equalize
+from mlkdc.exporting.int8.quantizer import half_range
 from mlkdc.exporting.job import Quantization
 from mlkdc.exporting.known import reference_of
 from mlkdc.exporting.merging.model import ExportModel

@@ -1,51 +1,61 @@
 """How often do limits that held on some images break on others? Twenty random halves of the images of the check.
 
-    OMP_NUM_THREADS=1 python benchmarks/promise.py RUN
+    OMP_NUM_THREADS=1 python benchmarks/promise.py RUN [--answers FOLDER]
 
-RUN is a finished run with int8 artifacts. Each answers all images of the check once. Then each half is judged as an
-export judges all of them. What is not repeated is the choice of the ladder's step, which saw both halves. The
-figures go to benchmarks/results/promise.json.
+RUN is a finished run, whose data is where it was. For each target every step of the int8 ladder is made and answers all
+images of the check once; the answers are kept in FOLDER, and taken from there the next time. Then each half chooses a
+step and judges it, by the rule of an export and by a simpler one, and the other half, which had no part in that, judges
+it too. The figures go to benchmarks/results/promise.json.
 """
 
 import argparse
-from dataclasses import replace
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from promise_records import Draw, HalfFigures, PromiseRow, PromiseStudy
+from promise_records import Choice, Draw, HalfFigures, PromiseRow, PromiseStudy
 
+from mlkdc.errors import MlkdcError
+from mlkdc.exporting import ExportOptions
+from mlkdc.exporting.builder import Builder
+from mlkdc.exporting.int8.choice import choose, loss
+from mlkdc.exporting.int8.guard import Candidate, candidates
+from mlkdc.exporting.int8.promise import Answered, promise, subset
+from mlkdc.exporting.int8.quantizer import Quantizer, thresholds_of
 from mlkdc.exporting.known import reference_of
-from mlkdc.exporting.parity import answers_of, compare
+from mlkdc.exporting.parity import compare
 from mlkdc.exporting.reference import Reference
-from mlkdc.records.manifest import Manifest
-from mlkdc.records.parity import Tolerance
-from mlkdc.records.run import load_run
+from mlkdc.exporting.request import make_request
+from mlkdc.records.parity import Parity, Tolerance
+from mlkdc.records.run import Run, load_run
 from mlkdc.runtime.machine import machine
 from mlkdc.runtime.system import versions
-from mlkdc.runtime.targets import load_target
 
 RESULTS = Path(__file__).parent / "results" / "promise.json"
 DRAWS = 20
 PACKAGES = ("mlkdc", "torch", "onnxruntime", "openvino", "ai-edge-litert", "executorch")
+TARGETS = ("onnx", "openvino", "litert", "executorch")
 
 
-def half_figures(
-    reference: Reference, answers: np.ndarray, thresholds: np.ndarray, tolerance: Tolerance, rows: np.ndarray
-) -> HalfFigures:
-    """Of the images in ``rows``, as an export judges them.
+@dataclass(frozen=True)
+class Ladder:
+    """What is judged: the steps' answers, the torch model's, and the limits."""
 
-    Args:
-        answers: ``float32[n, q]`` of the artifact, to all images of the reference.
-        thresholds: ``float[q]``.
-    """
-    half = replace(
-        reference,
-        targets=reference.targets[rows],
-        pixels=reference.pixels[rows],
-        probabilities=reference.probabilities[rows],
-        files=(),
-    )
-    parity = compare(half, answers[rows], thresholds, tolerance, "")
+    reference: Reference
+    answered: Sequence[Answered]
+    thresholds: np.ndarray
+    tolerance: Tolerance
+
+    def parity(self, step: Answered, rows: np.ndarray, *, interval: bool = True) -> Parity:
+        """Of some of the images, as an export judges them."""
+        part = subset(self.reference, rows)
+        return compare(part, step.answers[rows], self.thresholds, self.tolerance, "", interval=interval)
+
+
+def half_figures(parity: Parity) -> HalfFigures:
+    """What the study keeps of a comparison."""
     figures = parity.figures
     assert figures is not None, parity.reason
     assert figures.worst_class is not None
@@ -60,49 +70,94 @@ def half_figures(
     )
 
 
-def halved(reference: Reference, answers: np.ndarray, thresholds: np.ndarray, tolerance: Tolerance) -> tuple[Draw, ...]:
-    """The same halves for every artifact of a run. Arguments as of :func:`half_figures`."""
+def first_holding(compared: Sequence[Parity]) -> int:
+    """The position of the first that holds its limits, else of the one that loses least."""
+    for position, parity in enumerate(compared):
+        if parity.passed:
+            return position
+    losses = [loss(parity) for parity in compared]
+    return losses.index(min(losses))
+
+
+def halved(ladder: Ladder) -> tuple[Draw, ...]:
+    """The same halves for every ladder of a run."""
     random = np.random.default_rng(0)
-    count = len(reference.targets)
+    count = len(ladder.reference.targets)
     draws = []
     for _ in range(DRAWS):
         order = random.permutation(count)
-        judged, other = np.sort(order[: count // 2]), np.sort(order[count // 2 :])
-        draws.append(
-            Draw(
-                judged=half_figures(reference, answers, thresholds, tolerance, judged),
-                other=half_figures(reference, answers, thresholds, tolerance, other),
-            )
-        )
+        draws.append(draw(ladder, np.sort(order[: count // 2]), np.sort(order[count // 2 :])))
     return tuple(draws)
 
 
-def measure(folder: Path, reference: Reference) -> PromiseRow:
-    """One artifact, which has the run's classes in the run's order or does not load."""
-    manifest = Manifest.load(folder)
-    manifest.check_run(folder)
-    assert manifest.quantization is not None
-    tolerance = load_target(manifest.target).tolerance(manifest.precision)
-    answers = answers_of(folder, reference.pixels)
+def draw(ladder: Ladder, rows: np.ndarray, others: np.ndarray) -> Draw:
+    """Choose by the images in ``rows``, and judge by them and by the others."""
+    compared = [ladder.parity(step, rows, interval=False) for step in ladder.answered]
+    promised = promise(subset(ladder.reference, rows), _of(ladder, rows), ladder.thresholds, ladder.tolerance)
+    assert promised is not None
+    first, margin = first_holding(compared), choose(compared)
+    return Draw(
+        first=_choice(ladder, ladder.answered[first], rows, others),
+        margin=_choice(ladder, ladder.answered[margin], rows, others, promised.firm),
+    )
+
+
+def _of(ladder: Ladder, rows: np.ndarray) -> list[Answered]:
+    return [Answered(step.name, step.answers[rows]) for step in ladder.answered]
+
+
+def _choice(ladder: Ladder, step: Answered, rows: np.ndarray, others: np.ndarray, firm: bool | None = None) -> Choice:
+    judged, other = half_figures(ladder.parity(step, rows)), half_figures(ladder.parity(step, others))
+    return Choice(step=step.name, judged=judged, other=other, firm=firm)
+
+
+def measure(run: Run, target: str, reference: Reference, kept: Path) -> PromiseRow:
+    """Make all steps of a target's ladder, and judge them; ``kept``: the folder of answers."""
+    with tempfile.TemporaryDirectory() as folder:
+        scratch = Path(folder)
+        request = make_request(run, ExportOptions(target=target, precision="int8", out=scratch / "not used"))
+        builder = Builder(request, scratch, reference=reference, say=print)
+        file = kept / f"{target}.npz"
+        if not file.is_file():
+            answers = {step.name: step.answers for step in _answers(Quantizer(builder))}
+            np.savez(file, allow_pickle=False, **answers)
+        with np.load(file) as answers:
+            answered = tuple(Answered(name, answers[name]) for name in answers.files)
+        ladder = Ladder(reference, answered, thresholds_of(builder), request.tolerance)
     return PromiseRow(
-        artifact=manifest.key,
-        steps=len(manifest.quantization.steps),
+        artifact=f"{target}-int8",
+        steps=tuple(step.name for step in answered),
         images=len(reference.targets),
         split=reference.split,
-        tolerance=tolerance,
-        draws=halved(reference, answers, np.array(manifest.thresholds), tolerance),
+        tolerance=ladder.tolerance,
+        draws=halved(ladder),
     )
+
+
+def _answers(quantizer: Quantizer) -> Iterator[Answered]:
+    """Of every step, whatever the simulation says of it."""
+    ladder = quantizer.ladder()
+    plain = Candidate("per channel, smallest to largest", ladder.first, ladder.simulate(ladder.first))
+    for candidate in (plain, *candidates(ladder, plain.change)):
+        try:
+            judgement = ladder.build(candidate.how)
+        except MlkdcError as error:
+            print(f"{candidate.name}: {error}")
+            continue
+        print(candidate.name, judgement.parity.figures, flush=True)
+        if judgement.answers is not None and judgement.parity.figures is not None:
+            yield Answered(candidate.name, judgement.answers)
 
 
 def main() -> None:
     """Measure all and write it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path)
-    path = parser.parse_args().run
-    run = load_run(path)
-    folders = sorted(path.glob("export/*-int8"))
-    if not folders:
-        parser.error(f"{path} has no int8 artifact; `mlkdc export {path} --target onnx --precision int8` makes one")
+    parser.add_argument("--targets", nargs="*", default=TARGETS)
+    parser.add_argument("--answers", type=Path, default=Path("runs/promise"))
+    options = parser.parse_args()
+    options.answers.mkdir(parents=True, exist_ok=True)
+    run = load_run(options.run)
     reference = reference_of(run, print)
     study = PromiseStudy(
         command="OMP_NUM_THREADS=1 python benchmarks/promise.py RUN",
@@ -112,11 +167,11 @@ def main() -> None:
         versions=versions(PACKAGES),
         machine=machine(),
     )
-    for folder in folders:
-        row = measure(folder, reference)
+    for target in options.targets:
+        row = measure(run, target, reference, options.answers)
         study = study.model_copy(update={"rows": (*study.rows, row)})
         study.save_as(RESULTS)
-        print(folder.name, flush=True)
+        print(row.artifact, flush=True)
 
 
 if __name__ == "__main__":

@@ -24,11 +24,30 @@ class HalfFigures(Record):
     classes_judged: int
 
 
-class Draw(Record):
-    """A random half, and the other images."""
+class Choice(Record):
+    """A step of the ladder that a half of the images chose, judged by that half, and by the other images.
 
+    Args:
+        step: its name.
+        firm: whether the export would have called the promise firm; None where the rule knows no such word.
+    """
+
+    step: str
     judged: HalfFigures
     other: HalfFigures
+    firm: bool | None = None
+
+
+class Draw(Record):
+    """What two rules choose by a random half of the images.
+
+    Args:
+        first: the first step that holds all limits, else the one that loses least: what chose also judges.
+        margin: as an export chooses, with a margin, and a promise by cross-fitting.
+    """
+
+    first: Choice
+    margin: Choice
 
 
 class PromiseRow(Record):
@@ -36,12 +55,12 @@ class PromiseRow(Record):
 
     Args:
         artifact: target and precision.
-        steps: how many the int8 ladder made, on all of the images; the last one is the artifact.
+        steps: names of the steps that could be chosen.
         images: of the comparison, all of which are in one of the two halves of each draw.
     """
 
     artifact: str
-    steps: int
+    steps: tuple[str, ...]
     images: int
     split: str
     tolerance: Tolerance

@@ -184,6 +184,9 @@ class Export(Section):
     max_class_drop: float | None = Field(
         None, ge=0, description="allowed drop of a class's AP in percentage points; null = the target's"
     )
+    qat_epochs: int = Field(
+        0, ge=0, description="epochs of fine-tuning with int8's rounding where no other step holds its limits; 0 = none"
+    )
     keep_images: int = Field(
         32, ge=0, description="images of each kind kept in the run folder: with answers, and to calibrate on; 0 = none"
     )

@@ -85,6 +85,11 @@ def _show_scores(scores: "Scores") -> None:
     help="Half of the range for int8 weights of onnx and openvino (default), or all: more accurate, needs VNNI on x86.",
 )
 @click.option("--fast", is_flag=True, help="Leave out int8's slowest steps, which measure each layer's sensitivity.")
+@click.option(
+    "--qat-epochs",
+    type=click.IntRange(min=0),
+    help="Train on so long with int8's rounding, where no other step is good enough; default: the recipe's (0).",
+)
 @click.option("--opset", type=click.IntRange(min=1), help="Of ONNX; default: the target's.")
 @click.option("--data", "data_path", metavar="PATH", help="The run's images, if they have moved.")
 @click.option("--skip-parity", is_flag=True, help="Need no images; the artifact is marked unverified. Not for int8.")
@@ -100,6 +105,7 @@ def export(
     equalize: bool,
     reduce_range: bool | None,
     fast: bool,
+    qat_epochs: int | None,
     opset: int | None,
     data_path: str | None,
     skip_parity: bool,
@@ -133,6 +139,7 @@ def export(
                 equalize=equalize,
                 reduce_range=reduce_range,
                 fast=fast,
+                qat_epochs=qat_epochs,
                 opset=opset,
                 data=data_path,
                 skip_parity=skip_parity,

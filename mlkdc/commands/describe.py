@@ -2,7 +2,7 @@
 
 from mlkdc.figures import number, scientific
 from mlkdc.records.manifest import Manifest, MergeReport
-from mlkdc.records.parity import Comparison, ParityFigures
+from mlkdc.records.parity import Comparison, ParityFigures, QuantizationReport
 
 
 def artifact_lines(manifest: Manifest) -> list[str]:
@@ -22,6 +22,17 @@ def artifact_lines(manifest: Manifest) -> list[str]:
     lines.append(f"{_compared(parity.comparison, figures)}: {manifest.status}")
     if manifest.status == "unverified":
         lines.append(parity.reason or "")
+    if manifest.quantization is not None:
+        lines += _of_int8(manifest.quantization)
+    return lines
+
+
+def _of_int8(report: QuantizationReport) -> list[str]:
+    lines = []
+    if report.fine_tuning is not None:
+        lines.append(report.fine_tuning.sentence())
+    if report.promise is not None:
+        lines.append(f"on other images: {report.promise.sentence()}")
     return lines
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from mlkdc.errors import MlkdcError
 from mlkdc.exporting.builder import Builder
+from mlkdc.exporting.int8.quantizer import Quantizer
 from mlkdc.exporting.place import put_in_place, workplace
 from mlkdc.exporting.readme import write_readme
 from mlkdc.exporting.reference import Reference
@@ -30,6 +31,7 @@ def export(
     data: str | None = None,
     opset: int | None = None,
     fast: bool = False,
+    qat_epochs: int | None = None,
     skip_parity: bool = False,
     out: Path | None = None,
     say: Say = lambda text: None,
@@ -67,6 +69,7 @@ def export(
         data=data,
         opset=opset,
         fast=fast,
+        qat_epochs=qat_epochs,
         skip_parity=skip_parity,
         out=out,
     )
@@ -112,7 +115,7 @@ def _write(request: Request, reference: Reference | None, say: Say) -> tuple[Man
     try:
         with workplace(folder) as scratch:
             builder = Builder(request, scratch, reference=reference, say=say)
-            manifest = builder.quantized() if request.precision == "int8" else builder.build(None)
+            manifest = Quantizer(builder).make() if request.precision == "int8" else builder.build(None)
             write_readme(builder.folder, manifest)
             put_in_place(builder.folder, folder, scratch)
     except OSError as error:

@@ -1,49 +1,32 @@
 """Makes the artifacts of one request: exported, described, compared."""
 
 import copy
-import platform
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from mlkdc.exporting.describe import describe
 from mlkdc.exporting.formats import run_exporter
 from mlkdc.exporting.identity import check_weights
 from mlkdc.exporting.int8.bias import correct_biases
-from mlkdc.exporting.int8.equalize import equalize
-from mlkdc.exporting.int8.guard import Ladder, climb
-from mlkdc.exporting.int8.sensitivity import sensitivity, weighted_modules
-from mlkdc.exporting.int8.simulate import simulated_change
 from mlkdc.exporting.job import INPUT, OUTPUT, Job, Quantization
 from mlkdc.exporting.known import RunImages
 from mlkdc.exporting.merging.merge import merge
+from mlkdc.exporting.merging.model import ExportModel
 from mlkdc.exporting.reference import Reference
 from mlkdc.exporting.request import Request
 from mlkdc.exporting.stranger import judge
 from mlkdc.records.manifest import Manifest
 from mlkdc.records.metadata import metadata
-from mlkdc.records.parity import Parity, QuantizationReport
+from mlkdc.records.parity import Parity
 from mlkdc.records.preparation import Preparation
 from mlkdc.runtime.base import RUNTIMES
-from mlkdc.runtime.system import vnni
-from mlkdc.runtime.targets import Target
 from mlkdc.train import load_model
 
-ARM = ("aarch64", "arm64")
 # Enough to correct biases and to simulate, for which all of them are in memory with what flows between two layers.
 MEASURED_IMAGES = 64
-# Enough to rank layers by, for which each layer takes a pass over them.
-RANKED_IMAGES = 16
-
-
-def half_range(images: np.ndarray, target: Target) -> Quantization:
-    """Settings with half of the range for weights, as that target's quantizer halves it."""
-    steps = target.half_range_steps
-    depthwise = steps if target.half_range_depthwise else 127
-    return Quantization(images, reduce_range=True, weight_steps=steps, depthwise_steps=depthwise)
 
 
 class Builder:
@@ -67,9 +50,13 @@ class Builder:
         self.model = load_model(request.run)
         self.size = self.model.preprocess.size
         self.merged, self.report = merge(self.model, self.size)
+        # By quantization-aware fine-tuning, for settings that ask for it.
+        self.tuned: ExportModel | None = None
         self.used_reference = reference
         #: Not read where nothing is compared or calibrated.
         self.images = RunImages(request.run, self.model, say, request.data)
+        # Of the artifact made last, where it was asked.
+        self.answers: np.ndarray | None = None
 
     @property
     def reference(self) -> Reference:
@@ -82,6 +69,7 @@ class Builder:
         """Export, compare, and write the manifest; what was in the folder before is deleted."""
         shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir()
+        self.answers = None
         job = self._job(quantization)
         built = run_exporter(job)
         manifest = describe(self.request.run, self.model.preprocess, job, self.report, built)
@@ -94,6 +82,9 @@ class Builder:
 
     def _job(self, quantization: Quantization | None) -> Job:
         request, model = self.request, self.merged
+        if quantization and quantization.fine_tuned:
+            assert self.tuned is not None
+            model = self.tuned
         if quantization and quantization.correct_biases:
             model = copy.deepcopy(model)
             correct_biases(model, quantization.images[:MEASURED_IMAGES], quantization)
@@ -137,52 +128,9 @@ class Builder:
         return manifest.compared(parity.model_copy(update={"reason": note}), "unverified")
 
     def _parity(self, folder: Path) -> Parity:
-        return judge(folder, self.reference, self.request.tolerance, self.scratch)
+        judgement = judge(folder, self.reference, self.request.tolerance, self.scratch)
+        self.answers = judgement.answers
+        return judgement.parity
 
     def _judged(self, manifest: Manifest, parity: Parity) -> Manifest:
         return manifest.compared(parity, "ok" if parity.passed else "failed")
-
-    def quantized(self) -> Manifest:
-        """The first step of the ladder that holds, else the one that lost least."""
-        images, calibration = self.images.calibration(self.request.run.recipe.export.calibration)
-        image = torch.from_numpy(images[:1]).float()
-        if self.request.equalize:
-            self.say(f"  equalized {equalize(self.merged, image)} pairs of layers")
-        built: list[tuple[Quantization, Manifest]] = []
-        # Not those that biases are corrected on, where there are others.
-        unseen = images[MEASURED_IMAGES:][:MEASURED_IMAGES] if len(images) > MEASURED_IMAGES else images
-
-        def build(how: Quantization) -> Parity:
-            built.append((how, self.build(how)))
-            return built[-1][1].parity
-
-        ladder = Ladder(
-            first=self._first(images),
-            modules=weighted_modules(self.merged, image),
-            sensitivity=lambda: sensitivity(self.merged, images[:RANKED_IMAGES], per_channel=True),
-            simulate=lambda how: simulated_change(self.merged, unseen, how, images[:MEASURED_IMAGES]),
-            build=build,
-            say=self.say,
-            fast=self.request.fast,
-        )
-        how, steps = climb(ladder)
-        in_folder, manifest = built[-1]
-        # The ladder's last attempt need not be the one that lost least.
-        if how is not in_folder:
-            manifest = self.build(how)
-        report = QuantizationReport(calibration=calibration, equalize=self.request.equalize, steps=steps)
-        manifest = manifest.quantized(report)
-        manifest.save(self.folder)
-        return manifest
-
-    def _first(self, images: np.ndarray) -> Quantization:
-        """The ladder's first settings."""
-        target, reduced = self.request.target, self.request.reduce_range
-        if not reduced:
-            return Quantization(images)
-        if target.reduce_range and (vnni() or platform.machine().lower() in ARM):
-            self.say(
-                "  int8: this processor takes the whole range of weights, with which less is lost; where all devices "
-                "are Arm, or x86 with VNNI: --no-reduce-range"
-            )
-        return half_range(images, target)

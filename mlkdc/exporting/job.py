@@ -30,6 +30,7 @@ class Quantization:
             (:func:`mlkdc.exporting.int8.bias.correct_biases`): a quantizer must not correct them again.
         keep: modules of the :class:`~mlkdc.exporting.merging.model.ExportModel` that stay in floating point with all
             that is in them (``head``, ``backbone.conv_stem``).
+        fine_tuned: the job's model has the weights of :func:`mlkdc.exporting.int8.finetune.fine_tune`.
     """
 
     images: np.ndarray
@@ -40,6 +41,7 @@ class Quantization:
     clip: bool = False
     correct_biases: bool = False
     keep: tuple[str, ...] = ()
+    fine_tuned: bool = False
 
     def steps_of(self, layer: nn.Conv2d | nn.Linear) -> float:
         """How many steps the layer's largest weight takes."""

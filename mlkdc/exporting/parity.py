@@ -24,7 +24,13 @@ DRAWS = 200
 
 
 def compare(
-    reference: Reference, answers: np.ndarray, thresholds: np.ndarray, tolerance: Tolerance, runtime: str
+    reference: Reference,
+    answers: np.ndarray,
+    thresholds: np.ndarray,
+    tolerance: Tolerance,
+    runtime: str,
+    *,
+    interval: bool = True,
 ) -> Parity:
     """Compare an artifact's answers with the torch model's.
 
@@ -40,6 +46,7 @@ def compare(
         thresholds: ``float[q]``; a label is given when its probability is at least this.
         tolerance: of the target and precision.
         runtime: that gave the answers.
+        interval: give the worst class's drop one, which takes longer than all else.
 
     Returns:
         Whether it passed and, where it did not, the reason.
@@ -50,7 +57,7 @@ def compare(
         split=reference.split,
         tolerance=tolerance,
         map_torch_percent=map_percent(reference.targets, reference.probabilities),
-        figures=_figures(reference, answers, thresholds, tolerance),
+        figures=_figures(reference, answers, thresholds, tolerance, interval),
         kept=reference.kept,
     )
     reason = no_probabilities(answers) or _breach(comparison, decisions=answers.size)
@@ -58,7 +65,7 @@ def compare(
 
 
 def _figures(
-    reference: Reference, answers: np.ndarray, thresholds: np.ndarray, tolerance: Tolerance
+    reference: Reference, answers: np.ndarray, thresholds: np.ndarray, tolerance: Tolerance, interval: bool
 ) -> ParityFigures | None:
     """None where the artifact's answers are no probabilities."""
     if no_probabilities(answers) is not None:
@@ -70,7 +77,7 @@ def _figures(
         forgiven = np.where(difference <= tolerance.probability, torch, artifact)
     decided = torch >= thresholds
     flips = int((decided != (forgiven >= thresholds)).sum())
-    worst = _worst_class(reference, forgiven)
+    worst = _worst_class(reference, forgiven, interval)
     return ParityFigures(
         map_artifact_percent=map_percent(reference.targets, artifact),
         map_drop_points=map_percent(reference.targets, torch) - map_percent(reference.targets, forgiven),
@@ -94,7 +101,7 @@ class _WorstClass:
     interval_points: tuple[float, float] | None = None
 
 
-def _worst_class(reference: Reference, answers: np.ndarray) -> _WorstClass:
+def _worst_class(reference: Reference, answers: np.ndarray, interval: bool) -> _WorstClass:
     positives = reference.targets.sum(0)
     judged = np.flatnonzero(positives >= LEAST_POSITIVES)
     if not judged.size:
@@ -105,8 +112,10 @@ def _worst_class(reference: Reference, answers: np.ndarray) -> _WorstClass:
     drops = 100 * (average_precision(targets, torch) - average_precision(targets, answers[:, judged]))
     worst = int(np.argmax(drops))
     column = judged[worst]
-    answered = reference.targets[:, column], reference.probabilities[:, column], answers[:, column]
-    return _WorstClass(reference.classes[column], float(drops[worst]), len(judged), drop_interval(*answered))
+    drawn = None
+    if interval:
+        drawn = drop_interval(reference.targets[:, column], reference.probabilities[:, column], answers[:, column])
+    return _WorstClass(reference.classes[column], float(drops[worst]), len(judged), drawn)
 
 
 def drop_interval(targets: np.ndarray, before: np.ndarray, after: np.ndarray) -> tuple[float, float]:
@@ -116,14 +125,24 @@ def drop_interval(targets: np.ndarray, before: np.ndarray, after: np.ndarray) ->
         targets: ``uint8[n]`` of the class, at least one of them 1.
         before, after: ``float[n]`` probabilities of the torch model and of the artifact, for the same images.
     """
+    return map_drop_interval(targets[:, None], before[:, None], after[:, None])
+
+
+def map_drop_interval(targets: np.ndarray, before: np.ndarray, after: np.ndarray) -> tuple[float, float]:
+    """Where the drop of mAP lies in 9 of 10 draws of as many images, with replacement: percentage points.
+
+    Args:
+        targets: ``uint8[n, q]``; without any label the drop is 0.
+        before, after: ``float[n, q]`` probabilities of the torch model and of the artifact, for the same images.
+    """
+    if not targets.any():
+        return 0.0, 0.0
     random = np.random.default_rng(0)
     drops: list[float] = []
     while len(drops) < DRAWS:
         rows = random.integers(0, len(targets), len(targets))
-        if not targets[rows].any():
-            continue
-        both = average_precision(np.stack([targets[rows]] * 2, 1), np.stack([before[rows], after[rows]], 1))
-        drops.append(100 * (both[0] - both[1]))
+        if targets[rows].any():
+            drops.append(map_percent(targets[rows], before[rows]) - map_percent(targets[rows], after[rows]))
     low, high = np.percentile(drops, [5, 95])
     return float(low), float(high)
 

@@ -9,7 +9,7 @@ from mlkdc.figures import megabytes, number, scientific
 from mlkdc.fit import Fit
 from mlkdc.records.manifest import Manifest
 from mlkdc.records.metadata import EMBEDDING
-from mlkdc.records.parity import ParityFigures
+from mlkdc.records.parity import ParityFigures, QuantizationReport
 from mlkdc.resources import write_text
 
 README = "README.md"
@@ -163,6 +163,9 @@ def _verdict(manifest: Manifest) -> str:
         verdict = "ok: it answers like the torch model it was made from"
         if manifest.quantization is None:
             return verdict
+        promise = manifest.quantization.promise
+        if promise is not None and promise.firm:
+            return f"{verdict}, within its limits, which can be expected to hold on other images"
         # The limits were judged on the images that the ladder's step was chosen on.
         return f"{verdict}, within its limits on the images compared; on other images it may lose more"
     return f"{manifest.status}: {manifest.parity.reason}"
@@ -182,6 +185,17 @@ def _figures(manifest: Manifest) -> list[tuple[str, str]]:
     if figures.worst_class is not None:
         drop = number(figures.worst_class_drop_points)
         rows.append(("worst class", f"AP of {figures.worst_class} drops by {drop} points{_interval(figures)}"))
+    if manifest.quantization is not None:
+        rows += _of_int8(manifest.quantization)
+    return rows
+
+
+def _of_int8(report: QuantizationReport) -> list[tuple[str, str]]:
+    rows = []
+    if report.fine_tuning is not None:
+        rows.append(("weights", report.fine_tuning.sentence()))
+    if report.promise is not None:
+        rows.append(("on other images", report.promise.sentence()))
     return rows
 
 

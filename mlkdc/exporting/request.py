@@ -31,6 +31,8 @@ class ExportOptions:
         reduce_range: for targets that do so, keep int8 weights to half of their range. With the full range an artifact
             answers better, and x86 processors without VNNI cannot use it.
         fast: give int8 up where only keeping the most sensitive layers in float could save it.
+        qat_epochs: where no step of int8 holds its limits, let the run's training go on for so many epochs with int8's
+            rounding in it; 0 = do not.
         data: where the run's images are now; None = where they were.
         opset: of ONNX, for targets that have one; None = the target's.
         skip_parity: need no images, and mark the artifact as unverified; not for int8, which is calibrated on images.
@@ -47,6 +49,7 @@ class ExportOptions:
     equalize: bool = False
     reduce_range: bool | None = None
     fast: bool = False
+    qat_epochs: int | None = None
     data: str | None = None
     opset: int | None = None
     skip_parity: bool = False
@@ -66,6 +69,7 @@ class Request:
     equalize: bool
     reduce_range: bool
     fast: bool
+    qat_epochs: int
     data: str | None
     skip_parity: bool
     folder: Path
@@ -94,6 +98,7 @@ def make_request(run: Run, options: ExportOptions) -> Request:
         equalize=options.equalize or run.recipe.export.equalize,
         reduce_range=target.reduce_range and reduce_range,
         fast=options.fast,
+        qat_epochs=_qat_epochs(run, options, precision),
         data=options.data,
         skip_parity=options.skip_parity,
         folder=options.out or run.path / EXPORT_FOLDER / f"{target.name}-{precision}",
@@ -103,6 +108,15 @@ def make_request(run: Run, options: ExportOptions) -> Request:
     target.check_installed()
     check_replaceable(request.folder)
     return request
+
+
+def _qat_epochs(run: Run, options: ExportOptions, precision: str) -> int:
+    """As the options say, else the recipe; none but for int8, where alone weights are rounded so much."""
+    if precision != "int8":
+        return 0
+    if options.qat_epochs is not None:
+        return options.qat_epochs
+    return run.recipe.export.qat_epochs
 
 
 def _with_opset(target: Target, opset: int | None) -> Target:

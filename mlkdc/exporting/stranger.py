@@ -1,5 +1,6 @@
 """A finished artifact, read as someone reads it who has only the folder: its manifest, its runtime, its names."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,20 @@ from mlkdc.records.parity import Parity, Tolerance
 PREPARED = 8
 
 
-def judge(folder: Path, reference: Reference, tolerance: Tolerance, scratch: Path) -> Parity:
+@dataclass(frozen=True)
+class Judgement:
+    """A comparison, and what was compared.
+
+    Args:
+        parity: how an artifact compares with the torch model.
+        answers: its probabilities ``float32[n, q]``, by the reference's labels; None where it was not asked.
+    """
+
+    parity: Parity
+    answers: np.ndarray | None = None
+
+
+def judge(folder: Path, reference: Reference, tolerance: Tolerance, scratch: Path) -> Judgement:
     """Compare an artifact with the torch model.
 
     Answers are matched with the data's labels by name, and thresholds too: classes in another order than the outputs
@@ -35,14 +49,14 @@ def judge(folder: Path, reference: Reference, tolerance: Tolerance, scratch: Pat
     manifest = Manifest.load(folder)
     fault = _other_classes(manifest, reference) or _other_pixels(manifest, reference)
     if fault is not None:
-        return Parity(passed=False, reason=fault)
+        return Judgement(Parity(passed=False, reason=fault))
     columns = [manifest.classes.index(name) for name in reference.classes]
     answers = answers_of(folder, reference.pixels)[:, columns]
     thresholds = np.array(manifest.thresholds)[columns]
     parity = compare(reference, answers, thresholds, tolerance, manifest.runtime)
     if manifest.dynamic_batch:
         parity = check_batches(parity, folder, manifest, reference.pixels, scratch)
-    return parity
+    return Judgement(parity, answers)
 
 
 def _other_classes(manifest: Manifest, reference: Reference) -> str | None:

@@ -2,6 +2,7 @@
 
 from pydantic import Field
 
+from mlkdc.figures import counted, number
 from mlkdc.records.base import Record
 
 
@@ -138,9 +139,84 @@ class Calibration(Record):
     kept: bool = False
 
 
+def _within(drop: float, interval: tuple[float, float] | None) -> str:
+    if interval is None:
+        return number(drop)
+    return f"{number(drop)} ({number(interval[0])} to {number(interval[1])})"
+
+
+class Promise(Record):
+    """What an int8 artifact may lose on images that did not choose the ladder's step.
+
+    Each half of the images compared was answered by the step that the other half alone would have chosen.
+
+    Args:
+        images: in each half.
+        chosen: the step that each half would have chosen.
+        figures: of all images, each answered by the step that the other half chose.
+        map_drop_interval_points: where the drop of mAP lies in 9 of 10 draws of as many images.
+        firm: whether all limits held, and stay above the upper ends of the drops' intervals.
+        doubt: why the promise is not firm, in words.
+    """
+
+    images: tuple[int, int]
+    chosen: tuple[str, str]
+    figures: ParityFigures
+    map_drop_interval_points: tuple[float, float]
+    firm: bool
+    doubt: str | None
+
+    def sentence(self) -> str:
+        """The drops with their intervals, and how sure the limits are."""
+        figures = self.figures
+        drops = [f"mAP drops by {_within(figures.map_drop_points, self.map_drop_interval_points)}"]
+        if figures.worst_class is not None:
+            drop = _within(figures.worst_class_drop_points, figures.worst_class_interval_points)
+            drops.append(f"AP of {figures.worst_class} by {drop}")
+        text = f"chosen on half of the images and judged on the other, both ways: {', '.join(drops)}"
+        if self.firm:
+            return f"{text}; the limits can be expected to hold"
+        return f"{text}; a weak promise: {self.doubt}"
+
+
+class FineTuning(Record):
+    """Quantization-aware fine-tuning, of which the artifact's weights are: not those that results.json scored.
+
+    Args:
+        epochs: how many the training went on.
+        map_percent: of the fine-tuned model in floating point.
+        images, split: that it was computed on, those of the comparison.
+    """
+
+    epochs: int
+    map_percent: float
+    images: int
+    split: str
+
+    def sentence(self) -> str:
+        """What was done, and to which accuracy."""
+        return (
+            f"fine-tuned for int8 for {counted(self.epochs, 'epoch')}, so the weights are not those that results.json "
+            f"scored; mAP of the fine-tuned model in float {number(self.map_percent)} on {self.images} images of "
+            f"{self.split}"
+        )
+
+
 class QuantizationReport(Record):
-    """How an int8 artifact came about."""
+    """How an int8 artifact came about.
+
+    Args:
+        calibration: the images that ranges were estimated on.
+        equalize: whether channels were evened out over layers.
+        steps: all that were made.
+        chosen: the one of them that the artifact is; None where an older version did not say.
+        promise: of other images; None where an older version did not compute it, or no step gave probabilities.
+        fine_tuning: None where the artifact has the weights that were scored.
+    """
 
     calibration: Calibration
     equalize: bool
     steps: tuple[LadderStep, ...]
+    chosen: str | None = None
+    promise: Promise | None = None
+    fine_tuning: FineTuning | None = None

@@ -305,7 +305,9 @@ def test_several_exports_continue_where_one_cannot_be_made(
     ]
     assert requested[0] == ExportOptions(target="onnx", precision="fp32")
     limits = ("--max-drop", "0.25", "--max-class-drop", "7")
-    here("export", "--uint8", "--dynamic", "--equalize", "--no-reduce-range", *limits, "--out", "x")
+    here(
+        "export", "--uint8", "--dynamic", "--equalize", "--no-reduce-range", "--qat-epochs", "2", *limits, "--out", "x"
+    )
     assert requested[-1] == ExportOptions(
         target="onnx",
         precision="fp32",
@@ -315,6 +317,7 @@ def test_several_exports_continue_where_one_cannot_be_made(
         max_class_drop_points=7.0,
         equalize=True,
         reduce_range=False,
+        qat_epochs=2,
         out=Path("x"),
     )
     failed = here("export", "--target", "onnx", "--precision", "all")

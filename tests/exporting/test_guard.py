@@ -6,6 +6,7 @@ import pytest
 from mlkdc.errors import MlkdcError
 from mlkdc.exporting.int8.guard import Ladder, climb
 from mlkdc.exporting.job import Quantization
+from mlkdc.exporting.stranger import Judgement
 from mlkdc.records.parity import Comparison, Parity, ParityFigures, Tolerance
 
 MODULES = ["backbone.stem", *(f"backbone.{name}" for name in "abcdefgh"), "head.embed", "head.ffn.3"]
@@ -43,7 +44,7 @@ def similar(how):
     return 1.0 - 0.01 * (2 * how.correct_biases + how.clip) - 0.001 * len(how.keep)
 
 
-def run(outcome, worst=lambda how: 0.0, modules=MODULES, change=similar, fast=False):
+def run(outcome, worst=lambda how: 0.0, modules=MODULES, change=similar, fast=False, fine_tune=None):
     """Climb with builds that lose ``outcome(how)`` points of mAP and ``worst(how)`` of a class."""
     lines, built = [], []
 
@@ -60,10 +61,10 @@ def run(outcome, worst=lambda how: 0.0, modules=MODULES, change=similar, fast=Fa
             label_flips=3,
         )
         passed = drop <= ALLOWED.map_drop_points and worst_drop <= ALLOWED.class_drop_points
-        return make_parity(figures, passed, None if passed else "the cause")
+        return Judgement(make_parity(figures, passed, None if passed else "the cause"))
 
-    how, steps = climb(Ladder(FIRST, modules, lambda: MEASURED, change, build, lines.append, fast))
-    return how, steps, built, lines
+    climbed = climb(Ladder(FIRST, modules, lambda: MEASURED, change, build, lines.append, fast, fine_tune))
+    return climbed.how, climbed.steps, built, lines
 
 
 def test_what_holds_at_once_is_kept_and_nothing_is_simulated():
@@ -97,6 +98,26 @@ def test_each_step_in_turn(enough, length):
     assert [step.passed for step in steps] == [False] * (length - 1) + [True]
     assert steps[-1].keep == how.keep
     assert not how.keeps("backbone.a")
+
+
+def test_limits_that_are_just_held_are_not_enough():
+    """The first loses nine tenths of what is allowed, the second less than half."""
+    how, steps, _, lines = run(lambda how: 0.2 if how.correct_biases else 0.45, change=promising)
+    assert [step.passed for step in steps] == [True, True]
+    assert how.correct_biases
+    assert "ok, with more than 50% of what is allowed" in lines[0]
+
+
+def test_where_no_step_has_the_margin_the_first_within_its_limits_is_chosen():
+    """Steps that cost time on the device are not made for a margin which the simulation does not see in them."""
+    how, steps, _, lines = run(lambda how: 0.45, change=lambda how: 1.0)
+    assert how == FIRST
+    assert [step.step for step in steps] == ORDER[:1]
+    assert any("passed over" in line for line in lines)
+    # Where the simulation does, and is wrong, the first is taken all the same.
+    how, steps, _, _ = run(lambda how: 0.45, change=promising)
+    assert len(steps) > 1
+    assert how == FIRST
 
 
 def test_what_a_simulation_finds_hopeless_is_passed_over():
@@ -198,10 +219,42 @@ def test_a_model_without_finite_answers_lost_most():
                 max_probability_difference=1,
                 label_flips=9,
             )
-        return make_parity(figures, False, "NaN")
+        return Judgement(make_parity(figures, False, "NaN"))
 
     lines = []
-    how, steps = climb(Ladder(FIRST, MODULES, lambda: MEASURED, similar, build, lines.append))
-    assert how.clip
-    assert steps[0].figures is None
+    climbed = climb(Ladder(FIRST, MODULES, lambda: MEASURED, similar, build, lines.append))
+    assert climbed.how.clip
+    assert climbed.steps[0].figures is None
     assert lines[0] == f"  int8, {ORDER[0]}: not enough (NaN)"
+
+
+def test_weights_are_fine_tuned_where_nothing_else_holds():
+    """All in int8 again, and where that fails as the step that lost least, but without corrected biases."""
+    called = []
+    how, steps, _, _lines = run(
+        lambda how: 0.2 if how.fine_tuned and how.keep else 0.6 - 0.01 * len(how.keep),
+        fine_tune=lambda: called.append(1),
+    )
+    assert called == [1]
+    assert [step.step for step in steps] == [*ORDER, "fine-tuned", f"fine-tuned, {ORDER[-1]}"]
+    assert (how.fine_tuned, how.correct_biases, how.keep) == (True, False, steps[-3].keep)
+    _, steps, _, _ = run(lambda how: 0.2 if how.fine_tuned else 0.6, fine_tune=lambda: None)
+    assert steps[-1].step == "fine-tuned"
+    assert steps[-1].keep == ()
+
+
+def test_weights_are_not_fine_tuned_where_something_holds():
+    def never():
+        raise AssertionError
+
+    _, steps, _, _ = run(lambda how: 0.45, fine_tune=never)
+    assert steps[-1].passed
+
+
+def test_fine_tuning_that_fails_loses_nothing():
+    def fails():
+        raise MlkdcError("the loss became NaN")
+
+    _how, steps, _built, lines = run(lambda how: 0.6, fine_tune=fails)
+    assert [step.step for step in steps] == ORDER
+    assert lines[-1] == "  int8, fine-tuned: could not be made: the loss became NaN"

@@ -15,11 +15,20 @@ import pytest
 import torch
 from PIL import Image
 
+from mlkdc.commands.describe import artifact_lines
 from mlkdc.exporting import export
 from mlkdc.exporting.readme import snippets, write_readme
 from mlkdc.images import load_square
 from mlkdc.records.manifest import Manifest, RuntimeDetails
-from mlkdc.records.parity import Calibration, Parity, QuantizationReport
+from mlkdc.records.parity import (
+    Calibration,
+    Comparison,
+    Parity,
+    ParityFigures,
+    Promise,
+    QuantizationReport,
+    Tolerance,
+)
 from mlkdc.runtime.targets import load_target, target_names
 
 pytestmark = [pytest.mark.converter, pytest.mark.timeout(900)]
@@ -246,3 +255,48 @@ def test_an_int8_artifacts_ok_is_limited_to_the_images_compared(tmp_path):
         text = (tmp_path / "README.md").read_text(encoding="utf-8")
         assert "ok: it answers like the torch model" in text
         assert ("on other images it may lose more" in text) is limited
+
+
+@pytest.mark.parametrize(
+    ("doubt", "said"),
+    [
+        (None, ("its limits, which can be expected to hold on other images", "can be expected to hold |")),
+        (
+            "mAP may drop",
+            ("on other images it may lose more", "(1.00 to 7.00); a weak promise: mAP may drop |"),
+        ),
+    ],
+)
+def test_what_is_promised_of_other_images_is_said(doubt, said, tmp_path):
+    figures = ParityFigures(
+        map_artifact_percent=40,
+        map_drop_points=0.25,
+        worst_class="cat",
+        worst_class_drop_points=2,
+        worst_class_interval_points=(1, 7),
+        classes_judged=3,
+        max_probability_difference=0.1,
+        label_flips=3,
+    )
+    tolerance = Tolerance(probability=1, label_flips_percent=3, map_drop_points=0.5, class_drop_points=5)
+    comparison = Comparison(
+        runtime="onnxruntime", images=8, split="val", tolerance=tolerance, map_torch_percent=40.25, figures=figures
+    )
+    promise = Promise(
+        images=(4, 4),
+        chosen=("a", "a"),
+        figures=figures,
+        map_drop_interval_points=(0.1, 0.6),
+        firm=doubt is None,
+        doubt=doubt,
+    )
+    calibration = Calibration(images=1, split="train", seed=0)
+    report = QuantizationReport(calibration=calibration, equalize=False, steps=(), promise=promise)
+    manifest = phone.manifest_of(phone.make_job(phone.make_model(), "onnx", tmp_path), [])
+    manifest = manifest.compared(Parity(passed=True, comparison=comparison), "ok").quantized(report)
+    write_readme(tmp_path, manifest)
+    text = (tmp_path / "README.md").read_text(encoding="utf-8")
+    assert all(words in text for words in said)
+    assert "judged on the other, both ways: mAP drops by 0.25 (0.10 to 0.60), AP of cat by 2.00 (1.00 to 7.00)" in text
+    # The terminal says the same.
+    assert artifact_lines(manifest)[-1] == f"on other images: {promise.sentence()}"

@@ -9,8 +9,8 @@ import pytest
 import torch
 from openvino_graph import Graph
 
-from mlkdc.exporting.builder import half_range
 from mlkdc.exporting.int8.layers import layers_of, rounded
+from mlkdc.exporting.int8.quantizer import half_range
 from mlkdc.exporting.job import Quantization
 from mlkdc.runtime.targets import load_target
 

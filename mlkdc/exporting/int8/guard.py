@@ -6,20 +6,24 @@ small next to the backbone; the most sensitive layers of the backbone are the la
 
 Making and comparing an artifact takes minutes, and simulating one in torch seconds. So only the first candidate is made
 in any case; of the others the first that should hold by the simulation, scaled to what the last artifact really lost.
+
+Limits that are just held on the images compared break on others. So a step is enough if it uses half of what is
+allowed; where none does, one that uses more is taken.
 """
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 from mlkdc.errors import MlkdcError
+from mlkdc.exporting.int8.choice import MARGIN, choose, loss, with_margin
+from mlkdc.exporting.int8.promise import Answered
 from mlkdc.exporting.job import Quantization
+from mlkdc.exporting.stranger import Judgement
 from mlkdc.figures import number
 from mlkdc.records.parity import LadderStep, Parity, ParityFigures
 
 # Fractions of the backbone's layers that stay in floating point, the most sensitive ones first.
 FRACTIONS = (0.1, 0.3)
-# A limit of zero would make every loss infinite, and all steps equally bad.
-SMALLEST_LIMIT_POINTS = 0.01
 # A candidate is passed over where its predicted loss is more than this many times what is allowed: a simulation can be
 # off by that much, and a candidate that costs nothing on the device is worth a try.
 HOPELESS = 2.0
@@ -37,24 +41,31 @@ class Ladder:
         build: makes and compares an artifact.
         say: called with one line for each step.
         fast: leave out the candidates that need the sensitivities.
+        fine_tune: makes the weights for settings that are ``fine_tuned``; None where that is not wanted.
     """
 
     first: Quantization
     modules: list[str]
     sensitivity: Callable[[], dict[str, float]]
     simulate: Callable[[Quantization], float]
-    build: Callable[[Quantization], Parity]
+    build: Callable[[Quantization], Judgement]
     say: Callable[[str], None]
     fast: bool = False
+    fine_tune: Callable[[], None] | None = None
 
 
 @dataclass(frozen=True)
 class Attempt:
-    """One step: the settings as ``build`` was given them, its record, and how bad it was (0 is perfect, 1 allowed)."""
+    """One step: the settings as ``build`` was given them, its record, and how its answers compare."""
 
     how: Quantization
     step: LadderStep
-    loss: float
+    judgement: Judgement
+
+    @property
+    def parity(self) -> Parity:
+        """How it compares with the torch model."""
+        return self.judgement.parity
 
 
 @dataclass(frozen=True)
@@ -66,60 +77,111 @@ class Candidate:
     change: float
 
 
-def climb(ladder: Ladder) -> tuple[Quantization, tuple[LadderStep, ...]]:
-    """Quantize, and try other settings while the comparison is out of tolerance.
+@dataclass(frozen=True)
+class Climbed:
+    """What came of the ladder.
+
+    Args:
+        how: the settings of the step that was chosen, as ``build`` was given them.
+        chosen: that step's name.
+        steps: all that were made, with their figures.
+        answered: those that gave probabilities.
+    """
+
+    how: Quantization
+    chosen: str
+    steps: tuple[LadderStep, ...]
+    answered: tuple[Answered, ...]
+
+
+def climb(ladder: Ladder) -> Climbed:
+    """Quantize, and try other settings until the comparison is within tolerance with a margin.
 
     Scales are per output channel from the start: on no runtime here is that slower than one per layer. Then: another
     estimator of the ranges, biases corrected for what rounding adds, the first and last layer in floating point, the
     head, the most sensitive layers. Each adds to the one before, but for the estimator and the biases, which stay as
     they were where the simulation says that this changes the answers less. Candidates of which the simulation says
-    that they will lose far too much are passed over, but for the last one.
+    that they will lose far too much are passed over, but for the last one. Where no step holds, and that is wanted, the
+    weights are fine-tuned for int8.
 
     Raises:
         MlkdcError: already the first step could not be made; a later one is skipped.
 
     Returns:
-        The settings that were built last or, where no step held, those that lost least, as ``build`` was given them;
-        and the steps with their figures.
+        The step that :func:`~mlkdc.exporting.int8.choice.choose` takes of those made.
     """
     attempts = [_attempt(ladder, "per channel, smallest to largest", ladder.first, is_first=True)]
-    if not attempts[0].step.passed:
+    if not with_margin(attempts[0].parity):
         _try_others(ladder, attempts)
+    if not any(attempt.step.passed for attempt in attempts):
+        _try_fine_tuned(ladder, attempts)
+    chosen = attempts[choose([attempt.parity for attempt in attempts])]
     steps = tuple(attempt.step for attempt in attempts)
-    if steps[-1].passed:
-        return attempts[-1].how, steps
-    return min(attempts, key=lambda attempt: attempt.loss).how, steps
+    return Climbed(chosen.how, chosen.step.step, steps, tuple(_answered(attempts)))
+
+
+def _answered(attempts: list[Attempt]) -> Iterator[Answered]:
+    for attempt in attempts:
+        # Without figures the answers are no probabilities, which nothing would choose.
+        if attempt.judgement.answers is not None and attempt.step.figures is not None:
+            yield Answered(attempt.step.step, attempt.judgement.answers)
 
 
 def _try_others(ladder: Ladder, attempts: list[Attempt]) -> None:
-    """Append attempts until one passes or none is left."""
+    """Append attempts until one passes with a margin or none is left."""
     plain = Candidate(attempts[0].step.step, ladder.first, ladder.simulate(ladder.first))
     rate = _rate(plain, attempts[0], 0.0)
     last = None
-    for candidate in _candidates(ladder, plain.change):
+    for candidate in candidates(ladder, plain.change):
         last = candidate
-        if candidate.change * rate > HOPELESS:
+        # Once a step holds, one that costs more is worth its time only if it promises the margin.
+        most = MARGIN if any(attempt.step.passed for attempt in attempts) else HOPELESS
+        if candidate.change * rate > most:
             ladder.say(f"  int8, {candidate.name}: passed over, a simulation says that it would lose too much")
             continue
         last = None
         attempts.append(_attempt(ladder, candidate.name, candidate.how, is_first=False))
-        if attempts[-1].step.passed:
+        if with_margin(attempts[-1].parity):
             return
         rate = _rate(candidate, attempts[-1], rate)
-    # A simulation is no proof: what keeps most in float is tried in any case.
-    if last is not None:
+    # A simulation is no proof: what keeps most in float is tried in any case, before int8 is given up.
+    if last is not None and not any(attempt.step.passed for attempt in attempts):
         attempts.append(_attempt(ladder, last.name, last.how, is_first=False))
+
+
+def _try_fine_tuned(ladder: Ladder, attempts: list[Attempt]) -> None:
+    """Append attempts with fine-tuned weights: all in int8, and then as the step that lost least."""
+    if ladder.fine_tune is None:
+        return
+    ladder.say("  int8: fine-tuning, as no step holds its limits")
+    try:
+        ladder.fine_tune()
+    except MlkdcError as error:
+        ladder.say(f"  int8, fine-tuned: could not be made: {error}")
+        return
+    best = attempts[choose([attempt.parity for attempt in attempts])]
+    how = replace(best.how, correct_biases=False, keep=(), fine_tuned=True)
+    attempts.append(_attempt(ladder, "fine-tuned", how, is_first=False))
+    if best.how.keep and not attempts[-1].step.passed:
+        how = replace(how, keep=best.how.keep)
+        attempts.append(_attempt(ladder, f"fine-tuned, {best.step.step}", how, is_first=False))
 
 
 def _rate(candidate: Candidate, attempt: Attempt, before: float) -> float:
     """What was lost really for what was changed in the simulation; as before where the answers were not finite."""
-    if attempt.loss == float("inf"):
+    lost = loss(attempt.parity)
+    if lost == float("inf"):
         return before
-    return attempt.loss / max(candidate.change, 1e-9)
+    return lost / max(candidate.change, 1e-9)
 
 
-def _candidates(ladder: Ladder, plain_change: float) -> Iterator[Candidate]:
-    """In the order of what they cost on the device; each is simulated when it is asked for."""
+def candidates(ladder: Ladder, plain_change: float) -> Iterator[Candidate]:
+    """What follows the first step, in the order of what it costs on the device; each is simulated when it is asked for.
+
+    Args:
+        ladder: of which nothing is built.
+        plain_change: how much the first step's settings change the answers.
+    """
     plain, clipped = ladder.first, replace(ladder.first, clip=True)
     changes = {False: plain_change, True: ladder.simulate(clipped)}
     free = [Candidate("outliers clipped", clipped, changes[True])]
@@ -152,8 +214,8 @@ def _kept(ladder: Ladder) -> Iterator[tuple[str, tuple[str, ...]]]:
         ladder.say("  int8: --fast leaves out the steps that keep the most sensitive layers in float")
         return
     measured = ladder.sensitivity()
-    candidates = [name for name in measured if name not in keep and not name.startswith("head.")]
-    ranked = sorted(candidates, key=lambda name: -measured[name])
+    others = [name for name in measured if name not in keep and not name.startswith("head.")]
+    ranked = sorted(others, key=lambda name: -measured[name])
     for fraction in FRACTIONS:
         count = max(1, round(fraction * len(ranked)))
         yield f"the most sensitive {fraction:.0%} in float", (*keep, *ranked[:count])
@@ -161,12 +223,13 @@ def _kept(ladder: Ladder) -> Iterator[tuple[str, tuple[str, ...]]]:
 
 def _attempt(ladder: Ladder, name: str, how: Quantization, *, is_first: bool) -> Attempt:
     try:
-        parity = ladder.build(how)
+        judgement = ladder.build(how)
     except MlkdcError as error:
         if is_first:
             raise
         # A converter can refuse one mixture of precisions and take the next.
-        parity = Parity(passed=False, reason=f"could not be made: {error}")
+        judgement = Judgement(Parity(passed=False, reason=f"could not be made: {error}"))
+    parity = judgement.parity
     step = LadderStep(
         step=name,
         clip=how.clip,
@@ -176,23 +239,15 @@ def _attempt(ladder: Ladder, name: str, how: Quantization, *, is_first: bool) ->
         reason=parity.reason,
         figures=parity.figures,
     )
-    ladder.say(f"  int8, {name}: {_verdict(step)}")
-    return Attempt(how, step, _loss(parity))
+    ladder.say(f"  int8, {name}: {_verdict(step, parity)}")
+    return Attempt(how, step, judgement)
 
 
-def _loss(parity: Parity) -> float:
-    """How many times the allowed drop, of mAP or of the worst class; without finite answers everything is lost."""
-    if parity.comparison is None or parity.comparison.figures is None:
-        return float("inf")
-    figures, allowed = parity.comparison.figures, parity.comparison.tolerance
-    map_loss = figures.map_drop_points / max(allowed.map_drop_points, SMALLEST_LIMIT_POINTS)
-    class_loss = figures.worst_class_drop_points / max(allowed.class_drop_points, SMALLEST_LIMIT_POINTS)
-    return max(map_loss, class_loss)
-
-
-def _verdict(step: LadderStep) -> str:
+def _verdict(step: LadderStep, parity: Parity) -> str:
     """What the step lost, and whether that is good enough, in one line."""
     verdict = "ok"
+    if step.passed and not with_margin(parity):
+        verdict = f"ok, with more than {MARGIN:.0%} of what is allowed"
     if not step.passed:
         verdict = f"not enough ({step.reason})"
     if step.figures is None:

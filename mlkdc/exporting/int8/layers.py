@@ -47,25 +47,30 @@ def rounded(layer: Layer, low: float, high: float, *, per_channel: bool, steps: 
         steps: of which the largest weight takes so many; a quantizer's own number, since what it rounds to another
             step is another error.
     """
-    step = max((high - low) / 255, 1e-12)
-    zero = round(-low / step)
-
-    def round_input(_: nn.Module, inputs: tuple[Tensor, ...]) -> Tensor:
-        return torch.fake_quantize_per_tensor_affine(inputs[0], step, zero, 0, 255)
-
     weight = layer.weight
-    hook = layer.register_forward_pre_hook(round_input)
+    hook = layer.register_forward_pre_hook(round_input(low, high))
     try:
-        layer.weight = nn.Parameter(_rounded_weight(weight, per_channel, steps), requires_grad=False)
+        layer.weight = nn.Parameter(rounded_weight(weight, per_channel, steps), requires_grad=False)
         yield
     finally:
         hook.remove()
         layer.weight = weight
 
 
-def _rounded_weight(weight: Tensor, per_channel: bool, count: float) -> Tensor:
-    """In steps of which the largest weight takes ``count``."""
-    ranges = weight.flatten(1).abs().amax(1)
+def round_input(low: float, high: float) -> Callable[[nn.Module, tuple[Tensor, ...]], Tensor]:
+    """A hook before a layer's pass, which rounds its input to 0..255 steps of a range around zero."""
+    step = max((high - low) / 255, 1e-12)
+    zero = round(-low / step)
+
+    def hook(_: nn.Module, inputs: tuple[Tensor, ...]) -> Tensor:
+        return torch.fake_quantize_per_tensor_affine(inputs[0], step, zero, 0, 255)
+
+    return hook
+
+
+def rounded_weight(weight: Tensor, per_channel: bool, count: float) -> Tensor:
+    """In steps of which the largest weight takes ``count``; its gradient is the weight's, as if it were not rounded."""
+    ranges = weight.detach().flatten(1).abs().amax(1)
     if not per_channel:
         ranges = ranges.max().expand_as(ranges)
     steps = ranges.clamp_min(1e-12) / count

@@ -30,8 +30,11 @@ class FoldedAttention(nn.Module):
         self.score.weight = nn.Parameter(weight.clone())
         self.score.bias = nn.Parameter(head.bias / (1 + head.residual))
 
-    def forward(self, features: Tensor) -> HeadOutput:
-        """``[b, C, h, w]`` to logits ``[b, q]``; embeddings are not for export."""
+    def forward(self, features: Tensor, labelwise: bool = False) -> HeadOutput:
+        """``[b, C, h, w]`` to logits ``[b, q]`` and, only if ``labelwise``, embeddings ``[b, q, C]``."""
         scores = self.score(features).flatten(2)
         shares = self.residual * scores.softmax(dim=-1) + 1 / scores.shape[-1]
-        return HeadOutput((shares * scores).sum(dim=-1), None)
+        logits = (shares * scores).sum(dim=-1)
+        if not labelwise:
+            return HeadOutput(logits, None)
+        return HeadOutput(logits, torch.matmul(shares, features.flatten(2).transpose(1, 2)))

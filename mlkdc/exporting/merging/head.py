@@ -69,7 +69,7 @@ class FoldedHead(nn.Module):
             self.shortcut = _linear(head.shortcut.weight, head.bias)
         self.float()
 
-    def forward(self, features: Tensor) -> HeadOutput:
+    def forward(self, features: Tensor, labelwise: bool = True) -> HeadOutput:
         """``[b, C, h, w]`` to logits ``[b, q]`` and embeddings ``[b, q, d]``."""
         positions = self.embed(features).relu().flatten(2).transpose(1, 2)  # [b, n, d]
         mixed = torch.matmul(self._scores(positions).softmax(dim=-1), self._split(self.to_value(positions)))

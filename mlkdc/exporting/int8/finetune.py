@@ -1,0 +1,187 @@
+"""Quantization-aware fine-tuning: a run's training goes on for an epoch or two, with the rounding of int8 in each pass.
+
+As NNCF and PT2E do it: weights and the inputs of layers are rounded in the forward pass, and the gradient passes as if
+they were not (Bengio et al. 2013). The float weights that come of it lose less when a target's own quantizer rounds
+them, so every target takes them as it takes those of the training.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, nullcontext
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from mlkdc.errors import UsageError
+from mlkdc.exporting.builder import Builder
+from mlkdc.exporting.int8.bias import input_ranges
+from mlkdc.exporting.int8.layers import layers_of, round_input, rounded_weight
+from mlkdc.exporting.job import Quantization
+from mlkdc.exporting.merging.fold import fold_input_scale
+from mlkdc.exporting.merging.model import PIXEL_SCALE, ExportModel, for_half
+from mlkdc.losses import make_objective
+from mlkdc.models import Backbone, MultiLabelModel
+from mlkdc.progress import Progress
+from mlkdc.recipe import Recipe
+from mlkdc.records.manifest import Preprocess
+from mlkdc.records.run import Run
+from mlkdc.train.loop import Trainer
+from mlkdc.train.plan import Plan
+from mlkdc.train.sources import TeacherSource
+from mlkdc.train.teacher import attach_cache, load_teacher
+from mlkdc.train.threads import training_threads
+
+# Of the recipe's learning rate: the weights are trained already, and have no batch normalization to hold them.
+RATE = 0.1
+# Images that the ranges of the layers' inputs are estimated on.
+RANGED_IMAGES = 64
+
+
+class Merged(MultiLabelModel):
+    """A merged model as a training takes one: its backbone and head are those of the model to export.
+
+    Args:
+        model: merged.
+        preprocess: of the model it was merged from.
+    """
+
+    scale: Tensor | None
+
+    def __init__(self, model: ExportModel, preprocess: Preprocess) -> None:
+        super().__init__(cast(Backbone, model.backbone), model.head, preprocess)
+        self.register_buffer("scale", model.scale, persistent=False)
+
+    def normalize(self, x: Tensor) -> Tensor:
+        """As the exported model does it: the division can be in the first convolution."""
+        pixels = x - self.mean
+        return pixels if self.scale is None else pixels * self.scale
+
+
+class _Rounding(nn.Module):
+    """A weight as int8 rounds it, with the gradient of the weight."""
+
+    def __init__(self, steps: float, per_channel: bool) -> None:
+        super().__init__()
+        self.steps, self.per_channel = steps, per_channel
+
+    def forward(self, weight: Tensor) -> Tensor:
+        return rounded_weight(weight, self.per_channel, self.steps)
+
+
+@contextmanager
+def rounding(model: ExportModel, images: np.ndarray, how: Quantization) -> Iterator[None]:
+    """Within it, each pass of the model rounds as ``how`` says, and its float weights can be trained.
+
+    Args:
+        model: merged, on the CPU.
+        images: ``uint8[n, 3, s, s]``, of which ranges are estimated.
+        how: ranges, steps of the weights, and which modules stay in floating point.
+    """
+    layers = layers_of(model)
+    with torch.no_grad():
+        ranges = input_ranges(model, torch.from_numpy(images), how)
+    with ExitStack() as stack:
+        for name, (low, high) in ranges.items():
+            layer = layers[name]
+            stack.callback(layer.register_forward_pre_hook(round_input(low, high)).remove)
+            parametrize.register_parametrization(layer, "weight", _Rounding(how.steps_of(layer), how.per_channel))
+            stack.callback(parametrize.remove_parametrizations, layer, "weight", leave_parametrized=False)
+        yield
+
+
+def check(run: Run) -> None:
+    """Find out whether a run's training can go on, before anything is made.
+
+    Raises:
+        UsageError: a term of its objective has layers that were trained along and not kept, or its teacher is missing.
+    """
+    objective = make_objective(run.recipe.distill)
+    if objective.has_layers:
+        raise UsageError(
+            f"{run.recipe.distill.method} trains layers of its own along, which a finished run does not keep, so it "
+            "cannot be fine-tuned for int8; omit --qat-epochs"
+        )
+    if objective.needs_teacher:
+        _teacher_location(run)
+
+
+def fine_tune(builder: Builder, how: Quantization, epochs: int) -> ExportModel:
+    """A copy of the builder's merged model that was trained on, as int8 would round it.
+
+    The run's recipe, data and teacher are used.
+
+    Args:
+        builder: of a finished run, which :func:`check` has found nothing against.
+        how: as the ladder's first step is made, with calibration images.
+        epochs: how many.
+
+    Raises:
+        MlkdcError: a loss became NaN or infinite.
+    """
+    run, say, folder = builder.request.run, builder.say, builder.scratch / "fine-tuning"
+    folder.mkdir()
+    shape = (1, 3, builder.size, builder.size)
+    # Adam's steps are of one size for all weights: those of a first convolution with the pixels' scale in them are
+    # smaller than all others.
+    tuned = for_half(builder.merged, shape).requires_grad_(True)
+    recipe = _recipe(run.recipe, epochs)
+    plan = Plan(recipe, make_objective(recipe.distill), builder.images.data)
+    progress = _Said(say)
+    with rounding(tuned, how.images[:RANGED_IMAGES], how):
+        student = Merged(tuned, builder.model.preprocess)
+        teacher = _teacher(run, plan, progress)
+        trainer = Trainer(folder, recipe, student, builder.images.data, plan.objective, teacher, progress)
+        on_cpu = trainer.accelerator.device.type == "cpu"
+        with training_threads(recipe.train.threads, say) if on_cpu else nullcontext():
+            trainer.train(resume=False)
+        tuned.cpu().to(memory_format=torch.contiguous_format)
+    tuned.eval()
+    if builder.merged.scale is None and tuned.scale is not None:
+        fold_input_scale(tuned.backbone, torch.zeros(shape), torch.full((3,), 1 / PIXEL_SCALE))
+        tuned.scale = None
+    return tuned.requires_grad_(False)
+
+
+def _recipe(recipe: Recipe, epochs: int) -> Recipe:
+    """The run's, for some epochs more: terms at their full weight, every parameter trained, the last epoch kept."""
+    changes = {"epochs": epochs, "stop_after": None, "lr": RATE * recipe.train.lr}
+    train = recipe.train.model_copy(update={**changes, "head_first": 0.0, "ema": 0.0, "keep": "last"})
+    distill = recipe.distill.model_copy(update={"ramp": 0.0})
+    return recipe.model_copy(update={"train": train, "distill": distill})
+
+
+def _teacher(run: Run, plan: Plan, progress: Progress) -> TeacherSource | None:
+    spec = plan.recipe.teacher
+    if not plan.objective.needs_teacher or spec is None:
+        return None
+    teacher = load_teacher(str(_teacher_location(run)), spec, plan)
+    if spec.cache:
+        attach_cache(teacher, plan, progress)
+    return teacher.source
+
+
+def _teacher_location(run: Run) -> Path:
+    """The run folder or file of the run's teacher, where it was or next to a run that has moved."""
+    facts = run.results.teacher
+    assert facts is not None  # of a finished run whose objective needs one
+    recorded = Path(facts.run)
+    for path in (recorded, run.path.resolve().parent / recorded.name):
+        if path.exists():
+            return path
+    raise UsageError(
+        f"fine-tuning for int8 needs the run's teacher, and {recorded} is not there; put it back, or omit --qat-epochs"
+    )
+
+
+class _Said(Progress):
+    """A training's news as an export's, with no bar."""
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self._say = say
+
+    def say(self, text: str) -> None:
+        """One line of news."""
+        self._say(f"  {text}")

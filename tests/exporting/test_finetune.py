@@ -1,0 +1,137 @@
+"""Quantization-aware fine-tuning: of a run of seconds, whose model loses where it is rounded to few steps."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from samples import write_photos
+from sklearn.metrics import average_precision_score
+from tiny_training import tiny_recipe
+
+from mlkdc import distill, open_artifact
+from mlkdc.errors import UsageError
+from mlkdc.exporting import ExportOptions
+from mlkdc.exporting.artifact import export_artifact
+from mlkdc.exporting.builder import Builder
+from mlkdc.exporting.int8.finetune import Merged, check, fine_tune, rounding
+from mlkdc.exporting.int8.quantizer import Quantizer
+from mlkdc.exporting.job import Quantization
+from mlkdc.exporting.merging.merge import merge
+from mlkdc.exporting.request import make_request
+from mlkdc.recipe import Distill
+from mlkdc.records.manifest import Manifest
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+# Of four bits, where int8 has 127.
+STEPS = 7
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A student with its teacher, which finds most of the labels."""
+    home = tmp_path_factory.mktemp("fine-tuning")
+    train = {"epochs": 6, "batch_size": 8, "optimizer": "adamw", "lr": 0.01}
+    return distill(tiny_recipe(write_photos(home / "photos", count=160), train=train), out=home / "run")
+
+
+@pytest.fixture
+def builder(run, tmp_path):
+    request = make_request(run, ExportOptions(target="onnx", precision="int8", qat_epochs=2, out=tmp_path / "out"))
+    (tmp_path / "scratch").mkdir()
+    return Builder(request, tmp_path / "scratch", say=lambda text: None)
+
+
+def map_of(model, reference):
+    with torch.no_grad():
+        probabilities = model(torch.from_numpy(reference.pixels)).numpy()
+    return 100 * average_precision_score(reference.targets, probabilities, average="macro")
+
+
+def test_fine_tuning_wins_back_what_rounding_costs(builder):
+    images, reference = Quantizer(builder).images, builder.reference
+    how = Quantization(images, weight_steps=STEPS, depthwise_steps=STEPS)
+    before = {name: value.clone() for name, value in builder.merged.state_dict().items()}
+    exact = map_of(builder.merged, reference)
+    with rounding(builder.merged, images, how):
+        rounded = map_of(builder.merged, reference)
+    assert rounded < exact - 1
+    tuned = fine_tune(builder, how, 2)
+    with rounding(tuned, images, how):
+        recovered = map_of(tuned, reference)
+    assert recovered > rounded + 0.5
+    # What it began with is left as it was, and what came of it is a merged model in every other way.
+    after = builder.merged.state_dict()
+    assert all(torch.equal(value, after[name]) for name, value in before.items())
+    assert tuned.state_dict().keys() == before.keys()
+    assert not any(parameter.requires_grad for parameter in tuned.parameters())
+    assert not tuned.training
+
+
+def test_it_is_the_last_step_and_said(run, tmp_path, monkeypatch):
+    """All other steps are made to fail; on few images a flipped label or two would fail this one too."""
+    make = Builder.build
+
+    def build(builder, how):
+        manifest = make(builder, how)
+        passed = how.fine_tuned
+        parity = manifest.parity.model_copy(update={"passed": passed, "reason": None if passed else "a test"})
+        return manifest.compared(parity, "ok" if passed else "failed")
+
+    monkeypatch.setattr(Builder, "build", build)
+    options = ExportOptions(
+        target="onnx",
+        precision="int8",
+        qat_epochs=1,
+        fast=True,
+        max_map_drop_points=50,
+        max_class_drop_points=100,
+        out=tmp_path / "artifact",
+    )
+    lines = []
+    folder = export_artifact(run, options, say=lines.append)
+    manifest = Manifest.load(folder)
+    report = manifest.quantization
+    assert manifest.status == "ok"
+    assert (report.steps[-1].step, report.chosen) == ("fine-tuned", "fine-tuned")
+    assert not any(step.passed for step in report.steps[:-1])
+    assert "  int8: fine-tuning, as no step holds its limits" in lines
+    assert (report.fine_tuning.epochs, report.fine_tuning.split) == (1, "val")
+    text = (folder / "README.md").read_text(encoding="utf-8")
+    assert f"| weights | {report.fine_tuning.sentence()} |" in text
+    assert "so the weights are not those that results.json scored; mAP of the fine-tuned model in float" in text
+    # The artifact answers like the fine-tuned model, whose mAP is said.
+    builder = Builder(make_request(run, options), tmp_path, say=lines.append)
+    with open_artifact(folder) as session:
+        answers = np.concatenate(
+            [session.predict(image[None].astype(np.float32)) for image in builder.reference.pixels]
+        )
+    actual = 100 * average_precision_score(builder.reference.targets, answers, average="macro")
+    assert actual == pytest.approx(report.fine_tuning.map_percent, abs=3)
+
+
+def test_the_recipe_and_the_options_say_how_long(run):
+    def epochs(precision="int8", **options):
+        return make_request(run, ExportOptions(target="onnx", precision=precision, **options)).qat_epochs
+
+    assert epochs() == 0
+    assert epochs(qat_epochs=2) == 2
+    assert epochs("fp32", qat_epochs=2) == 0
+
+
+def test_a_merged_model_is_trained_as_it_is_exported(student, framed_noise):
+    model = student("mobilenetv2")
+    merged = merge(model, framed_noise.shape[-1])[0]
+    with torch.no_grad():
+        torch.testing.assert_close(Merged(merged, model.preprocess).eval()(framed_noise), merged.logits(framed_noise))
+
+
+def test_what_cannot_be_trained_on_is_said(run):
+    check(run)
+    facts = run.results.teacher.model_copy(update={"run": "gone/teacher"})
+    orphan = SimpleNamespace(path=run.path, recipe=run.recipe, results=SimpleNamespace(teacher=facts))
+    with pytest.raises(UsageError, match=r"needs the run's teacher, and gone/teacher is not there"):
+        check(orphan)
+    orphan.recipe = run.recipe.model_copy(update={"distill": Distill(method="reviewkd")})
+    with pytest.raises(UsageError, match="reviewkd trains layers of its own along"):
+        check(orphan)
