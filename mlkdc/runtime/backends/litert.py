@@ -42,9 +42,10 @@ class LiteRt(Backend):
         found = {}
         for index in range(model.MetadataLength()):
             entry = model.Metadata(index)
-            name = entry.Name().decode()
+            name = (entry.Name() or b"").decode(errors="replace")
             if name.startswith(METADATA):
-                found[name.removeprefix(METADATA)] = model.Buffers(entry.Buffer()).DataAsNumpy().tobytes().decode()
+                text = model.Buffers(entry.Buffer()).DataAsNumpy().tobytes().decode(errors="replace")
+                found[name.removeprefix(METADATA)] = text
         return found
 
     def close(self) -> None:
