@@ -34,6 +34,14 @@ BUDGETS = {
     "corel5k": (20, []),
     "coco18": (6, ["train.epochs=6", "data.augment.views=6", "teacher.train.epochs=4"]),
 }
+#: The vanilla training that mlkdc did before the short recipes: the small decoder, and one rate for all.
+OLD_DEFAULTS = [
+    "student.head={kind: compact, bias: zero}",
+    "train.lr=0.001",
+    "train.backbone_lr=1",
+    "train.weight_decay=0.01",
+    "data.augment.views=null",
+]
 #: Recipe and settings by row. The methods have the weights that were published for them, but for the short recipes'.
 METHODS = {
     "vanilla": ("short/vanilla-mobilenet", []),
@@ -45,6 +53,7 @@ METHODS = {
     "rkd": ("short/l2d-mobilenet", ["distill.method=rkd"]),
     "reviewkd": ("short/l2d-mobilenet", ["distill.method=reviewkd"]),
     "mskd": ("short/vanilla-mobilenet", ["distill.method=mskd", "distill.form=paper"]),
+    "old defaults": ("short/vanilla-mobilenet", OLD_DEFAULTS),
 }
 #: One setting of the short recipe of vanilla training changed, at 8 epochs.
 ABLATION = {
