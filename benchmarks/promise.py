@@ -160,7 +160,7 @@ def main() -> None:
     run = load_run(options.run)
     reference = reference_of(run, print)
     study = PromiseStudy(
-        command="OMP_NUM_THREADS=1 python benchmarks/promise.py RUN",
+        command=f"OMP_NUM_THREADS=1 python benchmarks/promise.py RUN --targets {' '.join(options.targets)}",
         data=run.results.data.name,
         student=run.recipe.student.model,
         seed=run.recipe.seed,

@@ -133,8 +133,10 @@ def write_text(path: Path, text: str) -> None:
 
     What is no text, as bytes in the name of a file that are no UTF-8, is escaped.
     """
-    content = text.encode("utf-8", errors="backslashreplace")
-    write_atomic(path, lambda temporary: temporary.write_bytes(content))
+    write_atomic(
+        path,
+        lambda temporary: temporary.write_text(text, encoding="utf-8", errors="backslashreplace", newline="\n"),
+    )
 
 
 def digest(value: object, length: int = 12) -> str:

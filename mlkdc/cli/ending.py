@@ -38,6 +38,9 @@ def exit_code(error: BaseException, debug: bool) -> int | str | None:
     """
     if isinstance(error, click.exceptions.Exit):
         return error.exit_code
+    # click ends the program where standard output has gone away.
+    if isinstance(error, SystemExit) and _raised_in(error).startswith("click."):
+        return error.code
     if debug and not isinstance(error, click.ClickException | click.Abort):
         _say("".join(traceback.format_exception(error)).rstrip())
     if isinstance(error, click.ClickException):
@@ -53,6 +56,14 @@ def exit_code(error: BaseException, debug: bool) -> int | str | None:
         return _output_lost(error)
     _say(f"error: {_unexpected(error, debug)}")
     return FAILED
+
+
+def _raised_in(error: BaseException) -> str:
+    """The module whose code raised an error."""
+    name = ""
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        name = str(frame.f_globals.get("__name__", ""))
+    return name
 
 
 def _say(text: str) -> None:

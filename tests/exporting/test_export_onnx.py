@@ -10,8 +10,10 @@ import torch
 from torch import nn
 
 from mlkdc.errors import MlkdcError, UsageError
-from mlkdc.exporting import ExportOptions, builder, export, export_several, known, request, stranger
+from mlkdc.exporting import ExportOptions, export, export_several, known, request, stranger
 from mlkdc.exporting.formats import EXPORTERS
+from mlkdc.exporting.int8 import quantizer
+from mlkdc.exporting.int8.guard import Climbed
 from mlkdc.exporting.job import Built
 from mlkdc.images import load_square
 from mlkdc.records.manifest import InputSpec, Manifest, OutputSpec
@@ -198,7 +200,7 @@ def test_int8_is_calibrated_on_training_images_the_same_each_time(run, attempts,
 
 def test_int8_out_of_tolerance_climbs_and_the_least_loss_is_kept_as_failed(run, attempts, monkeypatch, tmp_path):
     drops = iter([0.9, 0.8, 0.7, 0.6, 0.5, 0.6, 0.7, 0.5])
-    monkeypatch.setattr(builder, "simulated_change", lambda model, images, how, _: 1 - how.correct_biases / 100)
+    monkeypatch.setattr(quantizer, "simulated_change", lambda model, images, how, _: 1 - how.correct_biases / 100)
     real = stranger.compare
 
     def worse(*arguments):
@@ -229,13 +231,13 @@ def test_int8_that_fails_gives_way_to_fp16_where_there_is_one(run, attempts, mon
 
     def give_up(ladder):
         ladder.build(ladder.first)
-        return ladder.first, (FIRST_STEP,)
+        return Climbed(ladder.first, FIRST_STEP.step, (FIRST_STEP,), ())
 
     def only_fp16_passes(*arguments):
         return real(*arguments).model_copy(update={"passed": attempts[-1] is None, "reason": "worse"})
 
     real = stranger.compare
-    monkeypatch.setattr(builder, "climb", give_up)
+    monkeypatch.setattr(quantizer, "climb", give_up)
     monkeypatch.setattr(stranger, "compare", only_fp16_passes)
     lines = []
     folder = export(run, "onnx", precision="int8", max_drop=0.05, out=tmp_path / "small", say=lines.append)

@@ -105,7 +105,7 @@ def test_the_librarys_export_takes_what_the_command_takes(run, monkeypatch):
     requested = []
     monkeypatch.setattr(artifact, "export_artifact", lambda run, options, say: requested.append(options))
     given = {"precision": "int8", "dynamic": True, "equalize": True, "reduce_range": False, "fast": True}
-    given |= {"data": "photos", "opset": 20, "skip_parity": True}
+    given |= {"data": "photos", "opset": 20, "skip_parity": True, "qat_epochs": 2}
     export(run, "onnx", input_dtype="uint8", max_drop=1, max_class_drop=2, out=run.path, **given)
     expected = {**given, "target": "onnx", "input_dtype": "uint8", "out": run.path}
     expected |= {"max_map_drop_points": 1, "max_class_drop_points": 2}
