@@ -161,7 +161,8 @@ def _breach(comparison: Comparison, decisions: int) -> str | None:
         return None
     reasons = []
     if figures.max_probability_difference > allowed.probability:
-        reasons.append(f"allowed {allowed.probability:g}")
+        difference = f"{figures.max_probability_difference:.2g}"
+        reasons.append(f"largest probability difference {difference}, allowed {allowed.probability:g}")
     if 100 * figures.label_flips / decisions > allowed.label_flips_percent:
         flips = f"{figures.label_flips} of {decisions} labels flipped"
         reasons.append(f"{flips}, allowed {allowed.label_flips_percent:g} %")
@@ -173,7 +174,7 @@ def _breach(comparison: Comparison, decisions: int) -> str | None:
         reasons.append(f"AP of {figures.worst_class} drops by {drop}, allowed {allowed.class_drop_points:g}")
     if not reasons:
         return None
-    return f"largest probability difference {figures.max_probability_difference:.2g}, {'; '.join(reasons)}"
+    return "; ".join(reasons)
 
 
 def answers_of(artifact: Path, pixels: np.ndarray, *, batch: int | None = None) -> np.ndarray:

@@ -176,7 +176,7 @@ def _figures(manifest: Manifest) -> list[tuple[str, str]]:
     if comparison is None or figures is None:
         return []
     rows = [
-        ("compared on", f"{comparison.images} images of the {comparison.split} split, by {comparison.runtime}"),
+        ("compared on", f"{comparison.which}; by {comparison.runtime}"),
         *_calibrated(manifest),
         ("mAP", f"{number(figures.map_artifact_percent)} % (torch: {number(comparison.map_torch_percent)} %)"),
         ("largest difference of a probability", scientific(figures.max_probability_difference)),
@@ -202,8 +202,7 @@ def _of_int8(report: QuantizationReport) -> list[tuple[str, str]]:
 def _calibrated(manifest: Manifest) -> list[tuple[str, str]]:
     if manifest.quantization is None:
         return []
-    calibration = manifest.quantization.calibration
-    return [("calibrated on", f"{calibration.images} images of the {calibration.split} split")]
+    return [("calibrated on", manifest.quantization.calibration.which)]
 
 
 def _interval(figures: ParityFigures) -> str:

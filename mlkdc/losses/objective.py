@@ -24,6 +24,7 @@ class Objective:
 
     Attributes:
         factors: by term, multiplied with its weight; 1 unless something adapts them (:class:`Balance`).
+        with_layers: the terms that have layers of their own, which are trained along.
     """
 
     def __init__(self, terms: Mapping[str, Term], weights: Mapping[str, float], ramp: float = 0.0) -> None:
@@ -32,14 +33,15 @@ class Objective:
         self.factors = dict.fromkeys(self.terms, 1.0)
         self.ramp = ramp
         needs: set[str] = set()
-        self.has_layers = False
-        for term in self.terms.values():
+        with_layers = []
+        for name, term in self.terms.items():
             needs |= term.needs
             if type(term).build is not Term.build:
-                self.has_layers = True
+                with_layers.append(name)
         sources = set()
         for need in needs:
             sources.add(need.split(".")[0])
+        self.with_layers = tuple(with_layers)
         self.needs = frozenset(needs)
         self.sources = frozenset(sources - {"student"})
         self.needs_teacher = "teacher" in self.sources

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from mlkdc.errors import UsageError
+from mlkdc.records.run import ANSWERS_FILE as ANSWERS_FILE
+from mlkdc.records.run import CALIBRATION_FILE as CALIBRATION_FILE
 from mlkdc.resources import write_atomic
 
-ANSWERS_FILE = "parity.npz"
-CALIBRATION_FILE = "calibration.npz"
 REMEDY = "delete it if it is there, and export the run where its data is, which writes it"
 _KINDS = {"pixels": (np.uint8, 4), "probabilities": (np.float32, 2), "targets": (np.uint8, 2)}
 

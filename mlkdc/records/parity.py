@@ -81,6 +81,11 @@ class Comparison(Record):
     batches: tuple[BatchCheck, ...] = ()
     kept: bool = False
 
+    @property
+    def which(self) -> str:
+        """The images, in words."""
+        return _which(self.images, self.split, self.kept)
+
 
 class Parity(Record):
     """Whether an artifact predicts what the torch model predicts.
@@ -138,6 +143,16 @@ class Calibration(Record):
     seed: int
     kept: bool = False
 
+    @property
+    def which(self) -> str:
+        """The images, in words."""
+        return _which(self.images, self.split, self.kept)
+
+
+def _which(images: int, split: str, kept: bool) -> str:
+    text = f"{counted(images, 'image')} of the {split} split"
+    return f"{text} that the run folder keeps, as the data was not there" if kept else text
+
 
 def _within(drop: float, interval: tuple[float, float] | None) -> str:
     if interval is None:
@@ -184,21 +199,24 @@ class FineTuning(Record):
 
     Args:
         epochs: how many the training went on.
+        without: the terms that had layers of their own, which the run did not keep.
         map_percent: of the fine-tuned model in floating point.
         images, split: that it was computed on, those of the comparison.
     """
 
     epochs: int
+    without: tuple[str, ...] = ()
     map_percent: float
     images: int
     split: str
 
     def sentence(self) -> str:
         """What was done, and to which accuracy."""
+        without = f" without {' and '.join(self.without)}" if self.without else ""
+        how_long = counted(self.epochs, "epoch")
         return (
-            f"fine-tuned for int8 for {counted(self.epochs, 'epoch')}, so the weights are not those that results.json "
-            f"scored; mAP of the fine-tuned model in float {number(self.map_percent)} on {self.images} images of "
-            f"{self.split}"
+            f"fine-tuned for int8 for {how_long}{without}, so the weights are not those that results.json scored; mAP "
+            f"of the fine-tuned model in float {number(self.map_percent)} on {self.images} images of {self.split}"
         )
 
 

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from mlkdc.errors import MlkdcError, UsageError
 from mlkdc.recipe import Recipe, make_recipe, read_yaml
-from mlkdc.records.answers import ANSWERS_FILE, CALIBRATION_FILE
 from mlkdc.records.bench import BenchFile
 from mlkdc.records.images import ImageList
 from mlkdc.records.manifest import CLASSES_FILE as CLASSES_FILE
@@ -23,6 +22,9 @@ COMMAND_FILE = "command.txt"
 LOG_FILE = "log.txt"
 WEIGHTS_FILE = "model.safetensors"
 CHECKPOINT_FILE = "checkpoint.pt"
+# Of mlkdc.records.answers, which needs NumPy.
+ANSWERS_FILE = "parity.npz"
+CALIBRATION_FILE = "calibration.npz"
 #: Locked while a training writes the folder; stays there, empty.
 LOCK_FILE = ".lock"
 #: Where new run folders are made, and looked for.

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from mlkdc.figures import DASH, megabytes, number, scaled, scientific
 from mlkdc.records.manifest import Manifest, MergeReport
-from mlkdc.records.parity import LadderStep, ParityFigures, Tolerance
+from mlkdc.records.parity import LadderStep, ParityFigures, QuantizationReport, Tolerance
 from mlkdc.tables import Table
 
 #: In capitals, because such an artifact must not be shipped.
@@ -14,10 +14,11 @@ FAILED = "FAILED"
 
 @dataclass(frozen=True)
 class Ladder:
-    """What was tried for one int8 artifact, step by step, until the drop was small enough."""
+    """What was tried for one int8 artifact, step by step, until the drop was small enough, and what came of it."""
 
     name: str
     table: Table
+    facts: list[tuple[str, str]]
 
 
 @dataclass(frozen=True)
@@ -96,8 +97,19 @@ def ladders(artifacts: Mapping[str, Manifest]) -> list[Ladder]:
     for name, manifest in artifacts.items():
         if manifest.quantization is not None and manifest.quantization.steps:
             rows = [_ladder_row(step) for step in manifest.quantization.steps]
-            shown.append(Ladder(name, Table(head, rows, "llrrrl")))
+            shown.append(Ladder(name, Table(head, rows, "llrrrl"), _ladder_facts(manifest.quantization)))
     return shown
+
+
+def _ladder_facts(report: QuantizationReport) -> list[tuple[str, str]]:
+    facts = [("calibrated on", report.calibration.which)]
+    if report.chosen is not None:
+        facts.append(("chosen", report.chosen))
+    if report.fine_tuning is not None:
+        facts.append(("weights", report.fine_tuning.sentence()))
+    if report.promise is not None:
+        facts.append(("on other images", report.promise.sentence()))
+    return facts
 
 
 def _ladder_row(step: LadderStep) -> list[str]:

@@ -82,7 +82,7 @@ class Trainer:
         loader = training_batches(recipe, self.images, self.order, processes, repeats)
         self.validation = validation_images(data, recipe, model.preprocess)
         learner = Learner(model, objective)
-        if objective.has_layers:
+        if objective.with_layers:
             self.learner = learner
             learner.layers = objective.build(self._example()).to(device)
         self.keeper = Keeper(model, recipe.train, validated=self.validation is not None)

@@ -247,7 +247,7 @@ def _check_seen(data: TaggedImages, recipe: Recipe) -> None:
         return
     listed = first_few(names, SHOWN_LABELS)
     raise UsageError(
-        f"{len(names)} labels occur in other splits but never in {'+'.join(recipe.data.train_splits)}, so they "
-        f"cannot be learned: {listed}. Move images of them to train, remove the labels, or train without them: "
+        f"labels of other splits that are never in {'+'.join(recipe.data.train_splits)} cannot be learned: {listed}. "
+        "Move images with them there, remove the labels, or train all the same: "
         "`--set data.allow_unseen=true`"
     )

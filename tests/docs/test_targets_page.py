@@ -162,14 +162,14 @@ def test_made_up_figures(render: Any, entry: StudentEntry, tmp_path: Path) -> No
 
 def test_unstable_timings_are_marked(render: Any, entry: StudentEntry) -> None:
     bench = latency(entry.bench.devices["local"].machine, unstable=(("baseline", 2),))
-    text = render.verdict("mobilenetv2", entry.model_copy(update={"bench": bench}))
+    text = render.verdict(entry.model_copy(update={"bench": bench}))
     assert "with 1 thread 6.00 times (`openvino-int8`): met; " in text
     assert "with 2 threads 6.00 times (`openvino-int8`, timings not known to be stable): met" in text
 
 
 def test_a_missed_aim_is_reported(render: Any, entry: StudentEntry) -> None:
     worse = changed(entry, "openvino-int8", shipped(figures(map_artifact_percent=39.4)))
-    assert "3.00 times (`onnx-fp32`): missed by 1.00" in render.verdict("mobilenetv2", worse)
+    assert "3.00 times (`onnx-fp32`): missed by 1.00" in render.verdict(worse)
 
 
 def test_the_worth_of_int8_depends_on_the_processor_and_the_artifacts(render: Any, entry: StudentEntry) -> None:

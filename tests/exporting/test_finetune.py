@@ -1,5 +1,6 @@
 """Quantization-aware fine-tuning: of a run of seconds, whose model loses where it is rounded to few steps."""
 
+import json
 from types import SimpleNamespace
 
 import numpy as np
@@ -21,6 +22,7 @@ from mlkdc.exporting.merging.merge import merge
 from mlkdc.exporting.request import make_request
 from mlkdc.recipe import Distill
 from mlkdc.records.manifest import Manifest
+from mlkdc.records.results import METRICS_FILE
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 # Of four bits, where int8 has 127.
@@ -126,12 +128,46 @@ def test_a_merged_model_is_trained_as_it_is_exported(student, framed_noise):
         torch.testing.assert_close(Merged(merged, model.preprocess).eval()(framed_noise), merged.logits(framed_noise))
 
 
+def test_terms_whose_layers_are_not_kept_are_left_out(tmp_path):
+    distillation = {
+        "method": "hint",
+        "terms": {"hint": 5, "mse": 1},
+        "balance": {"bce": 0.3, "mld": 0.2, "mse": 0.1},
+        "ramp": 0.5,
+    }
+    run = distill(tiny_recipe(write_photos(tmp_path / "photos", count=40), distill=distillation), out=tmp_path / "run")
+    check(run)
+    (tmp_path / "scratch").mkdir()
+    lines = []
+    request = make_request(run, ExportOptions(target="onnx", precision="int8", qat_epochs=1, out=tmp_path / "out"))
+    builder = Builder(request, tmp_path / "scratch", say=lines.append)
+    quantizer = Quantizer(builder)
+    builder.tuned = fine_tune(builder, Quantization(quantizer.images), 1)
+    trained = json.loads((tmp_path / "scratch" / "fine-tuning" / METRICS_FILE).read_text(encoding="utf-8"))
+    assert sorted(trained["terms"]) == ["bce", "mld", "mse"]
+    assert "  fine-tuned without hint: a finished run does not keep its layers" in lines
+    before, after = builder.merged.state_dict(), builder.tuned.state_dict()
+    assert not all(torch.equal(value, after[name]) for name, value in before.items())
+    told = quantizer._fine_tuning()
+    assert told.without == ("hint",)
+    assert "for 1 epoch without hint, so the weights are not those" in told.sentence()
+
+
 def test_what_cannot_be_trained_on_is_said(run):
     check(run)
-    facts = run.results.teacher.model_copy(update={"run": "gone/teacher"})
-    orphan = SimpleNamespace(path=run.path, recipe=run.recipe, results=SimpleNamespace(teacher=facts))
-    with pytest.raises(UsageError, match=r"needs the run's teacher, and gone/teacher is not there"):
-        check(orphan)
-    orphan.recipe = run.recipe.model_copy(update={"distill": Distill(method="reviewkd")})
-    with pytest.raises(UsageError, match="reviewkd trains layers of its own along"):
-        check(orphan)
+
+    def orphan(**distillation):
+        recipe = run.recipe.model_copy(update={"distill": Distill(**distillation)})
+        facts = run.results.teacher.model_copy(update={"run": "gone/teacher"})
+        return SimpleNamespace(path=run.path, recipe=recipe, results=SimpleNamespace(teacher=facts))
+
+    with pytest.raises(UsageError, match=r"needs the run's teacher, and gone/teacher is not there; .*--qat-epochs 0"):
+        check(orphan(method="hint"))
+    check(orphan(method="reviewkd"))  # what is left of it needs no teacher
+    with pytest.raises(UsageError, match=r"reviewkd trained layers along, .* no other term"):
+        check(orphan(method="reviewkd", terms={"bce": 0}))
+    data = run.recipe.data.model_copy(update={"path": "gone/photos"})
+    moved = SimpleNamespace(recipe=run.recipe.model_copy(update={"data": data}), path=run.path, results=run.results)
+    with pytest.raises(UsageError, match=r"needs the run's data, and gone/photos is not there; .*--data PATH"):
+        check(moved)
+    check(moved, moved_to="here/photos")

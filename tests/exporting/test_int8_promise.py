@@ -62,7 +62,7 @@ def test_images_are_judged_by_what_the_other_half_chose():
     assert actual.figures.map_drop_points == pytest.approx(expected, abs=1e-6)
     assert expected > 10
     assert not actual.firm
-    assert "on images that did not choose it is out of its limits" in actual.doubt
+    assert "on images that had no part in the choice it is out of its limits" in actual.doubt
     assert actual.images == (200, 200)
 
 

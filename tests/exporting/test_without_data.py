@@ -66,6 +66,10 @@ def test_a_run_folder_alone_is_exported_on_what_it_keeps(trained: tuple[Run, Pat
     quantization = Manifest.load(alone.path / "export" / "onnx-int8").quantization
     assert quantization is not None
     assert (quantization.calibration.images, quantization.calibration.kept) == (6, True)
+    text = (alone.path / "export" / "onnx-int8" / "README.md").read_text(encoding="utf-8")
+    keeps = "that the run folder keeps, as the data was not there"
+    assert f"| compared on | 6 images of the val split {keeps}; by onnxruntime |" in text
+    assert f"| calibrated on | 6 images of the train split {keeps} |" in text
     assert any(f"{run.recipe.data.path}, the run's data, is not there" in line for line in lines)
     assert any("int8: calibrated on the 6 images that" in line for line in lines)
     # They are images of the data, those to calibrate on from the training split.

@@ -25,14 +25,19 @@ def later_keys(part):
     """The same with the keys that were added since the files were written, and what their absence means."""
     if teacher := part.get("teacher"):
         teacher.setdefault("scored_on", None)
+        teacher.setdefault("trained_on", {})
     if preprocess := part.get("preprocess"):
         inside = {key: preprocess[key] for key in ("mean", "std")}
         part["preprocess"] = {**PREPARED, "size": preprocess["size"], "resize": preprocess["resize"]}
         part["inside"] = {"note": "for information: the model does this itself", **inside}
         part["output"]["activation"] = "sigmoid, inside the model"
         part |= {"decision": "probability >= threshold", "weights_sha256": None}
-        part["parity"]["comparison"]["batches"] = []
-        steps = (part["quantization"] or {"steps": []})["steps"]
+        part["parity"]["comparison"] |= {"batches": [], "kept": False}
+        steps = []
+        if quantization := part["quantization"]:
+            steps = quantization["steps"]
+            quantization |= {"chosen": None, "promise": None, "fine_tuning": None}
+            quantization["calibration"]["kept"] = False
         for compared in (part["parity"]["comparison"], *steps):
             compared["figures"]["worst_class_interval_points"] = None
     if "kept_epoch" in part:

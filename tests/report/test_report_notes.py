@@ -10,6 +10,7 @@ from report_training import class_names, results
 
 from mlkdc.errors import UsageError
 from mlkdc.records.manifest import RuntimeDetails
+from mlkdc.records.parity import FineTuning
 from mlkdc.records.results import Results
 from mlkdc.report import collect, write_report
 
@@ -85,6 +86,23 @@ def test_notes_on_what_only_some_processors_can_run(tmp_path):
         "onnx-int8 has int8 weights in their full range: it is for Arm, and for x86 processors that have VNNI"
         in notes(folder)
     )
+
+
+def test_notes_on_few_images_and_on_other_weights(tmp_path):
+    folder = write_full(tmp_path)
+    made = manifest("onnx-int8", class_names(20))
+    assert "folder keeps" not in notes(folder)
+    assert "fine-tuned for int8" not in notes(folder)
+    tuned = FineTuning(epochs=2, without=("hint",), map_percent=77.3, images=32, split="val")
+    comparison = made.parity.comparison.model_copy(update={"images": 32, "kept": True})
+    changes = {
+        "quantization": made.quantization.model_copy(update={"fine_tuning": tuned}),
+        "parity": made.parity.model_copy(update={"comparison": comparison}),
+    }
+    write_manifest(folder, "onnx-int8", made.model_copy(update=changes))
+    told = notes(folder)
+    assert "onnx-int8 was compared on 32 images of the val split that the run folder keeps, as the data" in told
+    assert "onnx-int8 was fine-tuned for int8 for 2 epochs without hint, so the weights are not those" in told
 
 
 @pytest.mark.parametrize(

@@ -2,14 +2,16 @@
 
 import json
 import math
+import re
 
 import numpy as np
 import pytest
 from page_reader import Page
-from report_artifacts import bench, bench_of, manifest, parity
+from report_artifacts import bench, bench_of, figures, manifest, parity
 from report_folder import copy_raw, read_json, write_epochs, write_full, write_manifest, write_minimal
 from report_training import class_names, history, results
 
+from mlkdc.records.parity import Promise
 from mlkdc.records.results import TeacherFacts
 from mlkdc.report import write_report
 
@@ -226,6 +228,26 @@ def test_the_steps_of_a_quantization_are_shown_with_the_drop_of_each(full):
         assert float(drop) == step.figures.map_drop_points
         assert worst == f"{step.figures.worst_class_drop_points:.2f} zebra"
         assert enough == "no"
+
+
+def test_what_came_of_the_steps_is_said(tmp_path):
+    folder = write_full(tmp_path)
+    made = manifest("onnx-int8", class_names(20))
+    promise = Promise(
+        images=(245, 245),
+        chosen=("outliers clipped", "head in float"),
+        figures=figures(3.3, 0.3, 77),
+        map_drop_interval_points=(2.5, 4.5),
+        firm=False,
+        doubt="a test",
+    )
+    report = made.quantization.model_copy(update={"chosen": "head in float", "promise": promise})
+    write_manifest(folder, "onnx-int8", made.model_copy(update={"quantization": report}))
+    page = write_report(folder)
+    for text in (Page(page.read_text(encoding="utf-8")).text, page.with_suffix(".md").read_text(encoding="utf-8")):
+        assert "256 images of the train split" in text
+        assert re.search(r"chosen:? *head in float", text)
+        assert "both ways: mAP drops by 3.30 (2.50 to 4.50), AP of zebra by 6.60; a weak promise: a test" in text
 
 
 def test_a_gain_is_a_negative_drop_and_rounding_no_drop_at_all(tmp_path):

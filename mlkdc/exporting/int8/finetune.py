@@ -5,16 +5,17 @@ they were not (Bengio et al. 2013). The float weights that come of it lose less 
 them, so every target takes them as it takes those of the training.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
-from typing import cast
+from typing import TypeVar, cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from mlkdc.data.runs import is_gone
 from mlkdc.errors import UsageError
 from mlkdc.exporting.builder import Builder
 from mlkdc.exporting.int8.bias import input_ranges
@@ -25,7 +26,7 @@ from mlkdc.exporting.merging.model import PIXEL_SCALE, ExportModel, for_half
 from mlkdc.losses import make_objective
 from mlkdc.models import Backbone, MultiLabelModel
 from mlkdc.progress import Progress
-from mlkdc.recipe import Recipe
+from mlkdc.recipe import Distill, Recipe
 from mlkdc.records.manifest import Preprocess
 from mlkdc.records.run import Run
 from mlkdc.train.loop import Trainer
@@ -38,6 +39,10 @@ from mlkdc.train.threads import training_threads
 RATE = 0.1
 # Images that the ranges of the layers' inputs are estimated on.
 RANGED_IMAGES = 64
+# The recipe may ask for it as well as the option.
+WITHOUT = "export without it: --qat-epochs 0"
+
+Value = TypeVar("Value")
 
 
 class Merged(MultiLabelModel):
@@ -92,20 +97,33 @@ def rounding(model: ExportModel, images: np.ndarray, how: Quantization) -> Itera
         yield
 
 
-def check(run: Run) -> None:
+def check(run: Run, moved_to: str | None = None) -> None:
     """Find out whether a run's training can go on, before anything is made.
 
+    ``moved_to``: where the run's data is now, if it has moved.
+
     Raises:
-        UsageError: a term of its objective has layers that were trained along and not kept, or its teacher is missing.
+        UsageError: its data or its teacher is missing, or every term of its objective has layers that were trained
+            along and not kept.
     """
-    objective = make_objective(run.recipe.distill)
-    if objective.has_layers:
+    if moved_to is None and is_gone(run):
         raise UsageError(
-            f"{run.recipe.distill.method} trains layers of its own along, which a finished run does not keep, so it "
-            "cannot be fine-tuned for int8; omit --qat-epochs"
+            f"fine-tuning for int8 needs the run's data, and {run.recipe.data.path} is not there; say where it is with "
+            f"--data PATH, or {WITHOUT}"
         )
-    if objective.needs_teacher:
+    left_out = terms_left_out(run.recipe)
+    if set(left_out) == set(make_objective(run.recipe.distill).terms):
+        raise UsageError(
+            f"{' and '.join(left_out)} trained layers along, which a finished run does not keep, and the run has no "
+            f"other term to be fine-tuned for int8 with; {WITHOUT}"
+        )
+    if make_objective(_distill(run.recipe.distill)).needs_teacher:
         _teacher_location(run)
+
+
+def terms_left_out(recipe: Recipe) -> tuple[str, ...]:
+    """The terms that fine-tuning does without, as their layers were trained along and are not kept."""
+    return make_objective(recipe.distill).with_layers
 
 
 def fine_tune(builder: Builder, how: Quantization, epochs: int) -> ExportModel:
@@ -128,6 +146,8 @@ def fine_tune(builder: Builder, how: Quantization, epochs: int) -> ExportModel:
     # smaller than all others.
     tuned = for_half(builder.merged, shape).requires_grad_(True)
     recipe = _recipe(run.recipe, epochs)
+    if left_out := terms_left_out(run.recipe):
+        say(f"  fine-tuned without {' and '.join(left_out)}: a finished run does not keep its layers")
     plan = Plan(recipe, make_objective(recipe.distill), builder.images.data)
     progress = _Said(say)
     with rounding(tuned, how.images[:RANGED_IMAGES], how):
@@ -149,8 +169,28 @@ def _recipe(recipe: Recipe, epochs: int) -> Recipe:
     """The run's, for some epochs more: terms at their full weight, every parameter trained, the last epoch kept."""
     changes = {"epochs": epochs, "stop_after": None, "lr": RATE * recipe.train.lr}
     train = recipe.train.model_copy(update={**changes, "head_first": 0.0, "ema": 0.0, "keep": "last"})
-    distill = recipe.distill.model_copy(update={"ramp": 0.0})
-    return recipe.model_copy(update={"train": train, "distill": distill})
+    return recipe.model_copy(update={"train": train, "distill": _distill(recipe.distill)})
+
+
+def _distill(distill: Distill) -> Distill:
+    """Without a ramp, and without the terms whose layers are not kept."""
+    objective = make_objective(distill)
+    left_out = objective.with_layers
+    balance = _without(distill.balance, left_out)
+    # One term must be left that the held shares are measured by.
+    if set(balance) >= set(objective.terms) - set(left_out):
+        balance = {}
+    changes = {
+        "ramp": 0.0,
+        "terms": {**distill.terms, **dict.fromkeys(left_out, 0.0)},
+        "balance": balance,
+        "options": _without(distill.options, left_out),
+    }
+    return distill.model_copy(update=changes)
+
+
+def _without(of_term: Mapping[str, Value], left_out: Collection[str]) -> dict[str, Value]:
+    return {name: value for name, value in of_term.items() if name not in left_out}
 
 
 def _teacher(run: Run, plan: Plan, progress: Progress) -> TeacherSource | None:
@@ -172,7 +212,7 @@ def _teacher_location(run: Run) -> Path:
         if path.exists():
             return path
     raise UsageError(
-        f"fine-tuning for int8 needs the run's teacher, and {recorded} is not there; put it back, or omit --qat-epochs"
+        f"fine-tuning for int8 needs the run's teacher, and {recorded} is not there; put it back, or {WITHOUT}"
     )
 
 

@@ -97,7 +97,7 @@ def _doubt(targets: np.ndarray, parity: Parity, map_interval: tuple[float, float
     if targets.sum(0).max() < 2 * LEAST_POSITIVES:
         return f"no label has {2 * LEAST_POSITIVES} positive images, enough for both halves to judge it"
     if not parity.passed:
-        return f"on images that did not choose it is out of its limits ({parity.reason})"
+        return f"on images that had no part in the choice it is out of its limits ({parity.reason})"
     worst = figures.worst_class_interval_points
     assert worst is not None  # a label with positive images was judged
     if map_interval[1] > allowed.map_drop_points:

@@ -7,7 +7,7 @@ import torch
 
 from mlkdc.exporting.builder import MEASURED_IMAGES, Builder
 from mlkdc.exporting.int8.equalize import equalize
-from mlkdc.exporting.int8.finetune import check, fine_tune
+from mlkdc.exporting.int8.finetune import check, fine_tune, terms_left_out
 from mlkdc.exporting.int8.guard import Climbed, Ladder, climb
 from mlkdc.exporting.int8.promise import promise
 from mlkdc.exporting.int8.sensitivity import sensitivity, weighted_modules
@@ -43,7 +43,7 @@ class Quantizer:
     def __init__(self, builder: Builder) -> None:
         self.builder, self.request, self.say = builder, builder.request, builder.say
         if self.request.qat_epochs:
-            check(self.request.run)
+            check(self.request.run, self.request.data)
         self.images, self.calibration = builder.images.calibration(self.request.run.recipe.export.calibration)
         if self.request.equalize:
             image = torch.from_numpy(self.images[:1]).float()
@@ -110,6 +110,7 @@ class Quantizer:
             probabilities = torch.cat([model(batch) for batch in batches]).numpy()
         return FineTuning(
             epochs=self.request.qat_epochs,
+            without=terms_left_out(self.request.run.recipe),
             map_percent=map_percent(reference.targets, probabilities),
             images=len(reference.targets),
             split=reference.split,
