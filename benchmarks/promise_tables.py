@@ -27,10 +27,10 @@ def promise(study: PromiseStudy) -> list[str]:
         f"{counted(len(first.draws), 'time')}, on the same halves for each target. "
         "*First that holds*: the first step within all limits, whether just or well. "
         f"*With a margin*: the rule of `mlkdc export`, the first step that loses at most {MARGIN:.0%} of what is "
-        "allowed, else the first that loses little more (the shares were chosen on these halves, of the first three "
-        "targets). *Firm*: those of which the export would say that the limits can be expected to "
-        "hold, because they do by cross-fitting (each half of the images is judged by the step that the other half "
-        "chose), and the upper ends of the drops' intervals are within them too. It calls all others a weak promise.",
+        "allowed, else the first that loses little more (the shares were chosen with another seed's student, on these "
+        "images). *Firm*: those of which the export would say that the limits hold on images that "
+        "did not choose, because they do by cross-fitting (each half of the images is judged by the step that the "
+        "other half chose), and the upper ends of the drops' intervals are within them too. It calls all others a weak promise.",
         Table(HEAD, _lines(study.rows), "llrrrrr").markdown_as_is(),
         _together(study.rows),
         "Limits break more often here than on new images after an export: half as many images give noisier figures, "

@@ -165,7 +165,7 @@ def _verdict(manifest: Manifest) -> str:
             return verdict
         promise = manifest.quantization.promise
         if promise is not None and promise.firm:
-            return f"{verdict}, within its limits, which can be expected to hold on other images"
+            return f"{verdict}, within its limits, also as judged by cross-fitting; no guarantee for other images"
         # The limits were judged on the images that the ladder's step was chosen on.
         return f"{verdict}, within its limits on the images compared; on other images it may lose more"
     return f"{manifest.status}: {manifest.parity.reason}"

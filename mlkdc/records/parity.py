@@ -190,7 +190,7 @@ class Promise(Record):
             drops.append(f"AP of {figures.worst_class} by {drop}")
         text = f"chosen on half of the images and judged on the other, both ways: {', '.join(drops)}"
         if self.firm:
-            return f"{text}; the limits can be expected to hold"
+            return f"{text}; the limits hold there too, which is no guarantee"
         return f"{text}; a weak promise: {self.doubt}"
 
 

@@ -260,7 +260,13 @@ def test_an_int8_artifacts_ok_is_limited_to_the_images_compared(tmp_path):
 @pytest.mark.parametrize(
     ("doubt", "said"),
     [
-        (None, ("its limits, which can be expected to hold on other images", "can be expected to hold |")),
+        (
+            None,
+            (
+                "its limits, also as judged by cross-fitting; no guarantee",
+                "the limits hold there too, which is no guarantee |",
+            ),
+        ),
         (
             "mAP may drop",
             ("on other images it may lose more", "(1.00 to 7.00); a weak promise: mAP may drop |"),
