@@ -96,7 +96,11 @@ min_map_option = click.option(
     help="Measure nothing: add a row that another tool measured (qai-hub: a profile's JSON) to the run's figures.",
 )
 @click.option("--name", metavar="NAME", help="With --import: of the row; default: the file's.")
-@click.option("--out", type=click.Path(path_type=Path), help="JSON file for the figures.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    help="JSON file for the figures; default: bench.json, in RUN or for artifacts here.",
+)
 def bench(
     paths: tuple[Path, ...],
     devices: tuple[str, ...],

@@ -64,9 +64,11 @@ def _compared(comparison: Comparison, figures: ParityFigures) -> str:
         if figures.worst_class_interval_points is not None:
             low, high = (number(value) for value in figures.worst_class_interval_points)
             interval = f"; {low} to {high} on other such images"
+        among = f"the worst of {figures.classes_judged} classes"
+        if figures.classes_judged == 1:
+            among = "the only class judged"
         parts.append(
-            f"AP of {figures.worst_class} drops by {number(figures.worst_class_drop_points)} "
-            f"(the worst of {figures.classes_judged} classes{interval})"
+            f"AP of {figures.worst_class} drops by {number(figures.worst_class_drop_points)} ({among}{interval})"
         )
     images = f"{comparison.images} images"
     if comparison.kept:

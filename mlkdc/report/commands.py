@@ -1,10 +1,11 @@
 """The commands that made a run, and those that make its artifacts again."""
 
+import shlex
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from mlkdc.records.bench import BenchFile
-from mlkdc.records.manifest import Manifest
+from mlkdc.records.manifest import EXPORT_FOLDER, Manifest
 from mlkdc.records.report import Command
 from mlkdc.records.results import Results
 
@@ -31,6 +32,9 @@ def commands(
         listed.append(Command(what="timed with", command=bench.command))
     for name, manifest in artifacts.items():
         again = " ".join(["mlkdc export", quoted_run, *_export_options(manifest)])
+        # Without it, the artifact under the usual name would be replaced.
+        if name != f"{manifest.target}-{manifest.precision}":
+            again += f" --out {quoted_run}/{EXPORT_FOLDER}/{shlex.quote(name)}"
         listed.append(Command(what=f"exports {name} again", command=again))
     listed.append(
         Command(what="makes this report again", command=f"mlkdc report {quoted_run}{_budget_options(budget)}")
@@ -60,6 +64,8 @@ def _export_options(manifest: Manifest) -> list[str]:
         options.append(f"--max-class-drop {comparison.tolerance.class_drop_points:g}")
     if manifest.quantization is not None and manifest.quantization.equalize:
         options.append("--equalize")
+    if manifest.quantization is not None and manifest.quantization.fine_tuning is not None:
+        options.append(f"--qat-epochs {manifest.quantization.fine_tuning.epochs}")
     if manifest.dynamic_batch:
         options.append("--dynamic")
     if manifest.input.dtype == "uint8":

@@ -12,6 +12,7 @@ from report_training import class_names, history, results
 
 from mlkdc.errors import UsageError
 from mlkdc.records.manifest import RuntimeDetails
+from mlkdc.records.parity import FineTuning
 from mlkdc.records.report import Report
 from mlkdc.report import collect, write_report
 
@@ -95,6 +96,15 @@ def test_commands_of_int8_say_how_it_was_made(tmp_path, reduce_range, option):
     write_manifest(folder, "onnx-int8", manifest("onnx-int8", class_names(20)).model_copy(update=changes))
     again = f"mlkdc export {folder} --target onnx --precision int8{option} --max-drop 0.1 --max-class-drop 5 --equalize"
     assert commands(folder)["exports onnx-int8 again"] == again
+
+
+def test_a_command_makes_a_fine_tuned_artifact_again_where_it_is(tmp_path):
+    folder = write_full(tmp_path)
+    tuned = FineTuning(epochs=2, map_percent=77.3, images=32, split="val")
+    changes = {"quantization": quantization().model_copy(update={"fine_tuning": tuned})}
+    write_manifest(folder, "onnx-int8-tuned", manifest("onnx-int8", class_names(20)).model_copy(update=changes))
+    again = commands(folder)["exports onnx-int8-tuned again"]
+    assert again.endswith(f" --qat-epochs 2 --out {folder}/export/onnx-int8-tuned")
 
 
 def test_one_command_that_did_everything(tmp_path):
