@@ -30,7 +30,8 @@ def promise(study: PromiseStudy) -> list[str]:
         "allowed, else the first that loses little more (the shares were chosen with another seed's student, on these "
         "images). *Firm*: those of which the export would say that the limits hold on images that "
         "did not choose, because they do by cross-fitting (each half of the images is judged by the step that the "
-        "other half chose), and the upper ends of the drops' intervals are within them too. It calls all others a weak promise.",
+        "other half chose), and the upper ends of the drops' intervals are within them too. It calls all others a "
+        "weak promise.",
         Table(HEAD, _lines(study.rows), "llrrrrr").markdown_as_is(),
         _together(study.rows),
         "Limits break more often here than on new images after an export: half as many images give noisier figures, "
