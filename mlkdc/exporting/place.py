@@ -5,21 +5,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from mlkdc.errors import UsageError
-from mlkdc.records.manifest import is_artifact
 from mlkdc.train.lock import claimed
 
 #: Holds, below the workplace, the artifact that is being replaced.
 _ASIDE = "replaced"
-
-
-def check_replaceable(folder: Path) -> None:
-    """Raise UsageError where the folder holds something else than an artifact."""
-    if not folder.exists():
-        return
-    is_empty = folder.is_dir() and not any(folder.iterdir())
-    if not is_empty and not is_artifact(folder):
-        raise UsageError(f"{folder} is not an artifact and is not replaced; name another folder with --out")
 
 
 @contextmanager

@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import get_args
 
 from mlkdc.errors import UsageError, nearest
-from mlkdc.exporting.place import check_replaceable
-from mlkdc.records.manifest import Dtype
+from mlkdc.records.manifest import Dtype, is_artifact
 from mlkdc.records.parity import Tolerance
 from mlkdc.records.run import EXPORT_FOLDER, Run
 from mlkdc.runtime.targets import Target, load_target, target_names
@@ -106,7 +105,7 @@ def make_request(run: Run, options: ExportOptions) -> Request:
     _check_input(request)
     target.check_range(precision, request.reduce_range)
     target.check_installed()
-    check_replaceable(request.folder)
+    _check_replaceable(request.folder)
     return request
 
 
@@ -201,3 +200,12 @@ def _precisions(spec: Target, named: Sequence[str], *, every: bool) -> list[str]
     if not named:
         return [spec.default_precision]
     return [precision for precision in named if precision in spec.precisions]
+
+
+def _check_replaceable(folder: Path) -> None:
+    """Raise UsageError where the folder holds something else than an artifact."""
+    if not folder.exists():
+        return
+    is_empty = folder.is_dir() and not any(folder.iterdir())
+    if not is_empty and not is_artifact(folder):
+        raise UsageError(f"{folder} is not an artifact and is not replaced; name another folder with --out")

@@ -235,13 +235,14 @@ def test_answers_that_are_no_probabilities_are_no_labels(value, said, received, 
         model.graph.node.extend(
             [
                 onnx.helper.make_node("Cast", ["image"], ["pixels"], to=TensorProto.FLOAT),
-                onnx.helper.make_node("ReduceMean", ["pixels", "axes"], ["mean"], keepdims=0),
+                onnx.helper.make_node("ReduceMean", ["pixels", "axes_of_an_image"], ["mean"], keepdims=0),
                 onnx.helper.make_node("Mul", ["mean", "zero"], ["nothing"]),
                 onnx.helper.make_node("Add", ["nothing", "answer"], ["probabilities"]),
             ]
         )
         zero = numpy_helper.from_array(np.float32(0), "zero")
-        model.graph.initializer.extend([answer, zero])
+        axes = numpy_helper.from_array(np.array([1, 2, 3]), "axes_of_an_image")
+        model.graph.initializer.extend([answer, zero, axes])
         return model.SerializeToString()
 
     model_bytes(constant, recorded=True)(received)

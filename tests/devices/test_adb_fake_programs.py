@@ -45,10 +45,11 @@ def matrix(folder: Path, runtime: str, *, dtype: str = "float32") -> Subject:
     """An artifact whose model is a matrix."""
     folder.mkdir()
     ending = {"litert": "tflite", "executorch": "pte", "onnxruntime": "onnx"}[runtime]
+    target = {"litert": "litert", "executorch": "executorch", "onnxruntime": "onnx"}[runtime]
     weights = np.random.default_rng(1).random((3 * SIZE * SIZE, 3)).astype(np.float32) / 50_000
     with (folder / f"model.{ending}").open("wb") as stream:
         np.save(stream, weights)
-    return Subject(folder, make_manifest(folder, [f"model.{ending}"], runtime=runtime, size=SIZE))
+    return Subject(folder, make_manifest(folder, [f"model.{ending}"], runtime=runtime, target=target, size=SIZE))
 
 
 def left(phone: FakePhone) -> list[str]:

@@ -12,7 +12,7 @@ from torch import nn
 from mlkdc.errors import MlkdcError, UsageError
 from mlkdc.exporting import builder, export
 from mlkdc.exporting.formats import EXPORTERS
-from mlkdc.exporting.int8 import quantizer
+from mlkdc.exporting.known import RunImages
 from mlkdc.records.manifest import Manifest
 from mlkdc.records.metadata import metadata
 from mlkdc.resources import file_sha256
@@ -198,7 +198,7 @@ def test_a_flipped_bit_is_refused(sound, tmp_path):
 def test_ranges_of_images_unlike_any_are_caught(run, monkeypatch, tmp_path):
     """Calibrated on noise that is next to black, all that is brighter is cut off: the ladder gives int8 up for it."""
     noise = np.random.default_rng(0).integers(0, 3, (4, 3, 64, 64), dtype=np.uint8)
-    monkeypatch.setattr(quantizer, "calibration_images", lambda builder, count: noise)
+    monkeypatch.setattr(RunImages, "_calibration", lambda images, count: noise)
     monkeypatch.setattr(run.recipe.export, "max_drop", 0.0)
     first, *_, last = Manifest.load(export(run, "onnx", precision="int8", out=tmp_path / "a")).quantization.steps
     assert not first.passed
