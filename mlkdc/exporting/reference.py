@@ -10,6 +10,7 @@ from mlkdc.data.runs import tuning_split
 from mlkdc.errors import UsageError
 from mlkdc.models import MultiLabelModel
 from mlkdc.train.input.store import images_for, pixels_of
+from mlkdc.train.kept import spread
 from mlkdc.train.predict import predict
 from mlkdc.types import TaggedImages
 
@@ -70,7 +71,7 @@ def make_reference(model: MultiLabelModel, data: TaggedImages, trained: Sequence
 def _chosen_rows(targets: np.ndarray) -> list[int]:
     """At most IMAGES rows, evenly over all (neighbors in a file are often alike), then more of the rare labels."""
     count = len(targets)
-    chosen = set(np.linspace(0, count - 1, min(count, IMAGES)).round().astype(int).tolist())
+    chosen = set(spread(count, IMAGES))
     for label in range(targets.shape[1]):
         positives = set(np.flatnonzero(targets[:, label]).tolist())
         missing = LEAST_POSITIVES - len(positives & chosen)
