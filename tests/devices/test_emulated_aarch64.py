@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from emulated import BOARD, board
-from ssh_servers import openssh
 
 from mlkdc.bench import Plan, Questions, artifact_rows, bench
 from mlkdc.commands import device as doctor
@@ -26,14 +25,6 @@ pytestmark = [
 @pytest.fixture(scope="module")
 def python(tmp_path_factory) -> Path:
     return board(tmp_path_factory.mktemp("board"))
-
-
-@pytest.fixture(scope="module")
-def sshd(tmp_path_factory):
-    server = openssh(tmp_path_factory.mktemp("sshd"))
-    yield server
-    server.process.terminate()
-    server.process.wait(timeout=10)
 
 
 @pytest.fixture

@@ -22,14 +22,6 @@ from mlkdc.records.manifest import Manifest
 pytestmark = pytest.mark.skipif(shutil.which("ssh") is None, reason="no ssh client here; install openssh-client")
 
 
-@pytest.fixture(scope="module")
-def sshd(tmp_path_factory):
-    server = openssh(tmp_path_factory.mktemp("sshd"))
-    yield server
-    server.process.terminate()
-    server.process.wait(timeout=10)
-
-
 def device_of(server, *, python: str = sys.executable, known: Path | None = None, **values) -> SshDevice:
     url = f"ssh://{getpass.getuser()}@127.0.0.1:{server.port}?python={python}"
     return SshDevice(url, options=server.options(known), **values)
