@@ -95,11 +95,37 @@ def minutes(rows: Sequence[StudentRow]) -> str:
     return number(mean(seconds) / 60, 1)
 
 
+def main_rows(name: str, rows: Sequence[StudentRow]) -> list[StudentRow]:
+    """Trainings of the student and budget that all methods have."""
+    epochs = BUDGETS[name][0]
+    return [
+        row
+        for row in rows
+        if (row.photos, row.student, row.image_size, row.epochs) == (name, "mobilenetv2", 96, epochs)
+        and row.row in ORDER
+    ]
+
+
+def summary(rows: Sequence[StudentRow]) -> list[str]:
+    """The two data sets in one table: mAP without a teacher, with one, and the teacher's own."""
+    lines = []
+    for name in BUDGETS:
+        groups = by_row(main_rows(name, rows))
+        cells = [f"{NAMES[name]}, {BUDGETS[name][0]} epochs"]
+        for row in (PLAIN, VANILLA, "mld", "l2d", BEST):
+            cells.append(spread([training.map_percent for training in groups[row]]))
+        teacher = groups[BEST][0].teacher_map_percent
+        assert teacher is not None
+        lines.append([*cells, number(teacher)])
+    head = ["photos", "plain", "vanilla", "mld", "l2d", "hint", "teacher"]
+    return ["## In short", Table(head, lines, "lrrrrrr").markdown_as_is()]
+
+
 def photos(name: str, rows: Sequence[StudentRow]) -> list[str]:
     """Every method on one data set, and the commands."""
     epochs = BUDGETS[name][0]
-    main = [row for row in rows if row.student == "mobilenetv2" and row.image_size == 96 and row.epochs == epochs]
-    groups = by_row([row for row in main if row.row in ORDER])
+    main = main_rows(name, rows)
+    groups = by_row(main)
     if not groups:
         return []
     facts = f"MobileNetV2 from ImageNet weights at 96 px, {epochs} epochs; mAP on the validation images, in %."
@@ -120,11 +146,15 @@ def aims(groups: Rows) -> list[str]:
     for row, baseline, points in ((VANILLA, PLAIN, 0.0), ("l2d", VANILLA, 1.0), (BEST, VANILLA, 2.0)):
         values = differences(groups.get(row, ()), groups.get(baseline, ()))
         if values:
-            met = "met" if min(values) > 0 and mean(values) >= points else "missed"
+            # Two trainings of one recipe differ by a point and more, so an aim of 0 can only be one of the mean.
+            each_seed = ", and every seed above 0" if points else ""
+            reached = mean(values) >= points and (not each_seed or min(values) > 0)
+            met = "met" if reached else "missed"
             if len(values) < len(SEEDS):
                 met += f" so far ({len(values)} of {len(SEEDS)} seeds)"
             shown = ", ".join(map(signed, values))
-            sentences.append(f"{row} over {baseline}: {shown}; aim: {points:g} or more and every seed above 0: {met}.")
+            aim = f"aim: a mean of {points:g} or more{each_seed}"
+            sentences.append(f"{row} over {baseline}: {shown} (mean {signed(mean(values))}); {aim}: {met}.")
     for training in groups.get(BEST, ())[:1]:
         if training.teacher_map_percent is not None and VANILLA in groups:
             gap = training.teacher_map_percent - mean(row.map_percent for row in groups[VANILLA])
@@ -203,14 +233,14 @@ def headline(name: str) -> str:
     """One sentence for the README: the baseline, and the short recipes."""
     rows = StudentsStudy.load_from(RESULTS / "students.json").rows
     epochs = BUDGETS[name][0]
-    groups = by_row([row for row in rows if row.photos == name and (row.image_size, row.epochs) == (96, epochs)])
+    groups = by_row(main_rows(name, rows))
     scores = {}
     for row in (PLAIN, VANILLA, BEST):
         scores[row] = number(mean(training.map_percent for training in groups[row]), 1)
     return (
         f"On {NAMES[name]} photos, MobileNetV2 at 96 px has mAP {scores[PLAIN]} when 60 lines of timm fine-tune it, "
         f"{scores[VANILLA]} with `short/{VANILLA}-mobilenet` and {scores[BEST]} with `short/{BEST}-mobilenet`, on "
-        f"the same {epochs} epochs"
+        f"the same {epochs} epochs; means of {len(groups[BEST])} seeds"
     )
 
 
@@ -223,6 +253,7 @@ def document() -> str:
         "hand.",
         " ".join(INTRODUCTION.split()),
     ]
+    parts += summary(rows)
     for name in BUDGETS:
         of_name = [row for row in rows if row.photos == name]
         for section in (photos, budgets, students, ablation):
