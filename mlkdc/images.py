@@ -131,21 +131,24 @@ def _what_instead(path: Path) -> str:
     return "not an image that Pillow can read"
 
 
-def square(image: Image.Image, size: int, fit: Fit) -> np.ndarray:
-    """An image as a square of ``size`` pixels (bilinear, antialiased): ``uint8[size, size, 3]`` RGB.
+def square(
+    image: Image.Image, size: int, fit: Fit, resampling: Image.Resampling = Image.Resampling.BILINEAR
+) -> np.ndarray:
+    """An image as a square of ``size`` pixels (antialiased): ``uint8[size, size, 3]`` RGB.
 
     Args:
         image: RGB.
         size: side in pixels.
         fit: ``stretch``: the complete image, its aspect ratio not kept; ``crop``: its central square, whose side is
             the image's shorter one; ``pad``: the complete image, centered, with a border of :data:`BORDER`.
+        resampling: the filter; models are shown bilinear ones.
     """
     if fit == "crop":
-        image = ImageOps.fit(image, (size, size), Image.Resampling.BILINEAR)
+        image = ImageOps.fit(image, (size, size), resampling)
     elif fit == "pad":
-        image = ImageOps.pad(image, (size, size), Image.Resampling.BILINEAR, BORDER)
+        image = ImageOps.pad(image, (size, size), resampling, BORDER)
     elif image.size != (size, size):
-        image = image.resize((size, size), Image.Resampling.BILINEAR)
+        image = image.resize((size, size), resampling)
     return np.asarray(image)
 
 

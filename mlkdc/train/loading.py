@@ -7,6 +7,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from accelerate.utils import DataLoaderConfiguration
+from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader
 
@@ -42,7 +43,12 @@ def training_set(data: TaggedImages, splits: Sequence[str]) -> tuple[list[Sample
 def training_images(recipe: Recipe, samples: Sequence[Sample], sizes: Sequence[int]) -> ImageStore:
     """All images to train on, as large as views of these sizes need them."""
     data = recipe.data
-    return ImageStore(samples, [stored_size(size, data.augment.crop) for size in sizes], data.fit)
+    stored = [stored_size(size, data.augment.crop) for size in sizes]
+    resampling = Image.Resampling.BILINEAR
+    if data.augment.crop < 1:
+        # Views are made smaller once more: two bilinear filters would leave them less sharp than validation images.
+        resampling = Image.Resampling.LANCZOS
+    return ImageStore(samples, stored, data.fit, resampling)
 
 
 def training_batches(

@@ -33,7 +33,7 @@ from mlkdc.types import TaggedImages
 VIEW_KEYS = {"image_size", "fit", "augment", "train_splits"}
 
 #: Part of a cache's name; another one where the same recipe draws other views or the files are laid out anew.
-CACHE_FORMAT = 3
+CACHE_FORMAT = 4
 
 
 @dataclass(frozen=True)

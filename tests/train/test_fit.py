@@ -26,6 +26,7 @@ from mlkdc.runtime import open_artifact
 from mlkdc.runtime.predict import predict_files
 from mlkdc.train import distill
 from mlkdc.train.input.store import images_for
+from mlkdc.train.input.views import Views
 from mlkdc.train.loading import training_images
 from mlkdc.train.teacher import choose_teacher
 from mlkdc.types import Sample
@@ -156,3 +157,36 @@ def test_an_exported_model_is_worth_what_the_torch_model_is(tiny: Tiny, photos: 
     with open_artifact(artifact) as session:
         stretched = np.stack([load_square(sample.image, 32, "stretch") for sample in test]).transpose(0, 3, 1, 2)
         assert np.abs(session.predict(stretched) - scores).max() > 1e-3
+
+
+def test_training_views_are_as_sharp_as_crops_of_the_image_itself(tiny: Tiny, tmp_path: Path) -> None:
+    """What Pillow makes of the same boxes of the file; before, two bilinear filters left a tenth less contrast."""
+    size, path, generator = 96, tmp_path / "photo.png", np.random.default_rng(0)
+    pixels = np.zeros((240, 320, 3))
+    # Details of every size, as photos have them.
+    for side in (5, 20, 80, 320):
+        coarse = generator.integers(0, 256, (side * 3 // 4, side, 3), dtype=np.uint8)
+        pixels += np.asarray(Image.fromarray(coarse).resize((320, 240), Image.Resampling.BICUBIC)) / 4
+    photo = Image.fromarray(pixels.round().astype(np.uint8))
+    photo.save(path)
+    recipe = tiny(data={"path": "x", "image_size": size, "augment": {"crop": 0.5, "flip": False}})
+    images = training_images(recipe, [Sample(path, (0,), "train")], [size])[0][1][0]
+    views = Views(recipe.data.augment, 1, 0)
+    shown, expected = [], []
+    for epoch in range(8):
+        views.set_epoch(epoch)
+        shown.append(views(torch.zeros(1, dtype=torch.int64), images[None], size)[0].permute(1, 2, 0).numpy())
+        draws = np.random.Generator(np.random.Philox(key=[0, 2 * epoch])).random((1, 12), dtype=np.float32)[0]
+        area, ratio = 0.5 + 0.5 * draws[1], (4 / 3) ** (2 * draws[2] - 1)
+        width, height = min(1.0, (area * ratio) ** 0.5), min(1.0, (area / ratio) ** 0.5)
+        left, top = draws[3] * (1 - width), draws[4] * (1 - height)
+        box = (320 * left, 240 * top, 320 * (left + width), 240 * (top + height))
+        expected.append(np.asarray(photo.resize((size, size), Image.Resampling.BILINEAR, box=box), dtype=np.float64))
+    assert steepness(shown) == pytest.approx(steepness(expected), rel=0.03)
+    assert np.abs(np.array(shown) - np.array(expected)).mean() < 2
+
+
+def steepness(images: list[np.ndarray]) -> float:
+    """Root of the mean square of the difference of neighbors."""
+    across, down = (np.diff(images, axis=axis) for axis in (1, 2))
+    return float(np.sqrt((across**2).mean() + (down**2).mean()))

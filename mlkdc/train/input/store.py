@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
@@ -45,6 +46,7 @@ class ImageStore(Dataset[tuple[int, tuple[Tensor, ...]]]):
         samples: which images.
         sizes: sides in pixels.
         fit: how an image becomes a square.
+        resampling: the filter that makes it as small.
 
     Attributes:
         cached: for each size ``uint8[n, 3, size, size]``, or None where items are decoded on demand.
@@ -53,10 +55,17 @@ class ImageStore(Dataset[tuple[int, tuple[Tensor, ...]]]):
         UsageError: an image is missing or damaged; on demand, when it is read.
     """
 
-    def __init__(self, samples: Sequence[Sample], sizes: Sequence[int], fit: Fit) -> None:
+    def __init__(
+        self,
+        samples: Sequence[Sample],
+        sizes: Sequence[int],
+        fit: Fit,
+        resampling: Image.Resampling = Image.Resampling.BILINEAR,
+    ) -> None:
         self.samples = samples
         self.sizes = tuple(sizes)
         self.fit = fit
+        self.resampling = resampling
         self.cached: tuple[Tensor, ...] | None = None
         pixels = sum(size * size for size in self.sizes)
         if len(samples) * 3 * pixels <= MEMORY_FRACTION * memory_bytes():
@@ -77,7 +86,7 @@ class ImageStore(Dataset[tuple[int, tuple[Tensor, ...]]]):
         squares = []
         for size in self.sizes:
             # A copy, because an array made from a Pillow image is read-only, which torch warns of.
-            pixels = torch.from_numpy(square(image, size, self.fit).copy())
+            pixels = torch.from_numpy(square(image, size, self.fit, self.resampling).copy())
             squares.append(pixels.permute(2, 0, 1))
         return tuple(squares)
 
