@@ -104,7 +104,7 @@ def _why_not(file: Path) -> str:
     if suffix == ".txt" and any(plain(name) in IMAGE_NAMES for name in re.split("[,;\t]", _first_line(file))):
         return "a table? rename it to .csv or .tsv"
     if suffix == ".txt" and re.fullmatch(r"\d+( [\d.]+){4,}", _first_line(file).strip()):
-        return "a label file of YOLO, which is read from labels/ next to images/"
+        return "a label file of YOLO, which is read next to its image, or from labels/ next to images/"
     if suffix == ".xml":
         return "XML is read as Pascal VOC's (in Annotations/, or next to the image) or CVAT's (<annotations>)"
     return ""

@@ -152,7 +152,7 @@ def test_a_small_file_alone_that_is_called_train_is_trained_on(tmp_path: Path) -
     file.write_text(json.dumps(content))
     assert open_data(str(tmp_path / "coco")).splits == ("train",)
     file.rename(file.with_name("all.json"))
-    with pytest.raises(UsageError, match="8 images are too few to split"):
+    with pytest.raises(UsageError, match=r"too few to split.*: 8 images;"):
         open_data(str(tmp_path / "coco"))
     rows = [f"{number}.png,cat" for number in range(6)]
     (table(tmp_path / "csv", "\n".join(["image,labels", *rows]), 6) / "labels.csv").rename(tmp_path / "csv/train.csv")
