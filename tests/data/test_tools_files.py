@@ -187,3 +187,18 @@ def test_addresses_of_files_are_shown_as_paths_where_they_are_missing(tmp_path: 
     rows = [f"file://localhost/nowhere/{number}%20b.png,cat" for number in range(24)]
     (tmp_path / "labels.csv").write_text("\n".join(["image,labels", *rows]))
     assert "24 of 24 images are missing, such as /nowhere/0 b.png;" in open_data(str(tmp_path)).notes[0]
+
+
+def test_label_studios_taxonomies_and_numbers_are_labels(tmp_path: Path):
+    tasks = []
+    for number in range(24):
+        write_image(tmp_path / f"{number}.png")
+        results = [
+            {"type": "taxonomy", "value": {"taxonomy": [["animal", "cat"], ["plant"]]}},
+            {"type": "choices", "value": {"choices": [number % 2]}},
+        ]
+        tasks.append({"data": {"image": f"{number}.png"}, "annotations": [{"result": results}]})
+    (tmp_path / "project.json").write_text(json.dumps(tasks), encoding="utf-8")
+    data = open_data(str(tmp_path))
+    assert data.classes == ("0", "1", "animal", "cat", "plant")
+    assert {sample.labels for sample in data.samples} == {(0, 2, 3, 4), (1, 2, 3, 4)}
