@@ -172,6 +172,8 @@ def test_a_small_file_alone_that_is_called_train_is_trained_on(tmp_path: Path) -
         ("data.parquet", "PAR1", "Parquet: write its images as files"),
         ("a.tfrecord", "x", "TFRecord: write its images as files"),
         ("photos.zip", "PK", "an archive: unpack it"),
+        ("train.txt", "a.png 3,7\n", "train.txt: lines with images, but not an image and 0/1 flags.*write a table"),
+        ("list.txt", "a.png,1,0\n", "list.txt: lines with images, but not an image and 0/1 flags.*write a table"),
     ],
 )
 def test_what_other_tools_write_is_named(name: str, content: str, said: str, tmp_path: Path) -> None:
