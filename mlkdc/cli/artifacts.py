@@ -116,12 +116,11 @@ def export(
     An int8 model that loses more than allowed is quantized again with other settings, then with layers in float.
     """
     from mlkdc.commands.halves import require_training
-    from mlkdc.exporting.request import ExportOptions, choices
+    from mlkdc.exporting.request import ExportOptions, check_images, choices
     from mlkdc.runtime.targets import load_target
 
     selected = choices(targets, precisions)
     require_training("exporting", load_target(selected[0][0]).install)
-    from mlkdc.exporting import export_several
 
     if len(selected) > 1 and out:
         raise UsageError("--out names one folder; omit it where several artifacts are exported")
@@ -146,6 +145,10 @@ def export(
                 out=out,
             )
         )
+    # Before torch and the converters are loaded, which takes long.
+    check_images(run, options[0])
+    from mlkdc.exporting import export_several
+
     faults: list[MlkdcError] = []
     for choice, outcome in export_several(run, options, say=say):
         if isinstance(outcome, Path):
@@ -221,7 +224,7 @@ def predict(
     from mlkdc.commands.predict import predict as predict_images
 
     if artifact is None:
-        artifact = pick_run(None).newest_artifact()
+        artifact = pick_run(None).newest_artifact(say)
         say(f"model: {artifact}")
     _say_if_unverified(artifact)
     bad: list[Path] = []

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mlkdc.cli.shared import command_line, data_option, examples, recipe_option, require, set_option, show
+from mlkdc.cli.shared import command_line, data_option, examples, recipe_option, require, say, set_option, show
 from mlkdc.errors import UsageError
 from mlkdc.figures import number
 from mlkdc.tables import Table
@@ -171,7 +171,7 @@ def run(**values: Any) -> None:
     show(summary_table(done))
     image = run_data(done).samples[0].image
     click.echo(
-        f"\nreport: {page}\nnext:   mlkdc predict {image} --model {done.newest_artifact()}\n"
+        f"\nreport: {page}\nnext:   mlkdc predict {image} --model {done.newest_artifact(say)}\n"
         f"        mlkdc evaluate {done.path}\n"
         "        mlkdc data YOUR_PHOTOS/        what mlkdc finds in your own images\n"
         "        mlkdc distill --recipe short/hint-mobilenet --data YOUR_PHOTOS/"

@@ -21,8 +21,10 @@ def items(cell: str) -> list[str]:
     Of an object of flags, those that are set.
 
     Raises:
-        UsageError: one of them is a list itself, or an object holds something else than flags.
+        UsageError: it is no list, one of them is a list itself, or an object holds something else than flags.
     """
+    if not is_list(cell):
+        raise UsageError(f"expected a list of labels, as in all other cells, got {cell[:80]!r}")
     try:
         values = json.loads(cell)
     except ValueError:
@@ -48,13 +50,22 @@ def _set_flags(cell: str, flags: dict[object, object]) -> list[str]:
     return [str(name).strip() for name, value in flags.items() if value]
 
 
+def _numbers(inner: str) -> Sequence[object] | None:
+    """Numbers without commas, as numpy writes them: ``[1. 0. 0.]``."""
+    words = inner.split()
+    try:
+        return [float(word) for word in words]
+    except ValueError:
+        return None
+
+
 def _literal(cell: str) -> Sequence[object] | dict[object, object] | None:
     # numpy writes no commas, and Python would join neighboring strings.
     apart = re.sub(r"(?<=['\"])\s+(?=['\"])", ", ", cell)
     try:
         value = ast.literal_eval(apart)
     except (ValueError, SyntaxError):
-        return None
+        return _numbers(cell[1:-1])
     if isinstance(value, set):
         return sorted(map(str, value))
     if isinstance(value, dict):

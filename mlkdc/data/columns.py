@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from mlkdc.data.flags import FLAGS, WORDS, in_words
+from mlkdc.data.flags import FLAGS, WORDS, flag_word, in_words
 from mlkdc.data.rows import RawTable
 from mlkdc.data.splits import SPLIT_FLAGS, SPLIT_WORDS
 from mlkdc.errors import UsageError
@@ -22,6 +22,7 @@ WEAK_IMAGE_NAMES = ("name", "id", "url", "imageurl", "key")
 LABEL_NAMES = (
     "labels", "label", "tags", "tag", "labelname", "classes", "class", "classname", "categories", "category",
     "keywords", "targets", "target", "choice", "attributes", "labelids", "attributeids",
+    "labelid", "classid", "categoryid", "tagid",
 )  # fmt: skip
 SPLIT_NAMES = ("split", "splitname", "subset", "set", "partition", "usage", "phase", "mluse", "datasplit")
 #: Of a table whose labels are in JSON, with columns of numbers that could be taken for flags.
@@ -29,7 +30,7 @@ VIA_NAMES = {"filename", "regioncount", "regionshapeattributes", "regionattribut
 CONFIDENCE = "confidence"
 #: Columns of numbers that count rows, as pandas writes them.
 UNNAMED = ("", "unnamed0")
-INDEX_NAMES = (*UNNAMED, "index", "id")
+INDEX_NAMES = (*UNNAMED, "index", "idx", "id", "rowid")
 
 
 @dataclass(frozen=True)
@@ -184,7 +185,7 @@ def _split_column(table: RawTable, names: Sequence[str], taken: set[int]) -> int
 
 def _may_be_flags(table: RawTable, column: int, name: str) -> bool:
     """Whether a column can stand for a label: one of its cells is a flag, or a word that should be one."""
-    cells = [cells[column].lower() for _, cells in table.rows]
+    cells = [flag_word(cells[column]) for _, cells in table.rows]
     # A split by numbers, of which nobody knows which is which, is no label.
     if name in SPLIT_NAMES:
         return False

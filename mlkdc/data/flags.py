@@ -11,6 +11,8 @@ FLAGS = {
     **dict.fromkeys(("1", "1.0", "true"), True),
     **dict.fromkeys(("0", "0.0", "false", "-1", "-1.0", ""), False),
 }
+#: As numbers, however they are written: +1, 1.00, 1.000e+00.
+NUMBERS = (-1, 0, 1)
 #: Of a column that holds something else than flags.
 SHOWN_CELLS = 3
 #: Words that say as much, the positive one first. They are read where a column holds nothing else: in a table of words
@@ -26,6 +28,20 @@ class Flagged:
 
     labels: list[tuple[str, ...]]
     notes: tuple[str, ...]
+
+
+def flag_word(cell: str) -> str:
+    """A cell as ``FLAGS`` has it."""
+    word = cell.lower()
+    if word in FLAGS:
+        return word
+    try:
+        number = float(word)
+    except ValueError:
+        return word
+    if number not in NUMBERS:
+        return word
+    return str(int(number))
 
 
 def in_words(cells: Iterable[str]) -> dict[str, bool] | None:
@@ -55,7 +71,7 @@ def read_flags(where: str, names: Sequence[str], rows: Sequence[tuple[int, Seque
     for line, cells in rows:
         positive = []
         for name, cell, meaning in zip(names, cells, meanings, strict=True):
-            flag = cell.lower()
+            flag = flag_word(cell)
             if flag not in meaning:
                 strange = _strange(rows, names.index(name))
                 raise UsageError(
@@ -72,7 +88,7 @@ def read_flags(where: str, names: Sequence[str], rows: Sequence[tuple[int, Seque
 
 def _strange(rows: Sequence[tuple[int, Sequence[str]]], column: int) -> str:
     """What a column holds that is no flag."""
-    cells = dict.fromkeys(cells[column] for _, cells in rows if cells[column].lower() not in FLAGS)
+    cells = dict.fromkeys(cells[column] for _, cells in rows if flag_word(cells[column]) not in FLAGS)
     return first_few(map(repr, cells), SHOWN_CELLS)
 
 

@@ -12,6 +12,7 @@ from mlkdc.data.rows import SUFFIXES, first_rows, read_rows
 from mlkdc.data.text import read_head
 from mlkdc.errors import UsageError
 from mlkdc.figures import counted, first_few
+from mlkdc.images import image_suffixes
 
 #: Tables that are not text.
 _CONVERT = {
@@ -101,10 +102,8 @@ def _why_not(file: Path) -> str:
                 return what
         start = " ".join(read_head(file, 200).split())[:60]
         return f"neither COCO's nor Label Studio's JSON; it begins with {start}"
-    if suffix == ".txt" and any(plain(name) in IMAGE_NAMES for name in re.split("[,;\t]", _first_line(file))):
-        return "a table? rename it to .csv or .tsv"
-    if suffix == ".txt" and re.fullmatch(r"\d+( [\d.]+){4,}", _first_line(file).strip()):
-        return "a label file of YOLO, which is read from labels/ next to images/"
+    if suffix == ".txt":
+        return _why_not_text(_first_line(file))
     if suffix == ".xml":
         return "XML is read as Pascal VOC's (in Annotations/, or next to the image) or CVAT's (<annotations>)"
     return ""
@@ -112,6 +111,20 @@ def _why_not(file: Path) -> str:
 
 def _first_line(file: Path) -> str:
     return read_head(file, 1 << 12).lstrip().partition("\n")[0]
+
+
+def _why_not_text(line: str) -> str:
+    """Of a text file that begins with this line."""
+    if any(plain(name) in IMAGE_NAMES for name in re.split("[,;\t]", line)):
+        return "a table? rename it to .csv or .tsv"
+    if re.fullmatch(r"\d+( [\d.]+){4,}", line.strip()):
+        return "a label file of YOLO, which is read next to its image, or from labels/ next to images/"
+    words = re.split(r"[\s,;]+", line.strip())
+    if any(os.path.splitext(word)[1].lower() in image_suffixes() for word in words):
+        return (
+            "lines with images, but not an image and 0/1 flags, as image lists have them; write a table: image,labels"
+        )
+    return ""
 
 
 def _why_no_table(file: Path) -> str:

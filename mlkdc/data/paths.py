@@ -8,7 +8,7 @@ where not one image is where the labels say.
 import os
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from urllib.parse import unquote
@@ -186,7 +186,7 @@ def _found_below(data: TaggedImages, which: Sequence[int], base: Path) -> Tagged
         notes += (f"{places.total()} of {len(samples)} images are not where the labels say and were found in {where}",)
     if missing:
         example = samples[missing[0]].image
-        advice = _advice(example, unclear, base)
+        advice = _advice(example, unclear, by_key, base)
         notes += (f"{len(missing)} of {len(samples)} images are missing, such as {example}; {advice}",)
     return replace(data, samples=tuple(samples), notes=notes)
 
@@ -200,6 +200,8 @@ def _best(sample: Sample, by_key: dict[str, list[Path]], base: Path) -> list[Pat
     """The files with an image's name whose folders agree best with its path, then with its split."""
     written = unquote(_tidy(str(sample.image)))
     name = os.path.basename(written)
+    if key(name) not in by_key:  # of a web address
+        name = name.partition("?")[0]
     files = [file for file in by_key.get(key(name), ()) if same_suffix(name, file.name)]
     if len(files) < 2:
         return files
@@ -226,7 +228,7 @@ def _common_end(written: str, file: Path) -> int:
     return count
 
 
-def _advice(example: Path, unclear: Counter[str], base: Path) -> str:
+def _advice(example: Path, unclear: Counter[str], by_key: Mapping[str, list[Path]], base: Path) -> str:
     if unclear:
         folders = sorted(unclear)
         shown = ", ".join(folders[:4])
@@ -235,4 +237,6 @@ def _advice(example: Path, unclear: Counter[str], base: Path) -> str:
         return "their folder may not be read; check its permissions"
     if any(scheme in str(example) for scheme in ("http:/", "https:/", "s3:/", "gs:/")):
         return "they are web addresses: download them, and give their folder with `--set data.images=FOLDER`"
+    if others := by_key.get(key(example.name)):
+        return f"{others[0].name} is there: if that is the image, correct the suffix in the labels"
     return "no file below has such a name; give their folder with `--set data.images=FOLDER`"

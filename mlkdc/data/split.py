@@ -12,6 +12,7 @@ import numpy as np
 from mlkdc.data.names import image_names
 from mlkdc.data.splits import FEWEST as FEWEST
 from mlkdc.errors import UsageError
+from mlkdc.figures import counted
 from mlkdc.types import TaggedImages
 
 FRACTIONS = (0.7, 0.1, 0.2)
@@ -36,7 +37,7 @@ def split_by_name(data: TaggedImages, seed: int) -> TaggedImages:
     """
     if len(data.samples) < FEWEST:
         raise UsageError(
-            f"{data.root}: {len(data.samples)} images are too few to split into train, val and test; "
+            f"{data.root}: too few to split into train, val and test: {counted(len(data.samples), 'image')}; "
             f"give at least {FEWEST}, or say which is which: by a column 'split' in a table, else by files or folders "
             "called train and val"
         )

@@ -95,14 +95,17 @@ def read_tables(
 
 def _separator(parts: Sequence[tuple[RawTable, Columns, str]], classes: Sequence[str], chosen: str | None) -> Separator:
     """One for all tables, from all of their cells."""
-    if chosen is not None:
-        return separator.chosen(chosen)
     cells, where = [], ""
     for table, columns, _ in parts:
         for column in columns.labels:
             cells += [row[column] for _, row in table.rows if row[column].lower() not in NO_VALUE]
             where = where or f"{table.file.name}, column {table.header[column]!r}"
-    return separator.detect(cells, classes, where)
+    said = None
+    if chosen is not None:
+        said = separator.chosen(chosen)
+        if said.mark == separator.NONE:
+            return said
+    return separator.of_flags(cells, classes, where, said) or said or separator.detect(cells, classes, where)
 
 
 def _labels(

@@ -22,6 +22,8 @@ _NO_TEXT = (
     (b"PAR1", "a Parquet file"),
 )
 WINDOWS = "cp1252"
+#: Soft hyphen, zero-width space, word joiner, byte order mark; joiners are part of some scripts and emoji.
+_NO_WIDTH = dict.fromkeys((0xAD, 0x200B, 0x2060, 0xFEFF))
 
 
 @dataclass(frozen=True)
@@ -106,6 +108,6 @@ def is_text(name: str) -> bool:
 def clean_label(name: str) -> str:
     """A label on one line: blanks, tabs and line breaks of every kind are one blank, accents are composed.
 
-    classes.txt has one label a line, and what looks like one label must be one.
+    classes.txt has one label a line, and what looks like one label must be one: marks without width go.
     """
-    return unicodedata.normalize("NFC", " ".join(name.split()))
+    return unicodedata.normalize("NFC", " ".join(name.translate(_NO_WIDTH).split()))

@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
 
+from mlkdc.data.runs import is_gone
 from mlkdc.errors import UsageError, nearest
 from mlkdc.records.manifest import Dtype, is_artifact
 from mlkdc.records.parity import Tolerance
-from mlkdc.records.run import EXPORT_FOLDER, Run
+from mlkdc.records.run import ANSWERS_FILE, EXPORT_FOLDER, Run
 from mlkdc.runtime.targets import Target, load_target, target_names
 
 ALL = "all"
@@ -78,9 +79,9 @@ def make_request(run: Run, options: ExportOptions) -> Request:
     """Fill in what the options leave open, and check that it can be exported here.
 
     Raises:
-        UsageError: unknown target, precision or dtype, a package is missing (says what to install), the target cannot
-            take a batch of any size, this processor has no VNNI and the full range was chosen, or the folder holds
-            something else than an artifact.
+        UsageError: unknown target, precision or dtype, no images to compare on, a package is missing (says what to
+            install), the target cannot take a batch of any size, this processor has no VNNI and the full range
+            was chosen, or the folder holds something else than an artifact.
     """
     target = _with_opset(load_target(options.target), options.opset)
     precision = options.precision or target.default_precision
@@ -103,10 +104,31 @@ def make_request(run: Run, options: ExportOptions) -> Request:
         folder=options.out or run.path / EXPORT_FOLDER / f"{target.name}-{precision}",
     )
     _check_input(request)
+    check_images(run, options)
     target.check_range(precision, request.reduce_range)
     target.check_installed()
     _check_replaceable(request.folder)
     return request
+
+
+def check_images(run: Run, options: ExportOptions) -> None:
+    """Check that there can be images to compare an export on; opens none.
+
+    Raises:
+        UsageError: neither the run's data nor images that its folder keeps are there.
+    """
+    if options.skip_parity:
+        return
+    if options.data is not None:
+        if not Path(options.data).expanduser().exists():
+            raise UsageError(f"--data {options.data}: no such file or folder; expected the images of {run.path}")
+        return
+    if is_gone(run) and not (run.path / ANSWERS_FILE).is_file():
+        raise UsageError(
+            f"{run.recipe.data.path}, the data of {run.path}, is not there, and the folder keeps no images to compare "
+            f"on (no {ANSWERS_FILE}; export.keep_images): if it has moved, say where it is: --data PATH; or export an "
+            "artifact that is marked as unverified: --skip-parity"
+        )
 
 
 def _qat_epochs(run: Run, options: ExportOptions, precision: str) -> int:

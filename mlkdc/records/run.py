@@ -1,6 +1,7 @@
 """Run folders: where their files are, and how a later command finds one."""
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
@@ -99,15 +100,22 @@ class Run:
         """The exported artifact folders, by name."""
         return sorted(path.parent for path in (self.path / EXPORT_FOLDER).glob(f"*/{Manifest.FILE}"))
 
-    def newest_artifact(self) -> Path:
+    def newest_artifact(self, say: Callable[[str], None]) -> Path:
         """The artifact that was written last, of those that passed their parity check; else of the unverified.
+
+        ``say`` hears of those that cannot be read, which are passed over.
 
         Raises:
             UsageError: there is none.
         """
         by_status: dict[str, list[Path]] = {"ok": [], "unverified": [], "failed": []}
         for folder in self.artifacts():
-            by_status[Manifest.load(folder).status].append(folder)
+            try:
+                status = Manifest.load(folder).status
+            except MlkdcError as error:
+                say(f"passed over: {error}")
+                continue
+            by_status[status].append(folder)
         usable = by_status["ok"] or by_status["unverified"]
         if not usable:
             raise UsageError(
@@ -149,10 +157,25 @@ def load_run(path: Path | str) -> Run:
     """
     run = Run(Path(path))
     if not run.exists:
-        raise UsageError(f"{path} is not a run folder (no {RECIPE_FILE} in it); `mlkdc distill` makes one")
+        raise UsageError(_no_run(run.path))
     if not run.finished:
         raise UsageError(f"the training in {path} has not ended; resume it with `mlkdc distill --resume {path}`")
     return run
+
+
+def _no_run(path: Path) -> str:
+    """What a path is that is not a run folder."""
+    if not path.exists():
+        return f"{path} is not a run folder: there is no such folder; `mlkdc distill` makes one"
+    if (path / Manifest.FILE).is_file():
+        return f"{path} is not a run folder, but an exported artifact; give the run that it was exported from"
+    missing = f"no {RECIPE_FILE} in it"
+    if path.parent.name == EXPORT_FOLDER and Run(path.parent.parent).exists:
+        return (
+            f"{path} is not a run folder ({missing}), and no artifact any more, as its {Manifest.FILE} is missing; "
+            f"copy the complete folder, or export {path.parent.parent} again"
+        )
+    return f"{path} is not a run folder ({missing}) and no artifact (no {Manifest.FILE}); `mlkdc distill` makes a run"
 
 
 def newest_run(root: Path = RUNS) -> Run:

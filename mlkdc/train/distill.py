@@ -6,6 +6,7 @@ from mlkdc.errors import Interrupted, UsageError
 from mlkdc.losses import make_objective
 from mlkdc.progress import Progress
 from mlkdc.recipe import Recipe, Teacher
+from mlkdc.records.images import ImageList
 from mlkdc.records.run import RECIPE_FILE, Run, clear_unused, new_run_folder
 from mlkdc.report.teacher import weak_teacher
 from mlkdc.train.compare import weak_teacher_before
@@ -118,6 +119,11 @@ def _ready_teacher(job: Job) -> ReadyTeacher | None:
         job.progress.say(sentence)
     if sentence := teacher.facts.leak:
         job.progress.say(sentence)
+    elif ImageList.load(teacher.weights.parent) is None:
+        job.progress.say(
+            f"which images the teacher in {location} was trained on is not recorded: if val or test images of this "
+            "data are among them, the student can score too well on them"
+        )
     own_fit, fit = teacher.source.model.preprocess.fit, plan.recipe.data.fit
     if own_fit != fit:
         job.progress.say(

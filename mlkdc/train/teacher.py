@@ -65,12 +65,20 @@ def choose_teacher(recipe: Recipe, text: str) -> Recipe:
     path = Path(text)
     if path.is_dir():
         teacher = teacher.model_copy(update=_settings_from_run(path))
+    elif _is_of_run(path):
+        teacher = teacher.model_copy(update=_settings_from_run(path.parent))
     elif path.is_file():
         teacher = teacher.model_copy(update=_settings_from_file(path))
     else:
         check_name(text)
         teacher = teacher.model_copy(update={"model": text, "source": None})
     return recipe.model_copy(update={"teacher": teacher})
+
+
+def _is_of_run(path: Path) -> bool:
+    """Whether a file is the weights of a run, whose folder says more about them."""
+    run = Run(path.parent)
+    return path == run.weights and run.exists and run.finished
 
 
 def _settings_from_run(folder: Path) -> dict[str, object]:
@@ -155,14 +163,17 @@ def _from_run(folder: Path, plan: Plan) -> ReadyTeacher:
 
 
 def images_trained_on(run: Run, plan: Plan) -> dict[str, int]:
-    """How many of the student's val and test images a teacher's run was trained on, by split; none where all is well.
+    """How many of the student's val and test images a teacher was trained on, by split; none where all is well.
 
-    A run of an earlier version does not say which images it was trained on.
+    ``run``: its folder, or that of its weights file. One of an earlier version, or without a list of images, does not
+    say what it was trained on.
     """
     listed = ImageList.load(run.path)
     if listed is None:
         return {}
-    trained = run.recipe.data.train_splits
+    trained: list[str] = ["train"]
+    if run.exists:
+        trained = list(run.recipe.data.train_splits)
     counts: Counter[str] = Counter()
     for sample, known in zip(plan.data.samples, known_splits(plan.data, listed), strict=True):
         if known in trained and sample.split not in plan.recipe.data.train_splits:
@@ -176,7 +187,8 @@ def _from_file(path: Path, spec: Teacher, plan: Plan) -> ReadyTeacher:
     model = build_model(spec.model_copy(update={"weights": "none"}), classes, image_size, fit)
     load_state(model, path, what=f"teacher file {path}")
     check_teacher_labels(labels_of_file(path, spec, plan.data), plan.data, f"the teacher file {path}")
-    facts = TeacherFacts(model=spec.model, image_size=image_size, run=str(path))
+    leaked = images_trained_on(Run(path.parent), plan)
+    facts = TeacherFacts(model=spec.model, image_size=image_size, run=str(path), trained_on=leaked)
     return ReadyTeacher(TeacherSource(model, image_size), path, spec, facts)
 
 

@@ -1,9 +1,11 @@
 """Which labels a teacher's outputs are: as many in another order would teach nonsense."""
 
+import zipfile
 from pathlib import Path
 
 from safetensors import safe_open
 
+from mlkdc.data.text import clean_label
 from mlkdc.errors import UsageError
 from mlkdc.figures import first_few
 from mlkdc.recipe import Teacher
@@ -42,12 +44,13 @@ def _lines(path: Path) -> list[str]:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{path}, expected to list the teacher's labels, cannot be read ({error})") from None
-    return [line.strip() for line in text.split("\n") if line.strip()]
+    return [clean_label(line) for line in text.split("\n") if line.strip()]
 
 
 def _recorded_labels(path: Path) -> tuple[str, ...] | None:
     """The labels in the header of a weights file that mlkdc wrote; None for other files."""
-    if path.suffix != ".safetensors":
+    # Under that suffix, there can be a torch checkpoint, which is read all the same.
+    if path.suffix != ".safetensors" or zipfile.is_zipfile(path):
         return None
     with safe_open(path, "pt") as file:
         metadata: dict[str, str] = file.metadata() or {}

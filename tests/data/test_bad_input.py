@@ -67,7 +67,7 @@ def test_chosen_layout_does_not_fit_or_is_mistyped(tmp_path: Path):
         ("image,cat,dog\na.png,1,0\nb.png,yes,0\n", "row 3: column 'cat' holds 'yes', expected 0 or 1"),
         ("image,cat,cat\na.png,1,0\n", "two label columns have the same name"),
         ('image,labels\n"a.png,x\n', "row 2: not a well-formed table"),
-        ("image,labels\na.png,x\n", "1 images are too few to split"),
+        ("image,labels\na.png,x\n", "too few to split into train, val and test: 1 image;"),
     ],
 )
 def test_csv_faults(text: str, expected: str, tmp_path: Path):

@@ -71,7 +71,7 @@ def test_splits_that_lack_are_named(split: str, kind: str, tmp_path: Path):
 
 def test_too_few_images_are_shown_and_not_trained_on(tmp_path: Path):
     folder = csv_folder(tmp_path / "photos", "image,labels\na.png,x\nb.png,y\n")
-    with pytest.raises(UsageError, match="2 images are too few to split"):
+    with pytest.raises(UsageError, match=r"too few to split.*: 2 images;"):
         open_data(str(folder))
     data = open_data(str(folder), few=True)
     assert data.splits == ("test",)

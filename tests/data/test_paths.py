@@ -39,6 +39,7 @@ def found(data: TaggedImages) -> list[Path]:
         ("img/{}.png", "C:\\Users\\someone\\img\\{}.png", "found in img/"),
         ("img/{}.png", "{}.png", "found in img/"),
         ("img/{}.png", "https://example.org/img/{}.png", "found in img/"),
+        ("img/{}.png", "https://example.org/img/{}.png?w=80&fm=png", "found in img/"),
         ("img/a/{}.png", "{}", "found in img/a/"),
         ("img/a photo {}.png", "img/a%20photo%20{}.png", "spelled otherwise"),
         ("img/{}.png", "data/img/{}.png", "found in img/"),
@@ -79,6 +80,7 @@ def test_another_suffix_is_another_file(tmp_path: Path):
     stored(tmp_path, "img/{}.png")
     data = open_data(str(table(tmp_path, [f"img/{number}.jpg" for number in range(6)])))
     assert not any(image.exists() for image in found(data))
+    assert "0.png is there: if that is the image, correct the suffix in the labels" in data.notes[0]
 
 
 def test_two_places_are_summed_up_and_chosen(tmp_path: Path):

@@ -80,5 +80,5 @@ def test_an_image_listed_twice_is_in_one_split() -> None:
 
 
 def test_too_few_images() -> None:
-    with pytest.raises(UsageError, match=f"19 images are too few .* at least {FEWEST}, or say .* a column 'split'"):
+    with pytest.raises(UsageError, match=f"too few .*: 19 images; give at least {FEWEST}, or say .* a column 'split'"):
         split_by_name(unsplit(FEWEST - 1, 3), 0)

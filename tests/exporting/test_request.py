@@ -9,6 +9,7 @@ from mlkdc.errors import UsageError
 from mlkdc.exporting import ExportOptions, artifact, choices, export
 from mlkdc.exporting import request as module
 from mlkdc.exporting.request import make_request
+from mlkdc.records.run import Run
 from mlkdc.runtime import targets
 from mlkdc.runtime.targets import load_target, target_names
 
@@ -50,6 +51,19 @@ def test_a_missing_package_is_reported_with_the_line_that_installs_it(run, monke
     monkeypatch.setattr(targets, "find_spec", lambda name: None if name == "onnxslim" else name)
     with pytest.raises(UsageError, match=r"needs onnxslim, not installed; run: pip install 'mlkdc\[onnx\]'"):
         export(run, "onnx")
+
+
+def test_no_image_to_compare_on_is_said_before_anything_is_loaded(run, tmp_path):
+    recipe = run.recipe.model_copy(deep=True)
+    recipe.data.path = str(tmp_path / "gone")
+    alone = Run(tmp_path / "run")
+    alone.start(recipe, run.classes, "")
+    with pytest.raises(UsageError, match=r"gone, the data of .* keeps no images .*--data PATH; .*--skip-parity"):
+        make_request(alone, ExportOptions(target="onnx"))
+    with pytest.raises(UsageError, match=r"--data .*nowhere: no such file or folder"):
+        make_request(alone, ExportOptions(target="onnx", data=str(tmp_path / "nowhere")))
+    make_request(alone, ExportOptions(target="onnx", skip_parity=True))
+    make_request(alone, ExportOptions(target="onnx", data=str(tmp_path)))
 
 
 def test_a_folder_of_something_else_is_not_replaced(run, tmp_path):

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from samples import make_manifest
 
 from mlkdc.errors import MlkdcError, UsageError
+from mlkdc.recipe import Recipe
 from mlkdc.records.bench import BenchFile, LatencyRow, RowTiming, Speedup
 from mlkdc.records.machine import Machine
 from mlkdc.records.manifest import Manifest, is_artifact
@@ -236,8 +237,6 @@ def test_other_tools_manifests_are_no_artifacts(tmp_path: Path) -> None:
 
 
 def test_run_folders_are_found_and_never_overwritten(tmp_path: Path) -> None:
-    from mlkdc.recipe import Recipe
-
     for name in ("paper-x", "teacher-y"):
         run = Run(new_run_folder(None, name, tmp_path))
         run.start(Recipe(name=name), ("red", "green"), f"make {name}")
@@ -257,7 +256,7 @@ def test_run_folders_are_found_and_never_overwritten(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="not a run folder"):
         load_run(tmp_path)
     with pytest.raises(UsageError, match="has no exported model that passed its check"):
-        newest_run(tmp_path).newest_artifact()
+        newest_run(tmp_path).newest_artifact(print)
 
 
 RENAMES = [
@@ -361,3 +360,38 @@ def test_numbers_of_a_list_share_a_line_and_nothing_else_changes(tmp_path):
     write_json(path, value)
     assert json.loads(path.read_text()) == value
     assert '"samples": [1, 2.5, -3e-07, 1e+20],' in path.read_text()
+
+
+def test_what_is_no_run_folder_is_named(tmp_path: Path) -> None:
+    run = Run(tmp_path / "run")
+    run.start(Recipe(name="x"), ("red",), "")
+    artifact, bare = (tmp_path / "run/export" / name for name in ("onnx-fp32", "onnx-int8"))
+    for folder in (artifact, bare):
+        folder.mkdir(parents=True)
+        (folder / "model.onnx").write_bytes(b"x")
+    make_manifest(artifact, ["model.onnx"]).save(artifact)
+    expected = {
+        tmp_path / "nowhere": "there is no such folder",
+        tmp_path: r"no recipe\.yaml in it\) and no artifact \(no manifest\.json\)",
+        artifact: "but an exported artifact; give the run that it was exported from",
+        bare: rf"no artifact any more, as its manifest\.json is missing; .* export {run.path} again",
+    }
+    for path, words in expected.items():
+        with pytest.raises(UsageError, match=f"{path} is not a run folder.*{words}"):
+            load_run(path)
+
+
+def test_an_artifact_that_cannot_be_read_is_passed_over(tmp_path: Path) -> None:
+    run, heard = Run(tmp_path), list[str]()
+    for name in ("onnx-fp32", "onnx-int8"):
+        folder = tmp_path / "export" / name
+        folder.mkdir(parents=True)
+        (folder / "model.onnx").write_bytes(b"x")
+        make_manifest(folder, ["model.onnx"]).save(folder)
+    (tmp_path / "export/onnx-fp32/manifest.json").write_text('{"format": 3, "na', encoding="utf-8")
+    assert run.newest_artifact(heard.append).name == "onnx-int8"
+    (line,) = heard
+    assert line.startswith(f"passed over: {tmp_path / 'export/onnx-fp32/manifest.json'}")
+    (tmp_path / "export/onnx-int8/manifest.json").write_text("{}", encoding="utf-8")
+    with pytest.raises(UsageError, match="has no exported model that passed its check"):
+        run.newest_artifact(heard.append)

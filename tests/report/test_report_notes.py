@@ -29,6 +29,12 @@ def test_notes_on_what_weakens_a_figure(tmp_path):
     assert "optimistic" not in text
     assert "1 of 20 classes without a positive image in the test split" in text
 
+    teacher = results().teacher
+    assert teacher is not None
+    leaky = teacher.model_copy(update={"trained_on": {"test": 12}})
+    results().model_copy(update={"teacher": leaky}).save(folder)
+    assert "The teacher in runs/teacher-0123 was trained on 12 test images of this data" in notes(folder)
+
     results().model_copy(update={"scored_on": "val", "thresholds_from": "val"}).save(folder)
     text = notes(folder)
     assert "same split (val): the tuned figures are optimistic" in text

@@ -63,6 +63,13 @@ def test_labels_beside_the_file_or_in_one_that_is_named(photos: Path, weights: P
         load(teacher_plan(photos, classes=str(tmp_path / "lost.txt")), weights)
 
 
+def test_a_checkpoint_under_the_suffix_of_safetensors_is_read(photos: Path, weights: Path) -> None:
+    path = weights.rename(weights.with_suffix(".safetensors"))
+    with pytest.raises(UsageError, match="does not say which labels its outputs are"):
+        load(teacher_plan(photos), path)
+    load(teacher_plan(photos, classes="data"), path)
+
+
 def test_labels_in_the_file_count_more_than_those_beside_it(photos: Path, weights: Path) -> None:
     state = torch.load(weights, weights_only=True)["model"]
     path = weights.with_suffix(".safetensors")

@@ -238,6 +238,14 @@ def test_bad_images_are_named_and_skipped_only_on_request(tiny: Tiny, photos: Pa
     assert sorted(Path(name).name for name in run.results.data.skipped) == ["001.png", "003.png"]
     assert sum("skipped" in line for line in heard.lines) == 2
     evaluate_run(run)
+    for number in range(48):
+        if number % 5 < 3:
+            (photos / f"images/{number:03d}.png").write_text("not an image")
+    with pytest.raises(
+        UsageError, match=r"none of the train images can be read.*nothing is left to train on; the first"
+    ):
+        distill(recipe, out=tmp_path / "y")
+    assert not (tmp_path / "y" / "recipe.yaml").exists()
 
 
 def test_a_label_that_training_never_sees(tiny: Tiny, photos: Path, tmp_path: Path) -> None:

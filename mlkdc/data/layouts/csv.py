@@ -141,10 +141,13 @@ def read(path: Path, options: ReadOptions) -> TaggedImages:
     for folder in (first.parent, path):
         if not listed and (folder / "classes.txt").is_file():
             listed = listed_classes(folder / "classes.txt")
+    named = files[0][1]
+    if len(files) == 1:
+        files = [(first, UNSPLIT)]
     tables = read_tables(files, listed, options.separator, _codes([file for file, _ in files]))
     alone = UNSPLIT
     if len(files) == 1:
-        alone = split_alone(split_of_name(first), len(tables.rows))
+        alone = split_alone(named or split_of_name(first), len(tables.rows))
     classes = _classes(tables, listed)
     number = {name: label for label, name in enumerate(classes)}
     problems = list(tables.problems)

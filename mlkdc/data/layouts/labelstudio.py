@@ -1,6 +1,7 @@
 """Label Studio's own JSON: a list of tasks (export "JSON"), or of records (export "JSON-MIN").
 
-Labels are the choices and the labels of regions. Where several people annotated a task, the first annotation counts.
+Labels are the choices, the labels of regions and every level of a taxonomy. Where several people annotated a task, the
+first annotation counts.
 """
 
 import json
@@ -19,7 +20,7 @@ from mlkdc.types import Problem, Sample, TaggedImages
 #: Keys under which labels are, in results and in records.
 _LABELS = (
     "choices", "choice", "labels", "label", "rectanglelabels", "polygonlabels", "brushlabels", "ellipselabels",
-    "keypointlabels", "tag", "tags",
+    "keypointlabels", "tag", "tags", "taxonomy",
 )  # fmt: skip
 MOST_FILES = 50
 #: Keys of such files, by which they are told from other lists.
@@ -80,9 +81,9 @@ def _annotation(task: dict[str, object]) -> object:
 
 
 def _names(value: object, below: bool = False) -> Iterator[str]:
-    """The texts under keys of labels, at any depth."""
-    if isinstance(value, str) and below:
-        yield clean_label(value)
+    """The texts and numbers under keys of labels, at any depth."""
+    if isinstance(value, (str, int, float)) and not isinstance(value, bool) and below:
+        yield clean_label(str(value))
     elif isinstance(value, list):
         for item in value:
             yield from _names(item, below)

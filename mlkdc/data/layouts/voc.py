@@ -82,8 +82,14 @@ def _listed(folder: Path, name: str) -> list[str] | None:
     names = []
     for line in read_lines(listed):
         name, _, flag = line.rpartition(" ")
-        names.append(name.strip() if name and flag in ("1", "0", "-1") else line)
+        names.append(_stem(name.strip() if name and flag in ("1", "0", "-1") else line))
     return names
+
+
+def _stem(listed: str) -> str:
+    """An image as VOC lists it, also where its folder and suffix are listed as well."""
+    stem, suffix = os.path.splitext(listed.replace("\\", "/").rpartition("/")[2])
+    return stem if suffix.lower() in image_suffixes() else listed
 
 
 def _lists(folder: Path) -> dict[str, list[str]]:

@@ -5,6 +5,7 @@ before it is opened: only their classes are read.
 """
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,11 +16,12 @@ from mlkdc.data.layouts import LAYOUTS, UNSPLIT, Layout, ReadOptions, read_lines
 from mlkdc.data.splits import split_of_name
 from mlkdc.data.text import clean_label, read_head
 from mlkdc.errors import UsageError
+from mlkdc.images import image_suffixes
 from mlkdc.types import Sample, TaggedImages
 
 #: Numbers in a line, at least: class, center, width, height.
 _NUMBERS = 5
-_NAME_FILES = ("classes.txt", "obj.names", "labels/classes.txt")
+_NAME_FILES = ("classes.txt", "obj.names", "labels/classes.txt", "images/classes.txt", "train/classes.txt")
 
 
 @dataclass(frozen=True)
@@ -51,15 +53,35 @@ def _parts(path: Path) -> list[_Part]:
     for name, split in (("obj_train_data", "train"), ("obj_valid_data", "val"), ("obj_test_data", "test")):
         parts.append(_Part(path / name, path / name, split))
     parts.append(_Part(path / "images", path / "labels", UNSPLIT))
-    return _only_filled(parts)
+    parts = _filled(parts) or _filled(_beside(path))
+    # One alone is split here.
+    if len(parts) == 1:
+        return [_Part(parts[0].images, parts[0].labels, UNSPLIT)]
+    return parts
 
 
-def _only_filled(parts: list[_Part]) -> list[_Part]:
-    """The parts that hold label files; one alone is split here."""
-    filled = [part for part in parts if any(map(_is_label_file, entries(part.labels)))]
-    if len(filled) == 1:
-        return [_Part(filled[0].images, filled[0].labels, UNSPLIT)]
-    return filled
+def _beside(path: Path) -> list[_Part]:
+    """Folders where label files can lie next to the images, as labelImg writes them."""
+    parts = []
+    for folder in folders_in(path):
+        split = split_of_name(folder)
+        if split is not None and _images_with_text(folder):
+            parts.append(_Part(folder, folder, split))
+    for folder in (path, path / "images"):
+        if not parts and _images_with_text(folder):
+            parts.append(_Part(folder, folder, UNSPLIT))
+    return parts
+
+
+def _images_with_text(folder: Path) -> bool:
+    """Whether a text file is called as an image next to it; lists of numbers, as NUS-WIDE's, are not."""
+    stems = {file.stem for file in entries(folder) if file.suffix.lower() in image_suffixes()}
+    return any(file.suffix == ".txt" and file.stem in stems for file in entries(folder))
+
+
+def _filled(parts: list[_Part]) -> list[_Part]:
+    """The parts that hold label files."""
+    return [part for part in parts if any(map(_is_label_file, entries(part.labels)))]
 
 
 def _is_label_file(file: Path) -> bool:
@@ -74,8 +96,8 @@ def _is_label_file(file: Path) -> bool:
     return len(numbers) >= _NUMBERS and words[0].isdecimal()
 
 
-def _classes(path: Path) -> tuple[str, ...]:
-    """From data.yaml, or a file with one class a line."""
+def _names(path: Path) -> dict[int, str]:
+    """The classes by their numbers: from data.yaml, or a file with one class a line."""
     for file in entries(path):
         if file.suffix in (".yaml", ".yml"):
             names = _yaml_names(file)
@@ -83,44 +105,53 @@ def _classes(path: Path) -> tuple[str, ...]:
                 return names
     for name in _NAME_FILES:
         if os.path.isfile(path / name):
-            return tuple(clean_label(line) for line in read_lines(path / name))
+            return {number: clean_label(line) for number, line in enumerate(read_lines(path / name))}
     raise UsageError(f"{path}: YOLO's label files hold numbers; put data.yaml with 'names' or classes.txt there")
 
 
-def _yaml_names(file: Path) -> tuple[str, ...]:
+def _yaml_names(file: Path) -> dict[int, str]:
     try:
-        content = yaml.safe_load(read_text(file))
+        # With a loader that keeps text as it is: a class may be called yes, no or null.
+        content = yaml.load(read_text(file), Loader=yaml.BaseLoader)
     except yaml.YAMLError as error:
         raise UsageError(f"{file} is not YAML: {' '.join(str(error).split())}") from None
     names = content.get("names") if isinstance(content, dict) else None
-    if isinstance(names, dict):
-        names = [names[number] for number in sorted(names)]
-    if not isinstance(names, list):
-        return ()
-    return tuple(clean_label(str(name)) for name in names)
+    if isinstance(names, list):
+        names = {str(number): name for number, name in enumerate(names)}
+    if not isinstance(names, dict):
+        return {}
+    by_number = {}
+    for number, name in names.items():
+        if not number.isdecimal() or not isinstance(name, str):
+            raise UsageError(f"{file}: expected numbers and names of classes under 'names', got {number}: {name}")
+        by_number[int(number)] = clean_label(name)
+    return dict(sorted(by_number.items()))
 
 
-def _labels(file: Path, classes: int) -> tuple[int, ...]:
+def _labels(file: Path, label_of: Mapping[int, int]) -> tuple[int, ...]:
+    """``label_of``: each number that names a class."""
     labels = set()
     for line in read_lines(file):
         number = line.split()[0]
-        if not number.isdecimal() or int(number) >= classes:
-            raise UsageError(f"{file}: expected lines that begin with a class, 0 to {classes - 1}; got {line[:40]!r}")
-        labels.add(int(number))
+        if not number.isdecimal() or int(number) not in label_of:
+            numbers = f"{min(label_of)} to {max(label_of)}"
+            raise UsageError(f"{file}: expected lines that begin with a class, {numbers}; got {line[:40]!r}")
+        labels.add(label_of[int(number)])
     return tuple(sorted(labels))
 
 
 def read(path: Path, options: ReadOptions) -> TaggedImages:
     """All images of the folders, with the classes of their label files."""
     folder = _folder(path)
-    classes = _classes(folder)
+    names = _names(folder)
+    label_of = {number: label for label, number in enumerate(names)}
     samples = []
     for part in _parts(folder):
         for image in images_below(part.images):
             file = part.labels / image.relative_to(part.images).with_suffix(".txt")
-            labels = _labels(file, len(classes)) if os.path.isfile(file) else ()
+            labels = _labels(file, label_of) if os.path.isfile(file) else ()
             samples.append(Sample(image, labels, part.split))
-    return TaggedImages(folder.name, path, "yolo", classes, tuple(samples))
+    return TaggedImages(folder.name, path, "yolo", tuple(names.values()), tuple(samples))
 
 
 def _detect(path: Path) -> bool:
@@ -129,8 +160,8 @@ def _detect(path: Path) -> bool:
 
 LAYOUTS.register("yolo")(
     Layout(
-        "YOLO: images/{train,val}/* and labels/{train,val}/*.txt, or {train,valid}/{images,labels}, or without splits; "
-        "data.yaml or classes.txt",
+        "YOLO: images/{train,val}/* and labels/{train,val}/*.txt, or {train,valid}/{images,labels}, or label files "
+        "next to the images, or without splits; data.yaml or classes.txt",
         _detect,
         read,
     )

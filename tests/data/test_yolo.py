@@ -1,0 +1,79 @@
+"""YOLO's classes by their numbers, whatever the order and kind of these, and label files next to the images."""
+
+from pathlib import Path
+
+import pytest
+from make_layouts import write_image
+
+from mlkdc.data import open_data
+from mlkdc.errors import UsageError
+
+BOX = "0.5 0.5 0.2 0.2"
+IMAGES = 24
+
+
+def write(folder: Path, numbers: tuple[int, ...], labels: str = "labels", images: str = "images") -> Path:
+    """Images that take turns in which class they are of."""
+    (folder / labels).mkdir(parents=True, exist_ok=True)
+    for at in range(IMAGES):
+        write_image(folder / images / f"{at}.png")
+        (folder / labels / f"{at}.txt").write_text(f"{numbers[at % len(numbers)]} {BOX}\n", encoding="utf-8")
+    return folder
+
+
+def names_of(folder: Path) -> dict[str, str]:
+    """The only label of each image."""
+    data = open_data(str(folder))
+    assert data.layout == "yolo"
+    return {sample.image.stem: data.classes[sample.labels[0]] for sample in data.samples}
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        "{1: cat, 2: dog, 10: cow}",
+        "{'10': cow, '1': cat, '2': dog}",
+        "{10: cow, '1': cat, 2: dog}",
+    ],
+    ids=["from 1", "as text", "both"],
+)
+def test_names_are_those_of_the_numbers(names: str, tmp_path: Path):
+    write(tmp_path, (1, 2, 10))
+    (tmp_path / "data.yaml").write_text(f"names: {names}\n", encoding="utf-8")
+    found = names_of(tmp_path)
+    assert (found["0"], found["1"], found["2"]) == ("cat", "dog", "cow")
+    assert open_data(str(tmp_path)).classes == ("cat", "dog", "cow")
+
+
+def test_names_are_text_whatever_yaml_makes_of_them(tmp_path: Path):
+    write(tmp_path, (0, 1, 2))
+    (tmp_path / "data.yaml").write_text("names: [yes, off, 1_0]\n", encoding="utf-8")
+    assert open_data(str(tmp_path)).classes == ("yes", "off", "1_0")
+
+
+def test_a_name_without_a_number_is_refused(tmp_path: Path):
+    write(tmp_path, (0, 1))
+    (tmp_path / "data.yaml").write_text("names: {cat: 0, dog: 1}\n", encoding="utf-8")
+    with pytest.raises(UsageError, match="expected numbers and names of classes under 'names', got cat: 0"):
+        open_data(str(tmp_path))
+
+
+@pytest.mark.parametrize("folder", [".", "images"])
+def test_label_files_next_to_the_images(folder: str, tmp_path: Path):
+    write(tmp_path, (0, 1), labels=folder, images=folder)
+    (tmp_path / folder / "classes.txt").write_text("cat\ndog\n", encoding="utf-8")
+    found = names_of(tmp_path)
+    assert (len(found), found["0"], found["1"]) == (IMAGES, "cat", "dog")
+
+
+def test_label_files_next_to_the_images_of_splits(tmp_path: Path):
+    for split in ("train", "valid"):
+        write(tmp_path, (0, 1), labels=split, images=split)
+    (tmp_path / "data.yaml").write_text("names: [cat, dog]\n", encoding="utf-8")
+    assert open_data(str(tmp_path)).splits == ("train", "val")
+
+
+def test_label_files_elsewhere_are_named(tmp_path: Path):
+    write(tmp_path, (0, 1), labels="txt", images="photos")
+    with pytest.raises(UsageError, match=r"a folder of 24 images without labels.*txt/.*: a label file of YOLO"):
+        open_data(str(tmp_path))
