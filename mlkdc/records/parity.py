@@ -216,7 +216,8 @@ class FineTuning(Record):
         how_long = counted(self.epochs, "epoch")
         return (
             f"fine-tuned for int8 for {how_long}{without}, so the weights are not those that results.json scored; mAP "
-            f"of the fine-tuned model in float {number(self.map_percent)} on {self.images} images of {self.split}"
+            f"of the fine-tuned model in float {number(self.map_percent)} on {self.images} images of {self.split}; "
+            "the thresholds are the run's, which it was judged with"
         )
 
 
