@@ -20,6 +20,20 @@ def signed(value: float | None, digits: int = 2) -> str:
     return f"{rounded:+.{digits}f}" if rounded else f"{rounded:.{digits}f}"
 
 
+def drop_words(drop: float) -> str:
+    """``drops by 0.40``; a negative drop is a gain, and said as one: ``rises by 0.40``."""
+    verb = "rises" if _no_negative_zero(drop, 2) < 0 else "drops"
+    return f"{verb} by {number(abs(drop))}"
+
+
+def drop_range(drop: float, interval: tuple[float, float]) -> str:
+    """The interval of a drop next to :func:`drop_words`, turned where that says a gain: ``-0.10 to 0.90``."""
+    low, high = interval
+    if _no_negative_zero(drop, 2) < 0:
+        low, high = -high, -low
+    return f"{number(low)} to {number(high)}"
+
+
 def scientific(value: float | None) -> str:
     """A numerical difference: two significant digits."""
     return DASH if value is None else f"{value + 0.0:.1e}"

@@ -14,6 +14,7 @@ import traceback
 from dataclasses import asdict
 from pathlib import Path, PurePosixPath
 
+from mlkdc.agent import others
 from mlkdc.agent.frames import BEAT_SECONDS, SILENCE_SECONDS, Closed, Frame, Nonsense, Values, packed, receive
 from mlkdc.agent.process import run_python
 from mlkdc.errors import MlkdcError
@@ -41,6 +42,7 @@ class Agent:
         """Until the other side says goodbye, or is silent, or gone."""
         # Ctrl-C in a terminal reaches this process too. The other side closes the pipe, and that is what ends it.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
+        others.mark(self._folder)
         for job in (self._listen, self._beat):
             threading.Thread(target=job, daemon=True).start()
         try:
@@ -72,6 +74,8 @@ class Agent:
             return Frame({})
         if values["do"] == "get":
             return Frame({}, self._path(values["path"]).read_bytes())
+        if values["do"] == "claim":
+            return Frame({"claimed": others.claim()})
         if values["do"] == "run":
             return Frame(self._run(values))
         return Frame({})
@@ -89,6 +93,7 @@ class Agent:
             "free_mib": shutil.disk_usage(self._folder).free / 2**20,
             "celsius": conditions.celsius(),
             "schedstat": bool(conditions.waits_ns()),
+            "removed": others.remove_dead(self._folder.parent),
         }
 
     def _put(self, values: Values, content: bytes) -> None:
@@ -161,7 +166,9 @@ class Agent:
         if self._child is not None:
             self._child.kill()
             self._child.wait()
-        if not self._keep:
+        if self._keep:
+            others.unmark(self._folder)
+        else:
             shutil.rmtree(self._folder, ignore_errors=True)
         os._exit(0)
 

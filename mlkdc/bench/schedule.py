@@ -1,6 +1,7 @@
 """Measure rows on devices, one turn after another, and keep what was measured after each."""
 
 import random
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -18,6 +19,8 @@ LEAST_RUNS = 200
 TORCH = "torch"
 #: A device may be so much warmer than at its start when a turn begins.
 WARMER = 3.0
+#: Between questions whether another measurement has ended.
+WAIT_SECONDS = 2.0
 
 Say = Callable[[str], None]
 Write = Callable[[BenchFile], object]
@@ -121,6 +124,7 @@ class _Measurement:
         try:
             with device:
                 self._devices[device.name] = device.open()
+                self._wait_until_alone(device)
                 lines = self._lines_of(device)
                 self._lines += lines
                 self._ask(device, lines)
@@ -133,11 +137,19 @@ class _Measurement:
                     line.skipped = line.skipped or "the device was lost before its first turn"
             self._lost.append(Lost(device=device.name, after=after, why=str(error)))
             self._say(str(error))
-            self._write(self.figures())
-            # Where something was measured, the others and the file go before the refusal.
+            # Where something was measured, the others and the file go before the refusal; else earlier figures stay.
             if isinstance(error, UsageError) and after == 0:
                 return error
+            self._write(self.figures())
         return None
+
+    def _wait_until_alone(self, device: Device) -> None:
+        """Two measurements at once would slow each other down."""
+        if device.claim():
+            return
+        self._say(f"{device.name} is being measured by another mlkdc; waiting for its end (Ctrl-C gives up)")
+        while not device.claim():
+            time.sleep(WAIT_SECONDS)
 
     def _lines_of(self, device: Device) -> list[Line]:
         lines = []

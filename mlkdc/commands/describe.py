@@ -1,7 +1,7 @@
 """An artifact in a few lines: what was merged, and how equal it is to the torch model."""
 
-from mlkdc.figures import number, scientific
-from mlkdc.records.manifest import Manifest, MergeReport
+from mlkdc.figures import drop_range, drop_words, number, scientific
+from mlkdc.records.manifest import Manifest, MergeReport, Status
 from mlkdc.records.parity import Comparison, ParityFigures, QuantizationReport
 
 
@@ -23,15 +23,16 @@ def artifact_lines(manifest: Manifest) -> list[str]:
     if manifest.status == "unverified":
         lines.append(parity.reason or "")
     if manifest.quantization is not None:
-        lines += _of_int8(manifest.quantization)
+        lines += _of_int8(manifest.quantization, manifest.status)
     return lines
 
 
-def _of_int8(report: QuantizationReport) -> list[str]:
+def _of_int8(report: QuantizationReport, status: Status) -> list[str]:
     lines = []
     if report.fine_tuning is not None:
         lines.append(report.fine_tuning.sentence())
-    if report.promise is not None:
+    # What does not hold here promises nothing elsewhere.
+    if report.promise is not None and status != "failed":
         lines.append(f"on other images: {report.promise.sentence()}")
     return lines
 
@@ -62,14 +63,13 @@ def _compared(comparison: Comparison, figures: ParityFigures) -> str:
     if figures.worst_class is not None:
         interval = ""
         if figures.worst_class_interval_points is not None:
-            low, high = (number(value) for value in figures.worst_class_interval_points)
-            interval = f"; {low} to {high} on other such images"
+            turned = drop_range(figures.worst_class_drop_points, figures.worst_class_interval_points)
+            interval = f"; {turned} on other such images"
         among = f"the worst of {figures.classes_judged} classes"
         if figures.classes_judged == 1:
             among = "the only class judged"
-        parts.append(
-            f"AP of {figures.worst_class} drops by {number(figures.worst_class_drop_points)} ({among}{interval})"
-        )
+        moved = drop_words(figures.worst_class_drop_points)
+        parts.append(f"AP of {figures.worst_class} {moved} ({among}{interval})")
     images = f"{comparison.images} images"
     if comparison.kept:
         images += " kept in the run folder"

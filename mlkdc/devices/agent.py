@@ -15,6 +15,7 @@ from mlkdc.agent.worker import SPEC_FILE
 from mlkdc.devices.base import Device, DeviceLost, Load, Subject
 from mlkdc.devices.channel import ANSWER_SECONDS, Channel, Explain
 from mlkdc.errors import MlkdcError, UsageError
+from mlkdc.figures import counted
 from mlkdc.records.base import Record, faults
 from mlkdc.records.bench import DeviceInfo, Turn
 from mlkdc.records.machine import Machine
@@ -45,6 +46,7 @@ class Hello(Record):
         executable: its Python.
         celsius: None without a sensor.
         schedstat: whether the kernel says how long threads wait.
+        removed: folders of agents that were killed, and so could not do it.
     """
 
     model_config = ConfigDict(allow_inf_nan=False)
@@ -60,6 +62,7 @@ class Hello(Record):
     free_mib: float
     celsius: float | None
     schedstat: bool
+    removed: int
 
 
 _COMPLETED = TypeAdapter(Completed)
@@ -122,6 +125,8 @@ class AgentDevice(Device):
             notes.append("It has no temperature sensor that can be read: throttling shows only as drift.")
         if not facts.schedstat:
             notes.append("Its kernel does not say how long a thread waits for a core: CPU time stands in for that.")
+        if facts.removed:
+            notes.append(f"Files of {counted(facts.removed, 'earlier measurement')} that had been killed were removed.")
         if self.keep:
             notes.append(f"Its files were kept in {self.folder}.")
         versions = {package: version for package, version in facts.versions.items() if package != "python"}
@@ -134,6 +139,9 @@ class AgentDevice(Device):
             agent_sha256=facts.agent_sha256,
             notes=tuple(notes),
         )
+
+    def claim(self) -> bool:
+        return bool(self._ask("claim").values.get("claimed", True))
 
     def turn(self, subject: Subject, load: Load) -> Turn:
         return self.timed([self.archive, "time", self.push(subject)], load)

@@ -63,6 +63,10 @@ class Device(ABC):
             DeviceLost: it cannot be reached.
         """
 
+    def claim(self) -> bool:
+        """Whether it is now kept for this measurement, until it is closed; where it knows of no others, it is."""
+        return True
+
     @abstractmethod
     def turn(self, subject: Subject, load: Load) -> Turn:
         """Time one artifact in a fresh process. What it needs is put there first, once.

@@ -5,9 +5,9 @@ from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from mlkdc.figures import megabytes, number, scientific
+from mlkdc.figures import drop_range, drop_words, megabytes, number, scientific
 from mlkdc.fit import Fit
-from mlkdc.records.manifest import Manifest
+from mlkdc.records.manifest import Manifest, Status
 from mlkdc.records.metadata import EMBEDDING
 from mlkdc.records.parity import ParityFigures, QuantizationReport
 from mlkdc.resources import write_text
@@ -183,18 +183,19 @@ def _figures(manifest: Manifest) -> list[tuple[str, str]]:
         ("labels that differ", str(figures.label_flips)),
     ]
     if figures.worst_class is not None:
-        drop = number(figures.worst_class_drop_points)
-        rows.append(("worst class", f"AP of {figures.worst_class} drops by {drop} points{_interval(figures)}"))
+        moved = drop_words(figures.worst_class_drop_points)
+        rows.append(("worst class", f"AP of {figures.worst_class} {moved} points{_interval(figures)}"))
     if manifest.quantization is not None:
-        rows += _of_int8(manifest.quantization)
+        rows += _of_int8(manifest.quantization, manifest.status)
     return rows
 
 
-def _of_int8(report: QuantizationReport) -> list[tuple[str, str]]:
+def _of_int8(report: QuantizationReport, status: Status) -> list[tuple[str, str]]:
     rows = []
     if report.fine_tuning is not None:
         rows.append(("weights", report.fine_tuning.sentence()))
-    if report.promise is not None:
+    # What does not hold here promises nothing elsewhere.
+    if report.promise is not None and status != "failed":
         rows.append(("on other images", report.promise.sentence()))
     return rows
 
@@ -208,8 +209,8 @@ def _calibrated(manifest: Manifest) -> list[tuple[str, str]]:
 def _interval(figures: ParityFigures) -> str:
     if figures.worst_class_interval_points is None:
         return ""
-    low, high = (number(value) for value in figures.worst_class_interval_points)
-    return f" on these images, by {low} to {high} in 9 of 10 other draws of as many; on other images another may be it"
+    turned = drop_range(figures.worst_class_drop_points, figures.worst_class_interval_points)
+    return f" on these images, by {turned} in 9 of 10 other draws of as many; on other images another may be it"
 
 
 def _render(template: str, manifest: Manifest, **values: object) -> str:

@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from mlkdc.figures import counted, number
+from mlkdc.figures import counted, drop_range, drop_words, number
 from mlkdc.records.base import Record
 
 
@@ -156,8 +156,8 @@ def _which(images: int, split: str, kept: bool) -> str:
 
 def _within(drop: float, interval: tuple[float, float] | None) -> str:
     if interval is None:
-        return number(drop)
-    return f"{number(drop)} ({number(interval[0])} to {number(interval[1])})"
+        return drop_words(drop)
+    return f"{drop_words(drop)} ({drop_range(drop, interval)})"
 
 
 class Promise(Record):
@@ -184,10 +184,10 @@ class Promise(Record):
     def sentence(self) -> str:
         """The drops with their intervals, and how sure the limits are."""
         figures = self.figures
-        drops = [f"mAP drops by {_within(figures.map_drop_points, self.map_drop_interval_points)}"]
+        drops = [f"mAP {_within(figures.map_drop_points, self.map_drop_interval_points)}"]
         if figures.worst_class is not None:
             drop = _within(figures.worst_class_drop_points, figures.worst_class_interval_points)
-            drops.append(f"AP of {figures.worst_class} by {drop}")
+            drops.append(f"AP of {figures.worst_class} {drop}")
         text = f"chosen on half of the images and judged on the other, both ways: {', '.join(drops)}"
         if self.firm:
             return f"{text}; the limits hold there too, which is no guarantee"
@@ -216,7 +216,8 @@ class FineTuning(Record):
         how_long = counted(self.epochs, "epoch")
         return (
             f"fine-tuned for int8 for {how_long}{without}, so the weights are not those that results.json scored; mAP "
-            f"of the fine-tuned model in float {number(self.map_percent)} on {self.images} images of {self.split}"
+            f"of the fine-tuned model in float {number(self.map_percent)} on {self.images} images of {self.split}; "
+            "the thresholds are the run's, which it was judged with"
         )
 
 

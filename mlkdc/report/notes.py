@@ -107,11 +107,7 @@ def _on_artifact(name: str, manifest: Manifest, results: Results) -> list[str]:
 
 
 def _on_latency(bench: BenchFile, artifacts: Mapping[str, Manifest], quoted_run: str) -> list[str]:
-    sentences = []
-    skipped_by_name: dict[str, bool] = {}
-    for row in bench.rows:
-        skipped_by_name[row.name] = row.timing is None
-    sentences += _on_verdicts(bench)
+    sentences = _on_verdicts(bench)
     for lost in bench.lost:
         sentences.append(f"{lost.device} was lost after {counted(lost.after, 'turn')}: {lost.why.rstrip('.')}.")
     for row in bench.rows:
@@ -122,11 +118,14 @@ def _on_latency(bench: BenchFile, artifacts: Mapping[str, Manifest], quoted_run:
     for name, device in bench.devices.items():
         sentences += [f"{name}: {note}" for note in device.notes]
     for name, manifest in artifacts.items():
-        # A new export under an old name has the timings of a file that no longer exists.
-        if name not in skipped_by_name:
+        rows = [row for row in bench.rows if row.name == name]
+        timed_on = dict.fromkeys(row.device for row in rows if row.timing is not None)
+        if not rows:
             sentences.append(f"{name} has not been timed yet: run `mlkdc bench {quoted_run}`.")
-        elif not skipped_by_name[name] and _moment(manifest.created) > _moment(bench.when):
-            sentences.append(f"{name} was exported after it was timed: its latency is of an earlier file.")
+        # A new export under an old name has the timings of a file that no longer exists.
+        elif timed_on and _moment(manifest.created) > _moment(bench.when):
+            where = f" on {_listed(list(timed_on))}" if len(bench.devices) > 1 else ""
+            sentences.append(f"{name} was exported after it was timed: its latency{where} is of an earlier file.")
     return sentences
 
 

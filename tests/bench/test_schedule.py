@@ -90,6 +90,25 @@ def test_a_row_that_fails_is_skipped_and_the_others_go_on(rows):
     assert device.closed == 1
 
 
+def test_a_device_that_another_measures_is_waited_for(rows, monkeypatch):
+    monkeypatch.setattr("mlkdc.bench.schedule.WAIT_SECONDS", 0.0)
+    device = FakeDevice("pi", {name: [turn()] for name in NAMES})
+    claims = iter([False, False, True])
+    said = []
+
+    def claim() -> bool:
+        assert not device.asked
+        return next(claims)
+
+    device.claim = claim
+    figures = bench(rows, Plan(passes=1), devices=[device], say=said.append)
+    assert [text for text in said if "another" in text] == [
+        "pi is being measured by another mlkdc; waiting for its end (Ctrl-C gives up)"
+    ]
+    assert all(row.timing for row in figures.rows)
+    assert list(claims) == []
+
+
 def test_a_lost_device_keeps_what_was_measured_and_the_next_one_is_measured(rows):
     gone = medians(
         onnx_fp32=[1.0, DeviceLost("pi was lost: Broken pipe")],
@@ -110,8 +129,10 @@ def test_a_lost_device_keeps_what_was_measured_and_the_next_one_is_measured(rows
 
 def test_a_device_that_is_not_set_up(rows):
     refusing = FakeDevice("pi", {}, refuses=UsageError("pi has no python3"))
+    written = []
     with pytest.raises(UsageError, match="pi has no python3"):
-        bench(rows, Plan(passes=1), devices=[refusing])
+        bench(rows, Plan(passes=1), devices=[refusing], write=written.append)
+    assert written == [], "figures of an earlier measurement stay"
     other = FakeDevice("nano", {name: [turn()] for name in NAMES})
     figures = bench(rows, Plan(passes=1), devices=[refusing, other])
     assert [lost.why for lost in figures.lost] == ["pi has no python3"]

@@ -142,6 +142,25 @@ def test_a_phone_that_is_offline(plug: Plug) -> None:
         connect(phone.serial)
 
 
+def test_a_second_measurement_is_told_and_a_killed_one_is_forgotten(phone: FakePhone, android: Android) -> None:
+    first = Guard(connect(None))
+    with pytest.raises(UsageError, match=f"adb://{phone.serial} is being measured by another mlkdc; try again"):
+        Guard(connect(None))
+    # The phone's state is still the first one's.
+    assert android.calls.count("cmd power set-fixed-performance-mode-enabled false") == 0
+    assert [path.name for path in phone.tmp.iterdir()] == [Path(first.folder).name]
+    first.close()
+    left = phone.tmp / "mlkdc-0123"
+    left.mkdir()
+    # Of a process that lives, and is another's.
+    (left / "guard").write_text(f"{os.getpid()}\n")
+    kept = Guard(connect(None), keep=True)
+    assert not left.exists()
+    kept.close()
+    Guard(connect(None)).close()
+    assert [path.name for path in phone.tmp.iterdir()] == [Path(kept.folder).name]
+
+
 @pytest.mark.timeout(30)
 def test_what_adb_says_without_end_stops_nothing(tmp_path: Path) -> None:
     """More than a pipe holds, before the first answer and after the last, and a line that never ends."""

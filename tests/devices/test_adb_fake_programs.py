@@ -157,6 +157,28 @@ def test_a_program_that_shares_its_core(phone: FakePhone, android: Android, tmp_
         assert conditions.waited > 0.5
 
 
+def test_a_file_that_says_otherwise_than_its_manifest_is_not_sent(
+    device: AdbDevice, phone: FakePhone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A made-up reader of the made-up model; real files are read in tests/exporting/test_metadata.py."""
+
+    class Reads:
+        def metadata(self) -> dict[str, str]:
+            return {"classes": '["another", "b", "c"]'}
+
+        def close(self) -> None:
+            pass
+
+    monkeypatch.setattr("mlkdc.devices.metadata.load_backend", lambda folder, spec, threads: Reads())
+    device.open()
+    (folder,) = left(phone)
+    subject = matrix(tmp_path / "litert", "litert")
+    for job in (lambda: device.turn(subject, QUICK), lambda: device.answers(subject, np.zeros((1, 3, 8, 8), np.uint8))):
+        with pytest.raises(UsageError, match="the manifest is not that of the model file: entry 1 of classes"):
+            job()
+    assert [path.name for path in (phone.tmp / folder).iterdir()] == ["guard"]
+
+
 def test_other_artifacts_are_skipped(device: AdbDevice, tmp_path: Path) -> None:
     device.open()
     subject = matrix(tmp_path / "onnx", "onnxruntime")

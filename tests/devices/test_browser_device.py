@@ -1,5 +1,6 @@
 """The device with a fake page: what becomes of its replies, and of a page that goes away or sends nonsense."""
 
+import json
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -15,6 +16,7 @@ from mlkdc.devices.browser import BrowserDevice, device, exchange
 from mlkdc.devices.browser.address import parse_address
 from mlkdc.devices.urls import device_at
 from mlkdc.errors import MlkdcError, UsageError
+from mlkdc.records.manifest import describe_files
 from mlkdc.runtime.timing import KEPT_SAMPLES
 
 LOAD = Load(threads=1, least_runs=200, least_seconds=0.5)
@@ -48,6 +50,24 @@ def opened(behave: Callable[[FakePage], None], url: str = "browser://?wait=20") 
     connected = BrowserDevice(url, Invited(behave).say)
     connected.open()
     return connected
+
+
+def test_a_file_that_says_otherwise_than_its_manifest_is_not_sent(subject: Subject, tmp_path: Path) -> None:
+    import onnx
+
+    path = subject.folder / "model.onnx"
+    model = onnx.load(str(path))
+    reversed_classes = json.dumps(subject.manifest.classes[::-1])
+    model.metadata_props.add(key="classes", value=reversed_classes)
+    onnx.save(model, str(path))
+    files = describe_files(subject.folder, ["model.onnx"])
+    changed = Subject(subject.folder, subject.manifest.model_copy(update={"files": files}))
+    # A page that is given a job would fail: it replies to none.
+    connected = opened(replying())
+    with connected:
+        for job in (lambda: connected.turn(changed, LOAD), lambda: connected.answers(changed, noise(1))):
+            with pytest.raises(UsageError, match="the manifest is not that of the model file: entry 1 of classes"):
+                job()
 
 
 def test_what_it_says_of_itself() -> None:

@@ -60,6 +60,7 @@ HELLO = {
     "free_mib": 100.0,
     "celsius": None,
     "schedstat": True,
+    "removed": 0,
 }
 
 

@@ -178,6 +178,55 @@ def test_nothing_is_left_when_this_side_is_killed_in_the_middle(tmp_path):
     assert gone(Path("/proc") / pid_file.read_text())
 
 
+def killed(place: Path) -> Path:
+    """The folder of an agent that was killed, and whose folder for temporary files was ``place``."""
+    command = [sys.executable, "-c", f"import tempfile; tempfile.tempdir = {str(place)!r}; {start_code()}"]
+    with AgentDevice("killed", command) as agent:
+        agent.open()
+        with pytest.raises(DeviceLost, match="was lost"):
+            agent.run(["-c", "import os; os.kill(os.getppid(), 9)"])
+    return Path(agent.folder)
+
+
+def test_the_next_agent_removes_what_a_killed_one_left(tmp_path, monkeypatch):
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    with LocalDevice() as alive, LocalDevice(keep=True) as kept:
+        alive.open()
+        kept.open()
+        kept.close()
+        other = tmp_path / "mlkdc-of-another-program"
+        other.mkdir()
+        left = killed(tmp_path)
+        assert (left / "agent.pyz").exists()
+        with LocalDevice() as device:
+            info = device.open()
+            assert "Files of 1 earlier measurement that had been killed were removed." in info.notes
+            assert not left.exists()
+            assert set(tmp_path.iterdir()) == {other, *(Path(each.folder) for each in (alive, kept, device))}
+    assert set(tmp_path.iterdir()) == {other, Path(kept.folder)}
+
+
+def test_one_measurement_at_a_time(monkeypatch):
+    # A name of this test's own: another measurement of this machine may be under way.
+    name = f"\0mlkdc-test-{os.getpid()}"
+    named = f"import sys; sys.modules['mlkdc.agent.others'].MEASURING = {name!r}"
+    code = START.replace("Agent(Path", f"{named}\nAgent(Path")
+    command = [sys.executable, "-c", code]
+    with AgentDevice("second", command) as second:
+        second.open()
+        with AgentDevice("first", command) as first:
+            first.open()
+            assert first.claim()
+            assert not second.claim()
+            # Its worker does not hold it after its end.
+            outliving = "[sys.executable, '-c', 'import time; time.sleep(3)']"
+            first.run(["-c", f"import subprocess, sys; subprocess.Popen({outliving})"])
+            with pytest.raises(DeviceLost):
+                first.run(["-c", "import os; os.kill(os.getppid(), 9)"])
+        assert second.claim()
+        shutil.rmtree(first.folder)
+
+
 def test_an_agent_that_hears_nothing_leaves(tmp_path):
     folder = tmp_path / "agent"
     folder.mkdir()

@@ -102,6 +102,8 @@ def test_it_is_the_last_step_and_said(run, tmp_path, monkeypatch):
     text = (folder / "README.md").read_text(encoding="utf-8")
     assert f"| weights | {report.fine_tuning.sentence()} |" in text
     assert "so the weights are not those that results.json scored; mAP of the fine-tuned model in float" in text
+    assert "the thresholds are the run's, which it was judged with" in text
+    assert manifest.thresholds == run.results.thresholds
     # The artifact answers like the fine-tuned model, whose mAP is said.
     builder = Builder(make_request(run, options), tmp_path, say=lines.append)
     with open_artifact(folder) as session:

@@ -76,7 +76,7 @@ def test_what_holds_at_once_is_kept_and_nothing_is_simulated():
     assert (how.per_channel, how.clip, how.keep) == (True, False, ())
     assert (steps[0].step, steps[0].passed) == (ORDER[0], True)
     assert (steps[0].figures.map_drop_points, steps[0].figures.worst_class_drop_points) == (0.1, 0.2)
-    assert "mAP drops by 0.10, worst class: cat by 0.20; ok" in lines[0]
+    assert "mAP drops by 0.10, worst class: cat drops by 0.20; ok" in lines[0]
 
 
 @pytest.mark.parametrize(

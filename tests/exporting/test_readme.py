@@ -303,6 +303,12 @@ def test_what_is_promised_of_other_images_is_said(doubt, said, tmp_path):
     write_readme(tmp_path, manifest)
     text = (tmp_path / "README.md").read_text(encoding="utf-8")
     assert all(words in text for words in said)
-    assert "judged on the other, both ways: mAP drops by 0.25 (0.10 to 0.60), AP of cat by 2.00 (1.00 to 7.00)" in text
+    lost = "mAP drops by 0.25 (0.10 to 0.60), AP of cat drops by 2.00 (1.00 to 7.00)"
+    assert f"judged on the other, both ways: {lost}" in text
     # The terminal says the same.
     assert artifact_lines(manifest)[-1] == f"on other images: {promise.sentence()}"
+    # One that failed promises nothing.
+    failed = manifest.compared(Parity(passed=False, reason="a test", comparison=comparison), "failed")
+    write_readme(tmp_path, failed)
+    assert "on other images" not in (tmp_path / "README.md").read_text(encoding="utf-8")
+    assert "on other images" not in "".join(artifact_lines(failed))

@@ -60,6 +60,19 @@ def test_notes_on_artifacts_that_changed_since(tmp_path):
     assert "full range" not in text
 
 
+def test_an_artifact_that_changed_since_is_looked_for_on_every_device(tmp_path):
+    folder = write_full(tmp_path)
+    changes = {"created": "2026-11-21T16:00:00+01:00"}
+    write_manifest(folder, "onnx-fp32", manifest("onnx-fp32", class_names(20)).model_copy(update=changes))
+    timed = next(row for row in bench().rows if row.name == "onnx-fp32" and row.timing is not None)
+    # Measured here; the last device could not run it.
+    skipped = timed.model_copy(update={"device": "ssh://pi", "timing": None, "turns": (), "skipped": "no runtime"})
+    figures = bench_of([timed, skipped])
+    devices = {**figures.devices, "ssh://pi": figures.devices["local"].model_copy(update={"url": "ssh://pi"})}
+    figures.model_copy(update={"devices": devices}).save(folder)
+    assert "onnx-fp32 was exported after it was timed: its latency on local is of an earlier file." in notes(folder)
+
+
 def test_an_artifact_of_other_weights_than_were_scored(tmp_path):
     """Noted in the report; refused where it is used."""
     folder = write_full(tmp_path)

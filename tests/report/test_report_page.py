@@ -242,12 +242,15 @@ def test_what_came_of_the_steps_is_said(tmp_path):
         doubt="a test",
     )
     report = made.quantization.model_copy(update={"chosen": "head in float", "promise": promise})
-    write_manifest(folder, "onnx-int8", made.model_copy(update={"quantization": report}))
+    made = made.model_copy(update={"quantization": report})
+    write_manifest(folder, "onnx-int8", made.model_copy(update={"status": "failed"}))
+    assert "a weak promise" not in write_report(folder).read_text(encoding="utf-8")
+    write_manifest(folder, "onnx-int8", made)
     page = write_report(folder)
     for text in (Page(page.read_text(encoding="utf-8")).text, page.with_suffix(".md").read_text(encoding="utf-8")):
         assert "256 images of the train split" in text
         assert re.search(r"chosen:? *head in float", text)
-        assert "both ways: mAP drops by 3.30 (2.50 to 4.50), AP of zebra by 6.60; a weak promise: a test" in text
+        assert "both ways: mAP drops by 3.30 (2.50 to 4.50), AP of zebra drops by 6.60; a weak promise: a test" in text
 
 
 def test_a_gain_is_a_negative_drop_and_rounding_no_drop_at_all(tmp_path):

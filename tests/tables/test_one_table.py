@@ -5,7 +5,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from mlkdc.figures import counted, megabytes, number, ratio, scaled, signed
+from mlkdc.figures import counted, drop_range, drop_words, megabytes, number, ratio, scaled, signed
 from mlkdc.tables import Table
 
 WIDE = Table(
@@ -94,6 +94,11 @@ def test_hostile_cells_stay_text() -> None:
         (scaled(999), "999"),
         (megabytes(12_500_000, 1), "12.5"),
         (ratio(2), "2.00x"),
+        (drop_words(0.4), "drops by 0.40"),
+        (drop_words(-0.4), "rises by 0.40"),
+        (drop_words(-0.004), "drops by 0.00"),
+        (drop_range(0.4, (-0.1, 0.9)), "-0.10 to 0.90"),
+        (drop_range(-0.4, (-0.9, 0.1)), "-0.10 to 0.90"),
         (counted(1, "image"), "1 image"),
         (counted(1200, "image"), "1,200 images"),
     ],

@@ -12,6 +12,7 @@ from mlkdc.devices.adb.client import Adb
 from mlkdc.devices.adb.program import INPUT, INPUTS, MODEL, Printed, Program, failed
 from mlkdc.devices.adb.waits import WAITS, read_waits, watched
 from mlkdc.devices.base import Load, Subject
+from mlkdc.devices.metadata import check_here
 from mlkdc.errors import MlkdcError
 from mlkdc.records.bench import Conditions, Turn
 from mlkdc.runtime.base import Backend
@@ -85,6 +86,7 @@ class Binaries:
         # A program takes one image; several go to the phone at once, and the loop is there.
         spec = replace(spec_of(manifest), dynamic_batch=True)
         if path not in self._pushed:
+            check_here(subject)
             place = f"{self._folder}/{len(self._pushed)}"
             self._adb.shell(f"mkdir -p {place}")
             self._adb.push(spec.only_file(path, program.ending), f"{place}/{MODEL}")

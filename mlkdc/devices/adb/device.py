@@ -83,6 +83,10 @@ class AdbDevice(Device):
             raise
         return info.model_copy(update={"machine": facts.machine, "notes": (*notes, *info.notes)})
 
+    def claim(self) -> bool:
+        # Without the agent, the guard has seen that there is no other.
+        return self._agent is None or self._agent.claim()
+
     def turn(self, subject: Subject, load: Load) -> Turn:
         assert self._adb, "open() comes first"
         assert self._measuring

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import asdict
+from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
@@ -16,6 +17,7 @@ from mlkdc.devices.browser.invite import invitation, reachable_host
 from mlkdc.devices.browser.messages import AnswersReply, Engine, Facts, FailedReply, Job, Plan, TurnReply
 from mlkdc.devices.browser.runtimes import ENDINGS, NAMES, RuntimeFile, find_runtime, runtime_versions
 from mlkdc.devices.browser.server import PageServer
+from mlkdc.devices.metadata import check_here
 from mlkdc.errors import MlkdcError
 from mlkdc.records.bench import DeviceInfo, Turn
 from mlkdc.runtime.session import spec_of
@@ -46,6 +48,7 @@ class BrowserDevice(Device):
         self._reversed: ReversedPort | None = None
         self._facts: Facts | None = None
         self._jobs = 0
+        self._checked: set[Path] = set()
 
     def open(self) -> DeviceInfo:
         address = self._address
@@ -129,6 +132,9 @@ class BrowserDevice(Device):
     def _task(self, subject: Subject, pixels: np.ndarray, threads: int, plan: Plan | None) -> Task:
         manifest = subject.manifest
         engine = _engine(subject)
+        if subject.folder not in self._checked:
+            check_here(subject)
+            self._checked.add(subject.folder)
         file = spec_of(manifest).only_file(subject.folder, ENDINGS[engine])
         recorded = manifest.files[file.relative_to(subject.folder).as_posix()]
         self._jobs += 1

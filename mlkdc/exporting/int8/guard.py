@@ -19,7 +19,7 @@ from mlkdc.exporting.int8.choice import MARGIN, choose, loss, with_margin
 from mlkdc.exporting.int8.promise import Answered
 from mlkdc.exporting.job import Quantization
 from mlkdc.exporting.stranger import Judgement
-from mlkdc.figures import number
+from mlkdc.figures import drop_words
 from mlkdc.records.parity import LadderStep, Parity, ParityFigures
 
 # Fractions of the backbone's layers that stay in floating point, the most sensitive ones first.
@@ -256,7 +256,7 @@ def _verdict(step: LadderStep, parity: Parity) -> str:
 
 
 def _drops(figures: ParityFigures) -> str:
-    text = f"mAP drops by {number(figures.map_drop_points)}"
+    text = f"mAP {drop_words(figures.map_drop_points)}"
     if figures.worst_class is None:
         return text
-    return f"{text}, worst class: {figures.worst_class} by {number(figures.worst_class_drop_points)}"
+    return f"{text}, worst class: {figures.worst_class} {drop_words(figures.worst_class_drop_points)}"
