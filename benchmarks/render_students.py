@@ -268,10 +268,10 @@ def measured(rows: Sequence[StudentRow]) -> str:
     return (
         "The study is not complete: rows that are missing here are not trained yet. "
         "`OMP_NUM_THREADS=1 python benchmarks/students.py methods --photos corel5k=PHOTOS --weights WEIGHTS` runs what "
-        "is missing; so do `budget`, `students` and `ablation` in place of `methods`. The rows were trained before training "
-        "images were stored by Lanczos' filter, which makes views a tenth sharper; a training with today's code differs "
-        "from them about as much as two seeds do. Two trainings ran at a time, one thread each; minutes include what "
-        f"else the machine did. {origin(rows[-1].machine, rows[-1].versions)}"
+        "is missing; so do `budget`, `students` and `ablation` in place of `methods`. The rows were trained before "
+        "training images were stored by Lanczos' filter, which makes views a tenth sharper; a training with today's "
+        "code differs from them about as much as two seeds do. Two trainings ran at a time, one thread each; minutes "
+        f"include what else the machine did. {origin(rows[-1].machine, rows[-1].versions)}"
     )
 
 
