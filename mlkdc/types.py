@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 
 SPLITS = ("train", "val", "test")
+#: Where splits come from, if the data has them.
+OFFICIAL = "official"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +67,7 @@ class TaggedImages:
     classes: tuple[str, ...]
     samples: tuple[Sample, ...]
     problems: tuple[Problem, ...] = ()
-    split_from: str = "official"
+    split_from: str = OFFICIAL
     notes: tuple[str, ...] = ()
 
     def split(self, name: str) -> tuple[Sample, ...]:

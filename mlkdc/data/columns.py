@@ -27,6 +27,12 @@ LABEL_NAMES = (
 SPLIT_NAMES = ("split", "splitname", "subset", "set", "partition", "usage", "phase", "mluse", "datasplit")
 #: Of a table whose labels are in JSON, with columns of numbers that could be taken for flags.
 VIA_NAMES = {"filename", "regioncount", "regionshapeattributes", "regionattributes"}
+#: Of what a detector answered, in COCO's format for results: no labels.
+RESULTS_NAMES = {"imageid", "categoryid", "score"}
+RESULTS = (
+    "COCO's format for results: what a detector answered, with neither labels nor file names; give the annotations "
+    "that it was scored with, instances_*.json"
+)
 CONFIDENCE = "confidence"
 #: Columns of numbers that count rows, as pandas writes them.
 UNNAMED = ("", "unnamed0")
@@ -81,6 +87,8 @@ def with_header(table: RawTable) -> RawTable:
 def find_columns(table: RawTable) -> Columns | None:
     """The columns of a table that lists images with labels; None where it is another table."""
     names = [plain(name) for name in table.header]
+    if set(names) >= RESULTS_NAMES:
+        return None
     image = _first(names, IMAGE_NAMES)
     if image is None:
         image = _weak_image(table, names)
@@ -112,6 +120,8 @@ def require_columns(table: RawTable) -> Columns:
     """
     if set(map(plain, table.header)) >= VIA_NAMES:
         raise UsageError(f"{table.file} is VGG Image Annotator's table of regions; export the project as COCO")
+    if set(map(plain, table.header)) >= RESULTS_NAMES:
+        raise UsageError(f"{table.file} is in {RESULTS}")
     columns = find_columns(table)
     if columns is None:
         advice = ""

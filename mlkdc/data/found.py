@@ -5,7 +5,7 @@ import re
 from collections import Counter, defaultdict
 from pathlib import Path
 
-from mlkdc.data.columns import IMAGE_NAMES, LABEL_NAMES, find_columns, plain, with_header
+from mlkdc.data.columns import IMAGE_NAMES, LABEL_NAMES, RESULTS, find_columns, plain, with_header
 from mlkdc.data.files import entries, folders_in, images_below
 from mlkdc.data.layouts import LAYOUTS
 from mlkdc.data.rows import SUFFIXES, first_rows, read_rows
@@ -32,7 +32,10 @@ _OTHER_JSON = {
     ('"_via_img_metadata"',): "VGG Image Annotator's project: export it as COCO",
     ('"asset"', '"regions"'): "VoTT's: export it as Pascal VOC or CSV",
     ("data_row",): "Labelbox's: convert it to COCO",
+    ('"image_id"', '"category_id"', '"score"'): RESULTS,
 }
+#: An object that begins with a text and what belongs to it.
+_BY_TEXT = re.compile(r'\s*\{\s*"([^"]+)"\s*:\s*["\[{]')
 SHOWN_FILES = 6
 #: Of a folder, since there may be one for each image.
 SEEN_FILES = 200
@@ -100,6 +103,9 @@ def _why_not(file: Path) -> str:
         for words, what in _OTHER_JSON.items():
             if all(word in head for word in words):
                 return what
+        by_image = _BY_TEXT.match(head)
+        if by_image and _is_image_name(by_image[1]):
+            return 'labels by image: write it as a list, [{"image": "a.jpg", "labels": ["cat"]}, ...]'
         start = " ".join(read_head(file, 200).split())[:60]
         return f"neither COCO's nor Label Studio's JSON; it begins with {start}"
     if suffix == ".txt":
@@ -120,11 +126,15 @@ def _why_not_text(line: str) -> str:
     if re.fullmatch(r"\d+( [\d.]+){4,}", line.strip()):
         return "a label file of YOLO, which is read next to its image, or from labels/ next to images/"
     words = re.split(r"[\s,;]+", line.strip())
-    if any(os.path.splitext(word)[1].lower() in image_suffixes() for word in words):
+    if any(map(_is_image_name, words)):
         return (
             "lines with images, but not an image and 0/1 flags, as image lists have them; write a table: image,labels"
         )
     return ""
+
+
+def _is_image_name(word: str) -> bool:
+    return os.path.splitext(word)[1].lower() in image_suffixes()
 
 
 def _why_no_table(file: Path) -> str:

@@ -12,7 +12,7 @@ from mlkdc.data import EMBEDDED
 from mlkdc.data.names import base_folder, content_digest, image_name, image_names, size_bytes
 from mlkdc.figures import counted, first_few
 from mlkdc.records.images import ImageList, ListedImage
-from mlkdc.types import Sample, TaggedImages
+from mlkdc.types import OFFICIAL, Sample, TaggedImages
 
 SHOWN_NAMES = 3
 
@@ -52,12 +52,14 @@ class Changes:
         relabeled: with other labels than then.
         replaced: whose file is another one than then.
         added: that are not in the list.
+        resplit: that the data says are in another split than then.
     """
 
     missing: tuple[str, ...] = ()
     relabeled: tuple[str, ...] = ()
     replaced: tuple[str, ...] = ()
     added: tuple[str, ...] = ()
+    resplit: tuple[str, ...] = ()
 
     @property
     def of_listed(self) -> str:
@@ -80,16 +82,29 @@ class Changes:
         return f"{counted(len(self.added), 'new image')} in no split, not used ({first_few(self.added, SHOWN_NAMES)})"
 
     @property
+    def of_splits(self) -> str:
+        """How many images are in other splits, in a clause; empty where none is."""
+        if not self.resplit:
+            return ""
+        images, names = counted(len(self.resplit), "image"), first_few(self.resplit, SHOWN_NAMES)
+        return f"{images} in another split, used in the one that the run began with ({names})"
+
+    @property
+    def harmless(self) -> str:
+        """What differs and does not change the run's images, in a clause; empty where nothing does."""
+        return ", ".join(clause for clause in (self.of_splits, self.of_added) if clause)
+
+    @property
     def all(self) -> str:
         """Everything that differs, in a clause; empty where nothing does."""
-        return ", ".join(clause for clause in (self.of_listed, self.of_added) if clause)
+        return ", ".join(clause for clause in (self.of_listed, self.harmless) if clause)
 
 
 def as_listed(data: TaggedImages, listed: ImageList, *, read: bool = False) -> tuple[TaggedImages, Changes]:
     """The listed images as they are now, in the order and the splits of the list, and what has changed.
 
     Args:
-        data: with the run's classes in the run's order; its own splits do not count.
+        data: with the run's classes in the run's order; its own splits are compared and do not count.
         listed: of the run.
         read: every file, to see whether its content is the same; else its size must do.
 
@@ -100,7 +115,7 @@ def as_listed(data: TaggedImages, listed: ImageList, *, read: bool = False) -> t
     for name, sample in zip(image_names(data), data.samples, strict=True):
         waiting[name].append(sample)
     samples: list[Sample] = []
-    missing, relabeled, replaced = [], [], []
+    missing, relabeled, replaced, resplit = [], [], [], []
     for image in listed.images:
         if not waiting[image.name] or _is_lost(waiting[image.name][0], image):
             missing.append(image.name)
@@ -108,13 +123,15 @@ def as_listed(data: TaggedImages, listed: ImageList, *, read: bool = False) -> t
         # An image that is listed twice is there twice.
         sample = waiting[image.name].popleft()
         samples.append(replace(sample, split=image.split))
+        if data.split_from == OFFICIAL and sample.split != image.split:
+            resplit.append(image.name)
         if sample.labels != image.labels:
             relabeled.append(image.name)
         if not _has_size(sample, image) or (read and not _has_content(sample, image)):
             replaced.append(image.name)
     known = {image.name for image in listed.images} | set(listed.skipped)
     added = [name for name in waiting if name not in known]
-    changes = Changes(tuple(missing), tuple(relabeled), tuple(replaced), tuple(added))
+    changes = Changes(tuple(missing), tuple(relabeled), tuple(replaced), tuple(added), tuple(resplit))
     return replace(data, samples=tuple(samples), split_from=listed.split_from), changes
 
 

@@ -6,6 +6,7 @@ where not one image is where the labels say.
 """
 
 import os
+import re
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
@@ -23,6 +24,10 @@ from mlkdc.types import Sample, TaggedImages
 
 #: Spellings of one suffix.
 _JPEG = (".jpg", ".jpeg", ".jpe", ".jfif")
+#: What Label Studio puts before the names of uploaded files.
+_UPLOAD = re.compile(r"[0-9a-f]{8}-(?=.)")
+#: An image's number, as a program writes that took names for numbers.
+_NUMBER = re.compile(r"0*(\d+)(\.0+)?")
 SHOWN_PLACES = 3
 
 
@@ -171,10 +176,11 @@ def _found_below(data: TaggedImages, which: Sequence[int], base: Path) -> Tagged
     for file in images_below(base):
         by_key[key(file.name)].append(file)
     samples, missing = list(data.samples), []
-    places, unclear = Counter[str](), Counter[str]()
+    places, unclear, uploads = Counter[str](), Counter[str](), 0
     for at in which:
         best = _best(samples[at], by_key, base)
         if len(best) == 1:
+            uploads += _is_upload(samples[at].image) and not _is_upload(best[0])
             samples[at] = replace(samples[at], image=best[0])
             places[_shown(best[0].parent, base)] += 1
             continue
@@ -184,11 +190,17 @@ def _found_below(data: TaggedImages, which: Sequence[int], base: Path) -> Tagged
     if places:
         where = first_few(places, SHOWN_PLACES)
         notes += (f"{places.total()} of {len(samples)} images are not where the labels say and were found in {where}",)
+    if uploads:
+        notes += (f"{uploads} of these were found without what Label Studio puts before names (such as 0a1b2c3d-)",)
     if missing:
         example = samples[missing[0]].image
         advice = _advice(example, unclear, by_key, base)
         notes += (f"{len(missing)} of {len(samples)} images are missing, such as {example}; {advice}",)
     return replace(data, samples=tuple(samples), notes=notes)
+
+
+def _is_upload(image: Path) -> bool:
+    return _UPLOAD.match(image.name) is not None
 
 
 def _shown(folder: Path, base: Path) -> str:
@@ -202,6 +214,8 @@ def _best(sample: Sample, by_key: dict[str, list[Path]], base: Path) -> list[Pat
     name = os.path.basename(written)
     if key(name) not in by_key:  # of a web address
         name = name.partition("?")[0]
+    if key(name) not in by_key:
+        name = _UPLOAD.sub("", name, count=1)
     files = [file for file in by_key.get(key(name), ()) if same_suffix(name, file.name)]
     if len(files) < 2:
         return files
@@ -239,4 +253,19 @@ def _advice(example: Path, unclear: Counter[str], by_key: Mapping[str, list[Path
         return "they are web addresses: download them, and give their folder with `--set data.images=FOLDER`"
     if others := by_key.get(key(example.name)):
         return f"{others[0].name} is there: if that is the image, correct the suffix in the labels"
+    if numbered := _of_number(example.name, by_key):
+        return f"{numbered.name} is there: if that is the image, write its name (a program has read names as numbers)"
     return "no file below has such a name; give their folder with `--set data.images=FOLDER`"
+
+
+def _of_number(name: str, by_key: Mapping[str, list[Path]]) -> Path | None:
+    """The only file whose name is the same number: 000001.jpg for 1 or 1.0."""
+    written = _NUMBER.fullmatch(key(name))
+    if written is None:
+        return None
+    fitting = []
+    for stored, files in by_key.items():
+        number = _NUMBER.fullmatch(stored)
+        if number is not None and number[1] == written[1]:
+            fitting += files
+    return fitting[0] if len(fitting) == 1 else None

@@ -156,8 +156,8 @@ def resumed_data(run: Run, recipe: Recipe, say: Say) -> TrainingData:
             f"{data.root} has changed since {what} began: {changes.of_listed}. Restore what it was (if it has moved: "
             "--data PATH), or train again in another folder"
         )
-    if changes.of_added:
-        say(f"{data.root} has changed since {what} began: {changes.of_added}")
+    if changes.harmless:
+        say(f"{data.root} has changed since {what} began: {changes.harmless}")
     base = base_folder(data)
     return TrainingData(data, tuple(str(base / name) for name in listed.skipped))
 

@@ -47,14 +47,14 @@ def read_annotation(file: Path) -> Annotation:
 
 
 def read_xml(file: Path) -> ET.Element:
-    """The root of an XML file.
+    """The root of an XML file, whose names are without the namespaces that some programs write.
 
     Raises:
         UsageError: it cannot be read, or is not XML.
     """
     content = read_bytes(file)
     try:
-        return ET.fromstring(content)
+        return _plain(ET.fromstring(content))
     except ET.ParseError as error:
         fault = UsageError(f"{file}: not well-formed XML ({error}); fix or delete it")
     # A file that does not say its encoding is UTF-8, and some programs write Windows' code page all the same.
@@ -62,9 +62,16 @@ def read_xml(file: Path) -> ET.Element:
     if text.encoding != WINDOWS:
         raise fault
     try:
-        return ET.fromstring(text.content)
+        return _plain(ET.fromstring(text.content))
     except (ET.ParseError, ValueError):
         raise fault from None
+
+
+def _plain(root: ET.Element) -> ET.Element:
+    for element in root.iter():
+        if isinstance(element.tag, str):
+            element.tag = element.tag.rpartition("}")[2]
+    return root
 
 
 def _number(element: ET.Element, name: str, file: Path) -> float:

@@ -9,7 +9,7 @@ from mlkdc.data.runs import is_gone
 from mlkdc.errors import UsageError, nearest
 from mlkdc.records.manifest import Dtype, is_artifact
 from mlkdc.records.parity import Tolerance
-from mlkdc.records.run import ANSWERS_FILE, EXPORT_FOLDER, Run
+from mlkdc.records.run import ANSWERS_FILE, CALIBRATION_FILE, EXPORT_FOLDER, Run
 from mlkdc.runtime.targets import Target, load_target, target_names
 
 ALL = "all"
@@ -105,6 +105,7 @@ def make_request(run: Run, options: ExportOptions) -> Request:
     )
     _check_input(request)
     check_images(run, options)
+    _check_calibration(request)
     target.check_range(precision, request.reduce_range)
     target.check_installed()
     _check_replaceable(request.folder)
@@ -129,6 +130,20 @@ def check_images(run: Run, options: ExportOptions) -> None:
             f"on (no {ANSWERS_FILE}; export.keep_images): if it has moved, say where it is: --data PATH; or export an "
             "artifact that is marked as unverified: --skip-parity"
         )
+
+
+def _check_calibration(request: Request) -> None:
+    """Check that there can be images to calibrate int8 on; opens none."""
+    run = request.run
+    if request.precision != "int8" or request.data is not None or not is_gone(run):
+        return
+    for name in (ANSWERS_FILE, CALIBRATION_FILE):
+        if not (run.path / name).is_file():
+            raise UsageError(
+                f"{run.recipe.data.path}, the data of {run.path}, is not there, and the folder keeps no images to "
+                f"calibrate int8 on (no {name}): copy the complete run folder; if the data has moved, say where it is: "
+                "--data PATH; or export another precision"
+            )
 
 
 def _qat_epochs(run: Run, options: ExportOptions, precision: str) -> int:

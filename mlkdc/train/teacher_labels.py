@@ -64,10 +64,15 @@ def check_teacher_labels(labels: tuple[str, ...], data: TaggedImages, what: str)
     """Raise UsageError unless a teacher has the data's labels in the data's order; ``what`` names the teacher."""
     if labels == data.classes:
         return
-    difference = " in another order"
+    if sorted(labels) == sorted(data.classes):
+        order = first_few(labels, SHOWN_LABELS)
+        raise UsageError(
+            f"{what} has the data's {len(labels)} labels in another order ({order}): give the data this order (a "
+            f"{CLASSES_FILE} next to it, where its layout reads one), or fine-tune a teacher on this data: "
+            "`--teacher MODEL`"
+        )
     unknown = sorted(set(data.classes) - set(labels))
-    if unknown:
-        difference = f", among them not {unknown[0]!r}"
+    difference = f", among them not {unknown[0]!r}" if unknown else ""
     raise UsageError(
         f"{what} has {len(labels)} labels{difference}; the data has {len(data.classes)}. "
         "Fine-tune a teacher on this data: `--teacher MODEL`"

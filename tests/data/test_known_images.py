@@ -7,10 +7,13 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from tiny_training import tiny_recipe
 
 from mlkdc.data import open_data
 from mlkdc.data.listing import known_splits, list_images
+from mlkdc.data.runs import resumed_data
 from mlkdc.records.images import ImageList
+from mlkdc.records.run import CLASSES_FILE, Run
 
 
 def write(folder: Path, names: list[str], seed: int, label: str = "cat") -> Path:
@@ -90,3 +93,23 @@ def test_a_list_of_format_1_has_no_digests(tmp_path: Path) -> None:
     assert read is not None
     assert [image.content for image in read.images] == [None, None]
     assert known_splits(open_data(str(run)), read) == ["train", "test"]
+
+
+def test_splits_that_the_data_has_gained_are_said_and_do_not_count(tmp_path: Path) -> None:
+    photos, run = tmp_path / "photos", Run(tmp_path / "run")
+    table = write(photos, [f"{number}.png" for number in range(24)], seed=0) / "labels.csv"
+    with_splits = table.read_text(encoding="utf-8")
+    table.write_text("\n".join(line.rpartition(",")[0] for line in with_splits.splitlines()) + "\n", encoding="utf-8")
+    data = open_data(str(photos))
+    run.path.mkdir()
+    list_images(data).save(run.path)
+    (run.path / CLASSES_FILE).write_text("\n".join(data.classes) + "\n", encoding="utf-8")
+    lines: list[str] = []
+    assert resumed_data(run, tiny_recipe(photos), lines.append).data.samples == data.samples
+    assert lines == []
+    table.write_text(with_splits, encoding="utf-8")
+    assert resumed_data(run, tiny_recipe(photos), lines.append).data.samples == data.samples
+    moved = sum(now.split != then.split for now, then in zip(open_data(str(photos)).samples, data.samples, strict=True))
+    assert moved
+    assert len(lines) == 1
+    assert f"{moved} images in another split, used in the one that the run began with (" in lines[0]

@@ -106,3 +106,25 @@ def test_folders_of_splits_are_told_apart(tmp_path: Path):
 def test_addresses_must_be_downloaded(tmp_path: Path):
     data = open_data(str(table(tmp_path, [f"https://example.org/{number}.png" for number in range(6)])))
     assert "they are web addresses: download them" in data.notes[0]
+
+
+def test_names_without_what_label_studio_puts_before_them(tmp_path: Path):
+    files = stored(tmp_path, "img/{}.png")
+    data = open_data(str(table(tmp_path, [f"/data/upload/3/0a1b2c3{number}-{number}.png" for number in range(6)])))
+    assert found(data) == files
+    assert any(note.startswith("6 of these were found without what Label Studio puts") for note in data.notes)
+
+
+def test_an_uploaded_name_counts_where_there_is_such_a_file(tmp_path: Path):
+    stored(tmp_path, "img/{}.png")
+    files = stored(tmp_path, "img/0a1b2c3d-{}.png")
+    data = open_data(str(table(tmp_path, [f"/data/upload/3/0a1b2c3d-{number}.png" for number in range(6)])))
+    assert found(data) == files
+    assert not any("Label Studio" in note for note in data.notes)
+
+
+@pytest.mark.parametrize("written", ["{}", "{}.0", "{}.png"])
+def test_numbers_for_names_are_told_the_name(written: str, tmp_path: Path):
+    stored(tmp_path, "img/00000{}.png")
+    data = open_data(str(table(tmp_path, [written.format(number) for number in range(6)])))
+    assert any("000000.png is there: if that is the image, write its name" in note for note in data.notes)

@@ -204,3 +204,25 @@ def test_label_studios_taxonomies_and_numbers_are_labels(tmp_path: Path):
     data = open_data(str(tmp_path))
     assert data.classes == ("0", "1", "animal", "cat", "plant")
     assert {sample.labels for sample in data.samples} == {(0, 2, 3, 4), (1, 2, 3, 4)}
+
+
+def test_what_a_detector_answered_is_no_label(tmp_path: Path) -> None:
+    answers = [{"image_id": number, "category_id": 1, "bbox": [0, 0, 1, 1], "score": 0.9} for number in range(24)]
+    for number in range(24):
+        write_image(tmp_path / f"{number}.png", number)
+    file = tmp_path / "results.json"
+    file.write_text(json.dumps(answers), encoding="utf-8")
+    for path in (tmp_path, file):
+        with pytest.raises(UsageError, match=r"COCO's format for results: what a detector answered"):
+            open_data(str(path))
+    table(tmp_path / "rows", "image_id,category_id,score\n0,1,0.9\n", images=1)
+    with pytest.raises(UsageError, match=r"labels\.csv is in COCO's format for results"):
+        open_data(str(tmp_path / "rows"))
+
+
+@pytest.mark.parametrize("labels", [["cat", "dog"], "cat", {"cat": 1}])
+def test_labels_by_image_get_advice(labels: object, tmp_path: Path) -> None:
+    write_image(tmp_path / "a.png")
+    (tmp_path / "labels.json").write_text(json.dumps({"a.png": labels}), encoding="utf-8")
+    with pytest.raises(UsageError, match=r'labels by image: write it as a list, \[\{"image": "a.jpg"'):
+        open_data(str(tmp_path))

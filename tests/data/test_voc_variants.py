@@ -130,3 +130,13 @@ def test_empty_and_exploding_xml_are_refused(tmp_path: Path):
         (folder / "Annotations/0.xml").write_text(content, encoding="utf-8")
         with pytest.raises(UsageError, match=r"0\.xml: not well-formed XML .*; fix or delete it"):
             open_data(str(folder))
+
+
+def test_annotations_in_a_namespace(tmp_path: Path):
+    folder = own(tmp_path / "VOC2007")
+    for file in (folder / "Annotations").iterdir():
+        text = file.read_text(encoding="utf-8")
+        file.write_text(text.replace("<annotation>", '<annotation xmlns="http://example.org/voc">'), encoding="utf-8")
+    data = open_data(str(folder))
+    assert labels(data) == {name: set(names) for name, names in OWN.items()}
+    assert all(sample.boxes for sample in data.samples)

@@ -311,7 +311,7 @@ def test_one_export_that_cannot_be_made_does_not_stop_the_others(run, writes):
 def test_an_opset_that_the_exporter_lacks_is_reported(run, monkeypatch):
     spec = targets.load_target("onnx").model_copy(update={"opset": 99})
     monkeypatch.setattr(request, "load_target", lambda name: spec)
-    with pytest.raises(MlkdcError, match="opset 99"):
+    with pytest.raises(UsageError, match="opset 99"):
         export(run, "onnx")
 
 
@@ -319,7 +319,7 @@ def test_an_opset_that_is_chosen_is_written_or_refused(run, tmp_path):
     folder = export(run, "onnx", opset=18, out=tmp_path / "18")
     versions = {entry.domain: entry.version for entry in onnx.load(folder / "model.onnx").opset_import}
     assert versions[""] == 18
-    with pytest.raises(MlkdcError, match=r"torch\.onnx cannot write opset 13: it wrote"):
+    with pytest.raises(UsageError, match=r"torch\.onnx cannot write opset 13: it wrote"):
         export(run, "onnx", opset=13, out=tmp_path / "13")
     assert not (tmp_path / "13").exists()
 

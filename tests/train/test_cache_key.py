@@ -17,7 +17,7 @@ from mlkdc.train import teacher as module
 from mlkdc.train.checkpoint import save_weights
 from mlkdc.train.learner import outputs_of
 from mlkdc.train.plan import Plan, make_plan
-from mlkdc.train.teacher import ReadyTeacher, attach_cache, load_teacher
+from mlkdc.train.teacher import ReadyTeacher, answers_key, attach_cache, load_teacher
 
 pytestmark = pytest.mark.slow
 
@@ -117,6 +117,16 @@ def test_the_layout_of_the_files_is_part_of_it(taught: Recipe, monkeypatch: pyte
     here = folder(taught)
     monkeypatch.setattr(module, "CACHE_FORMAT", module.CACHE_FORMAT + 1)
     assert folder(taught) != here
+
+
+@pytest.mark.parametrize("name", ["mean", "std"])
+def test_how_the_model_normalizes_is_part_of_it(name: str, taught: Recipe) -> None:
+    plan, teacher = ready(taught)
+    here = answers_key(teacher, plan)
+    # Which the recipe need not say: pretrained weights can bring their own.
+    model = teacher.source.model
+    model.preprocess = model.preprocess.model_copy(update={name: (0.3, 0.3, 0.3)})
+    assert answers_key(teacher, plan) != here
 
 
 @pytest.mark.parametrize("of", ["labels", "split", "images", "classes"])

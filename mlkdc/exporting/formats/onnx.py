@@ -4,7 +4,7 @@ from typing import Any
 
 import torch
 
-from mlkdc.errors import MlkdcError, first_line
+from mlkdc.errors import MlkdcError, UsageError, first_line
 from mlkdc.exporting.formats import EXPORTERS
 from mlkdc.exporting.int8.qdq import quantize
 from mlkdc.exporting.job import INPUT, OUTPUT, Built, Job
@@ -35,6 +35,7 @@ def onnx_graph(job: Job) -> Any:
     A node's name is that of the torch module it came from, a slash, and the operator's: ``head.ffn.0/linear``.
 
     Raises:
+        UsageError: an opset that onnx does not know, or the exporter cannot write.
         MlkdcError: the exporter gave up.
     """
     import onnx
@@ -42,7 +43,7 @@ def onnx_graph(job: Job) -> Any:
 
     newest = onnx.defs.onnx_opset_version()
     if (job.target.opset or 0) > newest:
-        raise MlkdcError(f"opset {job.target.opset} is not known to onnx {onnx.__version__}, which goes up to {newest}")
+        raise UsageError(f"opset {job.target.opset} is not known to onnx {onnx.__version__}, which goes up to {newest}")
     with quiet():
         program = _export(job)
     assert program is not None
@@ -53,10 +54,10 @@ def onnx_graph(job: Job) -> Any:
 
 
 def _check_opset(graph: Any, job: Job) -> None:
-    """Raise MlkdcError where the exporter wrote a later opset than was wanted, as it does without a word."""
+    """Raise UsageError where the exporter wrote a later opset than was wanted, as it does without a word."""
     written = max(entry.version for entry in graph.opset_import if entry.domain in ("", "ai.onnx"))
     if job.target.opset is not None and written > job.target.opset:
-        raise MlkdcError(f"torch.onnx cannot write opset {job.target.opset}: it wrote {written}, the lowest to choose")
+        raise UsageError(f"torch.onnx cannot write opset {job.target.opset}: it wrote {written}, the lowest to choose")
 
 
 def save(graph: Any, job: Job) -> None:
