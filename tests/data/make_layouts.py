@@ -91,6 +91,23 @@ def make_voc(root: Path, year: str = "VOC2007") -> Path:
     return root / "VOCdevkit"
 
 
+def make_voclists(root: Path) -> Path:
+    """a train: cat, dog (difficult); b train: none; c val: dog."""
+    lists = {
+        "cat_trainval": "a  1\nb -1\nc -1\n",
+        "dog_train": "a  0\nb -1\n",
+        "dog_val": "c  1\n",
+        "cat_train": "a  1\nb -1\n",
+        "cat_val": "c -1\n",
+    }
+    (root / "ImageSets/Main").mkdir(parents=True)
+    for name, text in lists.items():
+        (root / f"ImageSets/Main/{name}.txt").write_text(text, encoding="utf-8")
+    for name in "abc":
+        write_image(root / f"JPEGImages/{name}.jpg")
+    return root
+
+
 def make_coco(root: Path, year: str = "2014") -> Path:
     """train: one image with a boat and a person crowd, one without annotation; val: one image with two cars."""
     boxes = {
@@ -223,6 +240,7 @@ def make_cvat(root: Path) -> Path:
 MAKERS: dict[str, Callable[[Path], Path]] = {
     "csv": make_csv,
     "voc": make_voc,
+    "voclists": make_voclists,
     "coco": make_coco,
     "nuswide": make_nuswide,
     "mirflickr": make_mirflickr,

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from make_layouts import make_voc, voc_xml, write_image
+from make_layouts import make_voc, make_voclists, voc_xml, write_image
 
 from mlkdc.data import open_data
 from mlkdc.errors import UsageError
@@ -140,3 +140,29 @@ def test_annotations_in_a_namespace(tmp_path: Path):
     data = open_data(str(folder))
     assert labels(data) == {name: set(names) for name, names in OWN.items()}
     assert all(sample.boxes for sample in data.samples)
+
+
+def test_lists_without_annotations(tmp_path: Path) -> None:
+    data = open_data(str(make_voclists(tmp_path / "photos")))
+    assert data.classes == ("cat", "dog")
+    shown = {sample.image.name: (sample.split, sample.labels) for sample in data.samples}
+    assert shown == {"a.jpg": ("train", (0, 1)), "b.jpg": ("train", ()), "c.jpg": ("val", (1,))}
+
+
+def test_lists_of_train_and_val_together_and_of_val(tmp_path: Path) -> None:
+    folder = make_voclists(tmp_path / "photos")
+    for name in ("cat_train", "dog_train", "dog_val"):
+        (folder / f"ImageSets/Main/{name}.txt").unlink()
+    data = open_data(str(folder))
+    assert {sample.image.name: sample.split for sample in data.samples} == {
+        "a.jpg": "train",
+        "b.jpg": "train",
+        "c.jpg": "val",
+    }
+
+
+def test_a_list_without_flags_is_refused(tmp_path: Path) -> None:
+    folder = make_voclists(tmp_path / "photos")
+    (folder / "ImageSets/Main/dog_train.txt").write_text("a\nb\n", encoding="utf-8")
+    with pytest.raises(UsageError, match=r"dog_train.txt: expected lines of an image and 1, 0 or -1; got 'a'"):
+        open_data(str(folder))

@@ -45,9 +45,14 @@ def _years(path: Path) -> list[Path]:
     years = []
     devkit = folders_in(path / "VOCdevkit")
     for folder in (path, *(each for each in [*folders_in(path), *devkit] if each.name.startswith("VOC"))):
-        if os.path.isdir(folder / "Annotations") and _xml_files(folder / "Annotations"):
+        if has_annotations(folder):
             years.append(folder)
     return years
+
+
+def has_annotations(folder: Path) -> bool:
+    """Whether XML files lie where the devkit has them."""
+    return bool(_xml_files(folder / "Annotations"))
 
 
 def _xml_files(folder: Path) -> list[Path]:
@@ -82,11 +87,11 @@ def _listed(folder: Path, name: str) -> list[str] | None:
     names = []
     for line in read_lines(listed):
         name, _, flag = line.rpartition(" ")
-        names.append(_stem(name.strip() if name and flag in ("1", "0", "-1") else line))
+        names.append(listed_name(name.strip() if name and flag in ("1", "0", "-1") else line))
     return names
 
 
-def _stem(listed: str) -> str:
+def listed_name(listed: str) -> str:
     """An image as VOC lists it, also where its folder and suffix are listed as well."""
     stem, suffix = os.path.splitext(listed.replace("\\", "/").rpartition("/")[2])
     return stem if suffix.lower() in image_suffixes() else listed
@@ -118,7 +123,7 @@ def _lists(folder: Path) -> dict[str, list[str]]:
 
 def _images(folder: Path, problems: list[Problem]) -> list[_Image]:
     """The listed images that have annotations; what is skipped is added to ``problems``."""
-    stored = _stored(folder)
+    stored = stored_images(folder)
     images = []
     for split, names in _lists(folder).items():
         annotated, missing = [], []
@@ -157,7 +162,7 @@ def _images_of(years: list[Path], problems: list[Problem], notes: list[str]) -> 
     return images
 
 
-def _stored(folder: Path) -> dict[str, Path]:
+def stored_images(folder: Path) -> dict[str, Path]:
     """The image files by their names without suffix, whatever that is."""
     for name in _IMAGES:
         files = {}
