@@ -294,6 +294,7 @@ def test_several_exports_continue_where_one_cannot_be_made(
 
     monkeypatch.setattr("mlkdc.exporting.export_several", export_several)
     monkeypatch.setattr("mlkdc.cli.artifacts.pick_run", lambda folder: None)
+    monkeypatch.setattr("mlkdc.exporting.request.check_images", lambda run, options: None)
     monkeypatch.setattr("mlkdc.records.manifest.Manifest.load", lambda folder: None)
     monkeypatch.setattr("mlkdc.commands.describe.artifact_lines", lambda manifest: ["parity: ok"])
 

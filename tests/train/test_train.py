@@ -1,6 +1,7 @@
 """Training from start to end: what a run folder holds, resuming, teachers, and everything that can go wrong."""
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -145,16 +146,24 @@ def test_a_run_or_its_weights_can_teach(vanilla: Path, tiny: Tiny, tmp_path: Pat
     teacher = run.results.teacher
     assert teacher
     assert teacher.metrics == load_run(vanilla).results.metrics
+    # Its weights, where they are and on their own.
+    assert choose_teacher(tiny(), str(vanilla / "model.safetensors")).teacher == by_run.teacher
     spec = tiny().student.model_dump() | {"image_size": 32}
-    by_file = choose_teacher(tiny(teacher=spec), str(vanilla / "model.safetensors"))
+    by_file = choose_teacher(tiny(teacher=spec), alone(vanilla, tmp_path))
     teacher = distill(by_file, out=tmp_path / "b").results.teacher
     assert teacher
-    assert teacher.run.endswith("model.safetensors")
+    assert teacher.run.endswith("alone.safetensors")
+
+
+def alone(run: Path, folder: Path) -> str:
+    """A run's weights, of which nothing but their labels is known."""
+    return str(shutil.copy(run / "model.safetensors", folder / "alone.safetensors"))
 
 
 def test_teacher_file_of_another_architecture_or_label_set(vanilla: Path, tiny: Tiny, tmp_path: Path) -> None:
-    wrong = choose_teacher(tiny(), str(vanilla / "model.safetensors"))
-    with pytest.raises(UsageError, match=r"model\.safetensors"):
+    file = alone(vanilla, tmp_path)
+    wrong = choose_teacher(tiny(), file)
+    with pytest.raises(UsageError, match=r"alone\.safetensors"):
         distill(wrong, out=tmp_path / "x")
     labels = tmp_path / "photos" / "labels.csv"
     labels.write_text(labels.read_text().replace("blue", "teal"))
@@ -163,7 +172,7 @@ def test_teacher_file_of_another_architecture_or_label_set(vanilla: Path, tiny: 
         distill(choose_teacher(tiny(), str(vanilla)), out=tmp_path / "y")
     spec = tiny().student.model_dump() | {"image_size": 32}
     with pytest.raises(UsageError, match=r"teacher file .* not 'teal'"):
-        distill(choose_teacher(tiny(teacher=spec), str(vanilla / "model.safetensors")), out=tmp_path / "y")
+        distill(choose_teacher(tiny(teacher=spec), file), out=tmp_path / "y")
     assert not (tmp_path / "x").exists()
     assert not (tmp_path / "y").exists()
     with pytest.raises(UsageError, match="did you mean resnet10t"):
