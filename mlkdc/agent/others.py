@@ -13,7 +13,7 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
-#: Of folders of agents (:mod:`mlkdc.devices.bootstrap`).
+#: Of folders of agents.
 PREFIX = "mlkdc-"
 #: Locked as long as its agent lives, which process numbers, used again and different in containers, do not tell.
 ALIVE = "alive"

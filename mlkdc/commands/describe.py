@@ -1,8 +1,8 @@
 """An artifact in a few lines: what was merged, and how equal it is to the torch model."""
 
 from mlkdc.figures import drop_range, drop_words, number, scientific
-from mlkdc.records.manifest import Manifest, MergeReport, Status
-from mlkdc.records.parity import Comparison, ParityFigures, QuantizationReport
+from mlkdc.records.manifest import Manifest, MergeReport
+from mlkdc.records.parity import Comparison, ParityFigures
 
 
 def artifact_lines(manifest: Manifest) -> list[str]:
@@ -22,18 +22,10 @@ def artifact_lines(manifest: Manifest) -> list[str]:
     lines.append(f"{_compared(parity.comparison, figures)}: {manifest.status}")
     if manifest.status == "unverified":
         lines.append(parity.reason or "")
-    if manifest.quantization is not None:
-        lines += _of_int8(manifest.quantization, manifest.status)
-    return lines
-
-
-def _of_int8(report: QuantizationReport, status: Status) -> list[str]:
-    lines = []
-    if report.fine_tuning is not None:
-        lines.append(report.fine_tuning.sentence())
-    # What does not hold here promises nothing elsewhere.
-    if report.promise is not None and status != "failed":
-        lines.append(f"on other images: {report.promise.sentence()}")
+    if manifest.fine_tuning is not None:
+        lines.append(manifest.fine_tuning.sentence())
+    if manifest.promise is not None:
+        lines.append(f"on other images: {manifest.promise.sentence()}")
     return lines
 
 

@@ -23,6 +23,15 @@ def folders_in(folder: Path) -> list[Path]:
     return [entry for entry in entries(folder) if not entry.name.startswith(".") and os.path.isdir(entry)]
 
 
+def images_by_stem(folder: Path) -> dict[str, Path]:
+    """The image files in a folder, by their names without suffix."""
+    files = {}
+    for file in entries(folder):
+        if file.suffix.lower() in image_suffixes():
+            files[file.stem] = file
+    return files
+
+
 def images_below(folder: Path) -> Iterator[Path]:
     """The image files in a folder and below, by their suffix; folders that may not be read are passed over."""
     suffixes = image_suffixes()

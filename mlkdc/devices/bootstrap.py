@@ -8,6 +8,7 @@ from pathlib import Path
 
 import mlkdc
 from mlkdc.agent.frames import MAGIC
+from mlkdc.agent.others import PREFIX
 
 #: Packages and modules that travel; the rest of mlkdc needs more than a device has.
 MODULES = ("errors.py", "registry.py", "agent", "runtime/backends")
@@ -51,7 +52,7 @@ if sys.version_info < (3, 10):
 import tempfile, shutil
 folder = None
 try:
-    folder = tempfile.mkdtemp(prefix="mlkdc-")
+    folder = tempfile.mkdtemp(prefix={PREFIX!r})
     path = os.path.join(folder, "agent.pyz")
     with open(path, "wb") as stream:
         stream.write(program)

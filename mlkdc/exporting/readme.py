@@ -7,9 +7,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from mlkdc.figures import drop_range, drop_words, megabytes, number, scientific
 from mlkdc.fit import Fit
-from mlkdc.records.manifest import Manifest, Status
+from mlkdc.records.manifest import Manifest
 from mlkdc.records.metadata import EMBEDDING
-from mlkdc.records.parity import ParityFigures, QuantizationReport
+from mlkdc.records.parity import ParityFigures
 from mlkdc.resources import write_text
 
 README = "README.md"
@@ -163,8 +163,7 @@ def _verdict(manifest: Manifest) -> str:
         verdict = "ok: it answers like the torch model it was made from"
         if manifest.quantization is None:
             return verdict
-        promise = manifest.quantization.promise
-        if promise is not None and promise.firm:
+        if manifest.promise is not None and manifest.promise.firm:
             return f"{verdict}, within its limits, also as judged by cross-fitting; no guarantee for other images"
         # The limits were judged on the images that the ladder's step was chosen on.
         return f"{verdict}, within its limits on the images compared; on other images it may lose more"
@@ -185,18 +184,10 @@ def _figures(manifest: Manifest) -> list[tuple[str, str]]:
     if figures.worst_class is not None:
         moved = drop_words(figures.worst_class_drop_points)
         rows.append(("worst class", f"AP of {figures.worst_class} {moved} points{_interval(figures)}"))
-    if manifest.quantization is not None:
-        rows += _of_int8(manifest.quantization, manifest.status)
-    return rows
-
-
-def _of_int8(report: QuantizationReport, status: Status) -> list[tuple[str, str]]:
-    rows = []
-    if report.fine_tuning is not None:
-        rows.append(("weights", report.fine_tuning.sentence()))
-    # What does not hold here promises nothing elsewhere.
-    if report.promise is not None and status != "failed":
-        rows.append(("on other images", report.promise.sentence()))
+    if manifest.fine_tuning is not None:
+        rows.append(("weights", manifest.fine_tuning.sentence()))
+    if manifest.promise is not None:
+        rows.append(("on other images", manifest.promise.sentence()))
     return rows
 
 

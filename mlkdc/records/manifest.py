@@ -8,7 +8,7 @@ from typing_extensions import Self
 
 from mlkdc.errors import UsageError
 from mlkdc.records.base import FileRecord, Moment, Record, read_mapping
-from mlkdc.records.parity import Parity, QuantizationReport
+from mlkdc.records.parity import FineTuning, Parity, Promise, QuantizationReport
 from mlkdc.records.preparation import InsideNote, Preparation
 from mlkdc.records.preparation import Preprocess as Preprocess  # what models are made with is looked for here too
 from mlkdc.records.preparation import TensorLayout as TensorLayout
@@ -217,6 +217,20 @@ class Manifest(FileRecord):
     def key(self) -> str:
         """Target and precision, as its folder is called: ``openvino-int8``."""
         return f"{self.target}-{self.precision}"
+
+    @property
+    def promise(self) -> Promise | None:
+        """What can be expected of int8 on other images; of what failed on those compared, nothing."""
+        if self.quantization is None or self.status == "failed":
+            return None
+        return self.quantization.promise
+
+    @property
+    def fine_tuning(self) -> FineTuning | None:
+        """Of its weights for int8; None where they are those that results.json scored."""
+        if self.quantization is None:
+            return None
+        return self.quantization.fine_tuning
 
     @classmethod
     def load_from(cls, path: Path) -> Self:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from mlkdc.figures import DASH, megabytes, number, scaled, scientific
-from mlkdc.records.manifest import Manifest, MergeReport, Status
+from mlkdc.records.manifest import Manifest, MergeReport
 from mlkdc.records.parity import LadderStep, ParityFigures, QuantizationReport, Tolerance
 from mlkdc.tables import Table
 
@@ -97,20 +97,19 @@ def ladders(artifacts: Mapping[str, Manifest]) -> list[Ladder]:
     for name, manifest in artifacts.items():
         if manifest.quantization is not None and manifest.quantization.steps:
             rows = [_ladder_row(step) for step in manifest.quantization.steps]
-            facts = _ladder_facts(manifest.quantization, manifest.status)
+            facts = _ladder_facts(manifest, manifest.quantization)
             shown.append(Ladder(name, Table(head, rows, "llrrrl"), facts))
     return shown
 
 
-def _ladder_facts(report: QuantizationReport, status: Status) -> list[tuple[str, str]]:
+def _ladder_facts(manifest: Manifest, report: QuantizationReport) -> list[tuple[str, str]]:
     facts = [("calibrated on", report.calibration.which)]
     if report.chosen is not None:
         facts.append(("chosen", report.chosen))
-    if report.fine_tuning is not None:
-        facts.append(("weights", report.fine_tuning.sentence()))
-    # What does not hold here promises nothing elsewhere.
-    if report.promise is not None and status != "failed":
-        facts.append(("on other images", report.promise.sentence()))
+    if manifest.fine_tuning is not None:
+        facts.append(("weights", manifest.fine_tuning.sentence()))
+    if manifest.promise is not None:
+        facts.append(("on other images", manifest.promise.sentence()))
     return facts
 
 

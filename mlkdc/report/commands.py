@@ -33,7 +33,7 @@ def commands(
     for name, manifest in artifacts.items():
         again = " ".join(["mlkdc export", quoted_run, *_export_options(manifest)])
         # Without it, the artifact under the usual name would be replaced.
-        if name != f"{manifest.target}-{manifest.precision}":
+        if name != manifest.key:
             again += f" --out {quoted_run}/{EXPORT_FOLDER}/{shlex.quote(name)}"
         listed.append(Command(what=f"exports {name} again", command=again))
     listed.append(
@@ -64,8 +64,8 @@ def _export_options(manifest: Manifest) -> list[str]:
         options.append(f"--max-class-drop {comparison.tolerance.class_drop_points:g}")
     if manifest.quantization is not None and manifest.quantization.equalize:
         options.append("--equalize")
-    if manifest.quantization is not None and manifest.quantization.fine_tuning is not None:
-        options.append(f"--qat-epochs {manifest.quantization.fine_tuning.epochs}")
+    if manifest.fine_tuning is not None:
+        options.append(f"--qat-epochs {manifest.fine_tuning.epochs}")
     if manifest.dynamic_batch:
         options.append("--dynamic")
     if manifest.input.dtype == "uint8":

@@ -92,8 +92,8 @@ def _on_artifact(name: str, manifest: Manifest, results: Results) -> list[str]:
     comparison = manifest.parity.comparison
     if comparison is not None and comparison.kept:
         sentences.append(f"{name} was compared on {comparison.which}.")
-    if manifest.quantization is not None and manifest.quantization.fine_tuning is not None:
-        sentences.append(f"{name} was {manifest.quantization.fine_tuning.sentence()}.")
+    if manifest.fine_tuning is not None:
+        sentences.append(f"{name} was {manifest.fine_tuning.sentence()}.")
     if manifest.details.reduce_range is False:
         sentences.append(
             f"{name} has int8 weights in their full range: it is for Arm, and for x86 processors that have VNNI."

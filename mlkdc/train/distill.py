@@ -119,7 +119,7 @@ def _ready_teacher(job: Job) -> ReadyTeacher | None:
         job.progress.say(sentence)
     if sentence := teacher.facts.leak:
         job.progress.say(sentence)
-    elif ImageList.load(teacher.weights.parent) is None:
+    elif not (teacher.weights.parent / ImageList.FILE).is_file():
         job.progress.say(
             f"which images the teacher in {location} was trained on is not recorded: if val or test images of this "
             "data are among them, the student can score too well on them"

@@ -6,11 +6,11 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
+from waiting import vanished, waited_for
 
 from mlkdc.agent.frames import Frame
 from mlkdc.devices import Load, LocalDevice, Subject
@@ -26,14 +26,6 @@ def device():
     with LocalDevice() as opened:
         opened.info = opened.open()
         yield opened
-
-
-def gone(path: Path, seconds: float = 10) -> bool:
-    """Whether it vanishes within some seconds."""
-    end = time.monotonic() + seconds
-    while path.exists() and time.monotonic() < end:
-        time.sleep(0.05)
-    return not path.exists()
 
 
 def test_it_says_what_it_is(device):
@@ -170,12 +162,10 @@ def test_nothing_is_left_when_this_side_is_killed_in_the_middle(tmp_path):
     pid_file = tmp_path / "pid"
     with subprocess.Popen([sys.executable, "-c", code, str(pid_file)], stdout=subprocess.PIPE, text=True) as host:
         folder = Path(host.stdout.readline().strip())
-        end = time.monotonic() + 20
-        while not (pid_file.exists() and pid_file.read_text()) and time.monotonic() < end:
-            time.sleep(0.05)
+        waited_for(lambda: pid_file.exists() and pid_file.read_text(), seconds=20)
         host.kill()
-    assert gone(folder)
-    assert gone(Path("/proc") / pid_file.read_text())
+    assert vanished(folder, seconds=10)
+    assert vanished(Path("/proc") / pid_file.read_text(), seconds=10)
 
 
 def killed(place: Path) -> Path:

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from ssh_servers import dropbear, keys, openssh
+from waiting import vanished
 
 from mlkdc.devices import Load, Subject
 from mlkdc.devices.base import DeviceLost
@@ -122,13 +123,6 @@ def test_a_full_disk(sshd, tmp_path, make_artifact, images):
     assert not there.exists()
 
 
-def vanished(path: Path) -> bool:
-    end = time.monotonic() + 40
-    while path.exists() and time.monotonic() < end:
-        time.sleep(0.1)
-    return not path.exists()
-
-
 def test_a_lost_connection_leaves_nothing_there(sshd):
     with device_of(sshd) as device:
         device.open()
@@ -136,7 +130,7 @@ def test_a_lost_connection_leaves_nothing_there(sshd):
         device._channel._process.kill()
         with pytest.raises(DeviceLost, match="was lost"):
             device.run(["-c", "print(1)"])
-    assert vanished(there)
+    assert vanished(there, seconds=40)
 
 
 def test_a_server_that_dies_is_a_lost_device(sshd):
@@ -147,7 +141,7 @@ def test_a_server_that_dies_is_a_lost_device(sshd):
         os.kill(sshd.children()[0], signal.SIGKILL)
         with pytest.raises(DeviceLost, match="was lost"):
             device.run(["-c", "import time; time.sleep(30)"])
-    assert vanished(there)
+    assert vanished(there, seconds=40)
 
 
 @pytest.mark.slow
@@ -165,7 +159,7 @@ def test_a_stalled_network_is_noticed_and_leaves_nothing(sshd):
             assert time.monotonic() - start < 15
         finally:
             # The agent's own watchdog is older than half a minute of silence.
-            assert vanished(there)
+            assert vanished(there, seconds=40)
             for pid in stalled:
                 os.kill(pid, signal.SIGKILL)
 

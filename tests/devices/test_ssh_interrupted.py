@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+from waiting import waited_for
 
 from mlkdc.records.bench import BenchFile
 
@@ -20,13 +21,6 @@ def program(path: Path, line: str) -> Path:
     path.write_text(f"#!/bin/sh\n{line}\n")
     path.chmod(0o755)
     return path
-
-
-def waited_for(condition, seconds: float = 60) -> bool:
-    end = time.monotonic() + seconds
-    while not condition() and time.monotonic() < end:
-        time.sleep(0.1)
-    return bool(condition())
 
 
 def turns(figures: Path) -> int:
@@ -56,7 +50,7 @@ def test_ctrl_c_keeps_what_was_measured_and_leaves_nothing(sshd, make_artifact, 
         start_new_session=True,
     ) as bench:
         try:
-            assert waited_for(lambda: turns(figures) >= 1 or bench.poll() is not None)
+            assert waited_for(lambda: turns(figures) >= 1 or bench.poll() is not None, seconds=60)
             assert any(there.iterdir())
             # In the middle of the second turn.
             time.sleep(0.3)

@@ -8,6 +8,7 @@ from typing import get_args
 import numpy as np
 import pytest
 import torch
+from boxes import drawn_boxes
 from PIL import Image
 from samples import make_manifest
 from sklearn.metrics import average_precision_score
@@ -176,11 +177,8 @@ def test_training_views_are_as_sharp_as_crops_of_the_image_itself(tiny: Tiny, tm
     for epoch in range(8):
         views.set_epoch(epoch)
         shown.append(views(torch.zeros(1, dtype=torch.int64), images[None], size)[0].permute(1, 2, 0).numpy())
-        draws = np.random.Generator(np.random.Philox(key=[0, 2 * epoch])).random((1, 12), dtype=np.float32)[0]
-        area, ratio = 0.5 + 0.5 * draws[1], (4 / 3) ** (2 * draws[2] - 1)
-        width, height = min(1.0, (area * ratio) ** 0.5), min(1.0, (area / ratio) ** 0.5)
-        left, top = draws[3] * (1 - width), draws[4] * (1 - height)
-        box = (320 * left, 240 * top, 320 * (left + width), 240 * (top + height))
+        ((left, top, right, bottom),) = drawn_boxes(seed=0, view=epoch, images=1, crop=0.5)
+        box = (320 * left, 240 * top, 320 * right, 240 * bottom)
         expected.append(np.asarray(photo.resize((size, size), Image.Resampling.BILINEAR, box=box), dtype=np.float64))
     assert steepness(shown) == pytest.approx(steepness(expected), rel=0.03)
     assert np.abs(np.array(shown) - np.array(expected)).mean() < 2

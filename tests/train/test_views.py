@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from boxes import drawn_boxes
 from PIL import Image
 
 from mlkdc.images import load_square, open_rgb
@@ -125,12 +126,8 @@ def test_a_view_is_the_box_that_its_numbers_say() -> None:
     views = Views(Augment(flip=False, crop=0.4), 6, 5)
     views.set_epoch(3)
     result = views(torch.arange(6), image, size)
-    draws = np.random.Generator(np.random.Philox(key=[5, 6])).random((6, 12), dtype=np.float32)
-    for number in range(6):
-        area, ratio = 0.4 + 0.6 * draws[number, 1], (4 / 3) ** (2 * draws[number, 2] - 1)
-        width, height = min(1.0, (area * ratio) ** 0.5), min(1.0, (area / ratio) ** 0.5)
-        left, top = draws[number, 3] * (1 - width), draws[number, 4] * (1 - height)
-        box = tuple(stored * edge for edge in (left, top, left + width, top + height))
+    for number, fractions in enumerate(drawn_boxes(seed=5, view=3, images=6, crop=0.4)):
+        box = tuple(stored * edge for edge in fractions)
         np.testing.assert_allclose(result[number].numpy(), pillows(image[number], box, size), rtol=0, atol=0.02)
 
 

@@ -10,25 +10,23 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from mlkdc.data.files import entries, folders_in
+from mlkdc.data.files import entries, folders_in, images_by_stem
 from mlkdc.data.layouts import LAYOUTS, UNSPLIT, Layout, ReadOptions, read_lines
-from mlkdc.data.splits import SPLIT_WORDS, split_of_name
+from mlkdc.data.splits import split_of_name
 from mlkdc.data.text import clean_label, read_head
+from mlkdc.data.voc_lists import IMAGES, LISTS, TRAIN_AND_VAL, class_lists, listed_image, stored_images
 from mlkdc.data.voc_xml import Annotation, read_annotation
 from mlkdc.errors import UsageError
 from mlkdc.figures import counted
-from mlkdc.images import image_suffixes
 from mlkdc.types import SPLITS, Box, Problem, Sample, TaggedImages
 
 CLASSES = (
     "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow",
     "diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor",
 )  # fmt: skip
-LISTS = "ImageSets/Main"
 #: Files with one class a line; CVAT's has colors behind a colon and comments.
 CLASS_FILES = ("classes.txt", "labels.txt", "labelmap.txt", "predefined_classes.txt")
 _HEAD_BYTES = 1024
-_IMAGES = ("JPEGImages", "images", "Images", "")
 
 
 @dataclass(frozen=True)
@@ -84,17 +82,7 @@ def _listed(folder: Path, name: str) -> list[str] | None:
     listed = folder / LISTS / f"{name}.txt"
     if not os.path.isfile(listed):
         return None
-    names = []
-    for line in read_lines(listed):
-        name, _, flag = line.rpartition(" ")
-        names.append(listed_name(name.strip() if name and flag in ("1", "0", "-1") else line))
-    return names
-
-
-def listed_name(listed: str) -> str:
-    """An image as VOC lists it, also where its folder and suffix are listed as well."""
-    stem, suffix = os.path.splitext(listed.replace("\\", "/").rpartition("/")[2])
-    return stem if suffix.lower() in image_suffixes() else listed
+    return [listed_image(line)[0] for line in read_lines(listed)]
 
 
 def _lists(folder: Path) -> dict[str, list[str]]:
@@ -104,7 +92,7 @@ def _lists(folder: Path) -> dict[str, list[str]]:
         names = _listed(folder, split)
         if names is not None:
             lists[split] = names
-    both = _listed(folder, "trainval")
+    both = _listed(folder, TRAIN_AND_VAL)
     if "train" not in lists and both is not None:
         val = set(lists.get("val", ()))
         lists["train"] = [name for name in both if name not in val]
@@ -130,7 +118,7 @@ def _images(folder: Path, problems: list[Problem]) -> list[_Image]:
         for name in names:
             file = folder / "Annotations" / f"{name}.xml"
             if os.path.isfile(file):
-                annotated.append(_Image(stored.get(name, folder / _IMAGES[0] / f"{name}.jpg"), file, split))
+                annotated.append(_Image(stored.get(name, folder / IMAGES[0] / f"{name}.jpg"), file, split))
             else:
                 missing.append(file)
         if missing and not annotated:
@@ -162,26 +150,11 @@ def _images_of(years: list[Path], problems: list[Problem], notes: list[str]) -> 
     return images
 
 
-def stored_images(folder: Path) -> dict[str, Path]:
-    """The image files by their names without suffix, whatever that is."""
-    for name in _IMAGES:
-        files = {}
-        for file in entries(folder / name):
-            if file.suffix.lower() in image_suffixes():
-                files[file.stem] = file
-        if files:
-            return files
-    return {}
-
-
 def _beside(folders: list[tuple[Path, str]]) -> list[_Image]:
     """The images of split folders."""
     images = []
     for folder, split in folders:
-        stored = {}
-        for file in entries(folder):
-            if file.suffix.lower() in image_suffixes():
-                stored[file.stem] = file
+        stored = images_by_stem(folder)
         for xml in _xml_files(folder):
             of_split = split if len(folders) > 1 else UNSPLIT
             images.append(_Image(stored.get(xml.stem, xml.with_suffix(".jpg")), xml, of_split))
@@ -192,11 +165,7 @@ def _classes(folder: Path, names: set[str], notes: list[str]) -> tuple[str, ...]
     """From a list of classes; VOC's own; else those that occur in the annotations and in ImageSets, sorted."""
     for file in _class_files(folder):
         return _class_file(file)
-    in_lists = set()
-    for file in entries(folder / LISTS):
-        name, _, split = file.stem.rpartition("_")
-        if name and split in (*SPLIT_WORDS, "trainval"):
-            in_lists.add(clean_label(name))
+    in_lists = {name for _, name, _ in class_lists(folder)}
     like_voc = names <= set(CLASSES) and folder.name.startswith("VOC")
     if like_voc or in_lists >= set(CLASSES):
         return CLASSES

@@ -4,17 +4,13 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from mlkdc.data.files import entries, folders_in
+from mlkdc.data.files import folders_in
 from mlkdc.data.layouts import LAYOUTS, UNSPLIT, Layout, ReadOptions, read_lines
-from mlkdc.data.layouts.voc import LISTS, has_annotations, listed_name, stored_images
+from mlkdc.data.layouts.voc import has_annotations
 from mlkdc.data.splits import SPLIT_WORDS
-from mlkdc.data.text import clean_label
+from mlkdc.data.voc_lists import FLAGS, IMAGES, LISTS, TRAIN_AND_VAL, class_lists, listed_image, stored_images
 from mlkdc.errors import UsageError
 from mlkdc.types import Sample, TaggedImages
-
-_TRAIN_AND_VAL = "trainval"
-#: Behind an image's name. 0 is "difficult": the thing is in the image, as the reader of annotations has it.
-_FLAGS = {"1": True, "0": True, "-1": False}
 
 
 def _folder(path: Path) -> Path | None:
@@ -26,19 +22,18 @@ def _folder(path: Path) -> Path | None:
 
 def _lists(folder: Path) -> Iterator[tuple[Path, str, str]]:
     """Each list with its class and its word for the split."""
-    for file in entries(folder / LISTS):
-        name, _, word = file.stem.rpartition("_")
-        if file.suffix == ".txt" and name and word in (*SPLIT_WORDS, _TRAIN_AND_VAL):
-            yield file, clean_label(name), word
+    for file, class_name, word in class_lists(folder):
+        if file.suffix == ".txt":
+            yield file, class_name, word
 
 
 def _rows(file: Path) -> Iterator[tuple[str, bool]]:
     """The images of a list, and whether they show its class."""
     for line in read_lines(file):
-        name, _, flag = line.rpartition(" ")
-        if not name or flag not in _FLAGS:
+        name, flag = listed_image(line)
+        if not flag:
             raise UsageError(f"{file}: expected lines of an image and 1, 0 or -1; got {line[:80]!r}")
-        yield listed_name(name.strip()), _FLAGS[flag]
+        yield name, FLAGS[flag]
 
 
 def _by_split(folder: Path) -> dict[str, dict[str, set[str]]]:
@@ -50,7 +45,7 @@ def _by_split(folder: Path) -> dict[str, dict[str, set[str]]]:
             labels = images.setdefault(name, set())
             if shown:
                 labels.add(class_name)
-    both = splits.pop(_TRAIN_AND_VAL, {})
+    both = splits.pop(TRAIN_AND_VAL, {})
     if "train" not in splits and both:
         val = splits.get("val", {})
         splits["train"] = {name: labels for name, labels in both.items() if name not in val}
@@ -71,7 +66,7 @@ def read(path: Path, options: ReadOptions) -> TaggedImages:
         # One alone is split here.
         name_of_split = split if len(splits) > 1 else UNSPLIT
         for name, shown in images.items():
-            image = stored.get(name, folder / "JPEGImages" / f"{name}.jpg")
+            image = stored.get(name, folder / IMAGES[0] / f"{name}.jpg")
             samples.append(Sample(image, tuple(sorted(number[label] for label in shown)), name_of_split))
     return TaggedImages(folder.name, path, "voclists", classes, tuple(samples))
 

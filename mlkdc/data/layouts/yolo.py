@@ -11,12 +11,11 @@ from pathlib import Path
 
 import yaml
 
-from mlkdc.data.files import entries, folders_in, images_below
+from mlkdc.data.files import entries, folders_in, images_below, images_by_stem
 from mlkdc.data.layouts import LAYOUTS, UNSPLIT, Layout, ReadOptions, read_lines, read_text
 from mlkdc.data.splits import split_of_name
 from mlkdc.data.text import clean_label, read_head
 from mlkdc.errors import UsageError
-from mlkdc.images import image_suffixes
 from mlkdc.types import Sample, TaggedImages
 
 #: Numbers in a line, at least: class, center, width, height.
@@ -75,7 +74,7 @@ def _beside(path: Path) -> list[_Part]:
 
 def _images_with_text(folder: Path) -> bool:
     """Whether a text file is called as an image next to it; lists of numbers, as NUS-WIDE's, are not."""
-    stems = {file.stem for file in entries(folder) if file.suffix.lower() in image_suffixes()}
+    stems = images_by_stem(folder)
     return any(file.suffix == ".txt" and file.stem in stems for file in entries(folder))
 
 

@@ -7,6 +7,7 @@ import tempfile
 import threading
 from typing import IO
 
+from mlkdc.agent.others import PREFIX
 from mlkdc.devices.adb.client import COMMAND_SECONDS, Adb
 from mlkdc.devices.adb.program import PID
 from mlkdc.devices.base import DeviceLost
@@ -18,7 +19,7 @@ from mlkdc.errors import UsageError
 _SCRIPT = """trap '' HUP INT TERM
 mkdir {folder} || exit 1
 echo $$ >{folder}/guard.new && mv {folder}/guard.new {folder}/guard || exit 1
-for other in {place}/mlkdc-*/guard; do
+for other in {place}/{prefix}*/guard; do
   if [ ! -e $other ] || [ $other = {folder}/guard ]; then continue; fi
   # A number may have been used again, and then has another command line.
   if grep -q ${{other%/guard}} /proc/$(cat $other)/cmdline 2>/dev/null; then rm -rf {folder}; echo busy; exit 1; fi
@@ -52,7 +53,7 @@ class Guard:
     """
 
     def __init__(self, adb: Adb, *, keep: bool = False) -> None:
-        self.folder = f"{PLACE}/mlkdc-{secrets.token_hex(6)}"
+        self.folder = f"{PLACE}/{PREFIX}{secrets.token_hex(6)}"
         pipe = subprocess.PIPE
         # A pipe that nobody reads would fill up and stop adb.
         self._stderr: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the guard
@@ -60,7 +61,7 @@ class Guard:
         clear = f"rm -rf {self.folder}"
         if keep:
             clear = f"rm {self.folder}/guard"
-        script = _SCRIPT.format(folder=self.folder, place=PLACE, pid=PID, clear=clear)
+        script = _SCRIPT.format(folder=self.folder, place=PLACE, prefix=PREFIX, pid=PID, clear=clear)
         command = adb.command("shell", "-T", script)
         self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=self._stderr)
         first = self._line()

@@ -111,11 +111,11 @@ def check(run: Run, moved_to: str | None = None) -> None:
             f"fine-tuning for int8 needs the run's data, and {run.recipe.data.path} is not there; say where it is with "
             f"--data PATH, or {WITHOUT}"
         )
-    left_out = terms_left_out(run.recipe)
-    if set(left_out) == set(make_objective(run.recipe.distill).terms):
+    objective = make_objective(run.recipe.distill)
+    if set(objective.with_layers) == set(objective.terms):
         raise UsageError(
-            f"{' and '.join(left_out)} trained layers along, which a finished run does not keep, and the run has no "
-            f"other term to be fine-tuned for int8 with; {WITHOUT}"
+            f"{' and '.join(objective.with_layers)} trained layers along, which a finished run does not keep, and the "
+            f"run has no other term to be fine-tuned for int8 with; {WITHOUT}"
         )
     if make_objective(_distill(run.recipe.distill)).needs_teacher:
         _teacher_location(run)
