@@ -7,7 +7,7 @@ from mlkdc.losses import make_objective
 from mlkdc.progress import Progress
 from mlkdc.recipe import Recipe, Teacher
 from mlkdc.records.images import ImageList
-from mlkdc.records.run import RECIPE_FILE, Run, clear_unused, new_run_folder
+from mlkdc.records.run import RECIPE_FILE, Run, new_run_folder
 from mlkdc.report.teacher import weak_teacher
 from mlkdc.train.compare import weak_teacher_before
 from mlkdc.train.job import Job, build_initial, train
@@ -148,7 +148,6 @@ def _fine_tuned(job: Job, spec: Teacher) -> Path:
         job.start()
         run.path.mkdir(parents=True, exist_ok=True)
         with locked(run.path, waiting=job.progress.say):
-            clear_unused(run.path)
             # Another run may have made it while this one waited.
             if not agreed(lambda: run.finished):
                 train(Job(run, teacher_plan, initial, f"fine-tuned for {plan.recipe.name}", job.progress), None)

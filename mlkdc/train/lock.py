@@ -26,6 +26,8 @@ POLL_SECONDS = 1.0
 def locked(folder: Path, waiting: Callable[[str], None] | None = None, *, shown: Path | None = None) -> Iterator[None]:
     """Hold a folder for this process; of several that train one model, for all of them.
 
+    What a killed training had not completed there is removed.
+
     Args:
         folder: exists.
         waiting: where the folder is in use, told by whom before this waits for it; None = it is an error.
@@ -45,6 +47,8 @@ def locked(folder: Path, waiting: Callable[[str], None] | None = None, *, shown:
             pid=os.getpid(), host=socket.gethostname(), since=datetime.now().astimezone().isoformat(timespec="seconds")
         )
         owner.save(folder)
+        # Only in the process that writes: another one would remove what this one is writing.
+        clear_unused(folder)
     except OSError as error:
         raise MlkdcError(
             f"{shown or folder} cannot be locked ({error.strerror or error}); name another with --out"
@@ -84,8 +88,6 @@ def claimed(folder: Path, shown: Path | None = None) -> Iterator[None]:
         UsageError, MlkdcError: as :func:`locked`.
     """
     with locked(folder, shown=shown):
-        if is_main():
-            clear_unused(folder)
         try:
             yield
         finally:

@@ -15,7 +15,7 @@ from tiny_training import tiny_recipe
 
 from mlkdc.errors import MlkdcError, UsageError
 from mlkdc.recipe import Recipe
-from mlkdc.records.run import RECIPE_FILE, Run, new_run_folder
+from mlkdc.records.run import RECIPE_FILE, Run, new_run_folder, temporaries
 from mlkdc.train import distill
 from mlkdc.train.lock import claimed, locked
 
@@ -96,6 +96,21 @@ def test_a_folder_in_which_nothing_was_written_is_removed(tmp_path: Path) -> Non
     with locked(folder):
         pass
     assert Run(folder).path.exists()
+
+
+def test_only_the_process_that_writes_removes_what_a_killed_one_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another one of those that train one model would remove what the main one is writing."""
+    half_written = tmp_path / f".{RECIPE_FILE}.abcdefgh"
+    half_written.write_text("")
+    assert temporaries(tmp_path) == [half_written]
+    with monkeypatch.context() as patch:
+        patch.setattr("mlkdc.train.lock.is_main", lambda: False)
+        with locked(tmp_path):
+            assert half_written.exists()
+    with locked(tmp_path):
+        assert not half_written.exists()
 
 
 KILLED = """
