@@ -10,7 +10,7 @@ from promise_tables import promise
 from steps import BASELINE_STEP
 from study_records import Int8Study, StudentEntry, TargetsStudy
 from tables import NICE, code_block, origin, reliability, timed_on
-from target_tables import artifact_table, drops, gain_table, ladders, merged, skipped, verdict
+from target_tables import artifact_table, drops, from_files, gain_table, ladders, merged, skipped, verdict
 
 from mlkdc.exporting.reference import LEAST_POSITIVES
 from mlkdc.figures import DASH, counted, number
@@ -155,6 +155,7 @@ def student_parts(entry: StudentEntry) -> list[str]:
         about,
         verdict(entry),
         artifact_table(entry),
+        *from_files(entry),
         *skipped(entry),
         merged(entry.artifacts["onnx-fp32"]),
         "Gain per optimization, as a ratio of medians to the step before:",

@@ -117,6 +117,21 @@ def _time_cells(timed: Mapping[str, RowTiming], name: str) -> list[str]:
     return [median, number(timed[BASELINE_STEP].median_ms / timing.median_ms)]
 
 
+def from_files(entry: StudentEntry) -> list[str]:
+    """What the fastest artifact takes from a photo's file on, where that was measured."""
+    fastest = usable(entry, 1)[0]
+    for row in entry.bench.rows:
+        if (row.name, row.threads) == (fastest, 1) and row.photos is not None:
+            times = row.photos
+            return [
+                f"From the file of a photo ({number(times.megapixels)} megapixels) on, `{fastest}` takes "
+                f"{number(times.total_ms)} ms with 1 thread: {number(times.prepare_ms)} to decode and resize it with "
+                f"Pillow, {number(times.run_ms)} to answer (medians of {times.photos} photos, one after another: with "
+                "other work in between the model is slower than in a row)."
+            ]
+    return []
+
+
 def skipped(entry: StudentEntry) -> list[str]:
     """Why rows are missing or have no latency."""
     reasons = dict(entry.missing)

@@ -20,7 +20,8 @@ from study import set_options, with_placeholders
 from study import train as run_training
 from study_records import Shipped, StudentEntry, StudyData, TargetsStudy, without_samples
 
-from mlkdc.bench import Plan, artifact_rows, bench, eager_row
+from mlkdc.bench import Plan, Questions, artifact_rows, bench, eager_row
+from mlkdc.data.runs import run_data, scored_split
 from mlkdc.exporting import ExportOptions, choices, export_several
 from mlkdc.records.bench import BenchFile
 from mlkdc.records.manifest import Manifest
@@ -31,6 +32,8 @@ HERE = Path(os.path.relpath(Path(__file__).parent))
 RESULTS = HERE / "results" / "targets.json"
 STUDENTS = ("mobilenetv2", "repvgg_a0", "shufflenetv2_x1_0")
 THREADS = (1, 2)
+#: Timed from their files.
+PHOTOS = 64
 
 
 def say(text: str) -> None:
@@ -80,7 +83,11 @@ def measure(run: Run, passes: int) -> BenchFile:
     """All artifacts of a run, torch eager and the steps before mlkdc, rows taking turns."""
     steps = [write(run, step, run.path / "baselines" / step) for step in STEPS]
     rows = [eager_row(run.path, run.weights), *artifact_rows([*steps, *run.artifacts()])]
-    return bench(rows, Plan(passes=passes, threads=THREADS, image_size=run.recipe.data.image_size), say=say)
+    data = run_data(run)
+    photos = [sample.image for sample in data.split(scored_split(data, run.recipe.data.train_splits))[:PHOTOS]]
+    questions = {folder.name: Questions(photos=photos) for folder in run.artifacts()}
+    plan = Plan(passes=passes, threads=THREADS, image_size=run.recipe.data.image_size)
+    return bench(rows, plan, questions=questions, say=say)
 
 
 def entry(

@@ -9,6 +9,9 @@ from dataclasses import dataclass
 
 from mlkdc.errors import MlkdcError
 
+#: Of Linux's ``prctl``.
+PR_SET_PDEATHSIG = 1
+
 
 @dataclass(frozen=True)
 class Completed:
@@ -41,6 +44,18 @@ def _signal_name(number: int) -> str:
         return f"{number} ({signal.Signals(number).name})"
     except ValueError:  # real-time signals have no names
         return str(number)
+
+
+def end_with_parent() -> None:
+    """Ask Linux to kill this process when the one that started it ends, in whatever way; elsewhere nothing."""
+    if not sys.platform.startswith(("linux", "android")):
+        return
+    try:
+        import ctypes
+    except ImportError:  # a Python that was built without libffi
+        return
+    libc = ctypes.CDLL(None)
+    libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 Started = Callable[["subprocess.Popen[str]"], object]

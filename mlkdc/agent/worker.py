@@ -2,6 +2,7 @@
 
     predict FOLDER IMAGES.npy OUT.npy [--threads N] [--batch N]      uint8 [n, 3, s, s] -> float32 [n, q]
     time FOLDER --threads N [--runs N] [--seconds S] [--cool-to C]    one JSON line: a Turn record
+    photos FOLDER FILE... --threads N --fit FIT                       one JSON line: a PhotoTiming record
 
 FOLDER holds the model files and spec.json. An error is one line on stderr and exit code 2 (wrong input) or 1.
 """
@@ -31,7 +32,8 @@ def main(argv: list[str] | None = None) -> int:
         if options.command == "predict":
             _predict(options)
         else:
-            sys.stdout.write(_time(options) + "\n")
+            measured = {"time": _time, "photos": _photos}[options.command]
+            sys.stdout.write(measured(options) + "\n")
     except MlkdcError as error:
         sys.stderr.write(f"{' '.join(str(error).split())}\n")
         return error.exit_code
@@ -43,13 +45,17 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
     predict = commands.add_parser("predict")
     timing = commands.add_parser("time")
-    for command in (predict, timing):
+    photos = commands.add_parser("photos")
+    for command in (predict, timing, photos):
         command.add_argument("folder", type=Path)
     predict.add_argument("images", type=Path)
     predict.add_argument("out", type=Path)
     predict.add_argument("--threads", type=int)
     predict.add_argument("--batch", type=int, default=BATCH)
     add_load_options(timing)
+    photos.add_argument("files", type=Path, nargs="+")
+    photos.add_argument("--threads", type=int, required=True)
+    photos.add_argument("--fit", required=True)
     return parser
 
 
@@ -90,6 +96,15 @@ def _time(options: argparse.Namespace) -> str:
         # Last, so that it is part of no figure.
         model.check_metadata(options.folder)
         return turn
+
+
+def _photos(options: argparse.Namespace) -> str:
+    try:
+        from mlkdc.runtime.photos import time_photos
+    except ImportError:
+        raise UsageError(f"photos are decoded with Pillow; run there: {sys.executable} -m pip install pillow") from None
+    with _opened(options.folder, options.threads) as model:
+        return json.dumps(asdict(time_photos(model, options.files, options.fit)))
 
 
 def turn_json(timed: Timed, load_ms: float, conditions: Conditions) -> str:

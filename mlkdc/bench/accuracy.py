@@ -36,11 +36,13 @@ class Questions:
         known: None where the torch model's answers were not kept.
         scored: None where no mAP is wanted.
         missing: why ``known`` is None.
+        photos: to time from file to probabilities.
     """
 
     known: KnownAnswers | None = None
     scored: ScoredImages | None = None
     missing: str = ""
+    photos: Sequence[Path] = ()
 
 
 class Examination:

@@ -6,7 +6,7 @@ from statistics import median
 
 from mlkdc.bench.rows import Row
 from mlkdc.bench.verdict import judge
-from mlkdc.records.bench import Accuracy, LatencyRow, RowTiming, Speedup, Turn
+from mlkdc.records.bench import Accuracy, LatencyRow, PhotoTiming, RowTiming, Speedup, Turn
 
 
 @dataclass
@@ -20,6 +20,8 @@ class Line:
     turns: list[Turn] = field(default_factory=list)
     sustained: Turn | None = None
     sustained_missing: str | None = None
+    photos: PhotoTiming | None = None
+    photos_missing: str | None = None
     accuracy: Accuracy | None = None
     accuracy_missing: str | None = None
     skipped: str | None = None
@@ -38,6 +40,8 @@ class Line:
             turns=tuple(self.turns),
             sustained=self.sustained,
             sustained_missing=self.sustained_missing,
+            photos=self.photos,
+            photos_missing=self.photos_missing,
             accuracy=self.accuracy,
             accuracy_missing=self.accuracy_missing,
             speedup=speedup,

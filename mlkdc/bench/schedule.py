@@ -12,6 +12,7 @@ from mlkdc.bench.ratios import speedup
 from mlkdc.bench.rows import Row
 from mlkdc.devices import Device, DeviceLost, Load, LocalDevice
 from mlkdc.errors import MlkdcError, UsageError, nearest
+from mlkdc.figures import counted
 from mlkdc.figures import threads as threads_in_words
 from mlkdc.records.bench import BASELINE, BenchFile, DeviceInfo, Lost, Protocol, Speedup, Turn
 
@@ -130,6 +131,7 @@ class _Measurement:
                 self._ask(device, lines)
                 self._passes(device, lines)
                 self._sustain(device, lines)
+                self._from_files(device, lines)
         except (DeviceLost, UsageError) as error:
             after = sum(len(line.turns) for line in lines)
             for line in lines:
@@ -222,6 +224,21 @@ class _Measurement:
                     # The passes before it hold.
                     line.sustained_missing = str(error)
                 self._write(self.figures())
+
+    def _from_files(self, device: Device, lines: Sequence[Line]) -> None:
+        for line in lines:
+            photos = self._questions.get(line.row.name, Questions()).photos
+            if not photos or line.skipped is not None or line.row.subject is None:
+                continue
+            self._say(f"{device.name}, {counted(len(photos), 'photo')} from its file: {line.row.name}")
+            try:
+                line.photos = device.photos(line.row.subject, photos, line.threads)
+            except DeviceLost:
+                raise
+            except MlkdcError as error:
+                # What was timed before holds.
+                line.photos_missing = str(error)
+            self._write(self.figures())
 
     def _turn(self, device: Device, line: Line, seconds: float) -> Turn:
         """One process."""

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from mlkdc.bench.devices import short_name, short_names
 from mlkdc.figures import DASH, counted, number
-from mlkdc.records.bench import BenchFile, LatencyRow, Lost, Speedup, Turn
+from mlkdc.records.bench import BenchFile, LatencyRow, Lost, PhotoTiming, Speedup, Turn
 from mlkdc.tables import Table
 
 
@@ -85,9 +85,20 @@ def _on_row(row: LatencyRow) -> list[str]:
         said.append(f"its answers differ from the torch model's by up to {row.accuracy.max_probability_difference:.2g}")
     if row.sustained is not None:
         said.append(_sustained(row.sustained))
+    if row.photos is not None:
+        said.append(_photos(row.photos))
+    if row.photos_missing is not None:
+        said.append(f"no photos timed: {row.photos_missing}")
     if row.sustained_missing is not None:
         said.append(f"no sustained load: {row.sustained_missing}")
     return said
+
+
+def _photos(times: PhotoTiming) -> str:
+    return (
+        f"a photo of {number(times.megapixels)} megapixels takes {number(times.total_ms)} ms from its file, "
+        f"{number(times.prepare_ms)} of them to decode and resize it (median of {times.photos})"
+    )
 
 
 def _sustained(turn: Turn) -> str:

@@ -81,7 +81,8 @@ min_map_option = click.option(
 @click.option("--seconds", type=Finite(min=0, min_open=True), help="That they last, at least.")
 @click.option("--baseline", metavar="NAME", help="The row that speedups refer to; default: torch eager.")
 @click.option("--score", type=Count(), help="Measure mAP there too, on so many test images.")
-@click.option("--data", "data_path", metavar="PATH", help="With --score: where the run's images are now.")
+@click.option("--photos", type=click.IntRange(min=1), help="Then time so many test images from file to answer.")
+@click.option("--data", "data_path", metavar="PATH", help="With --score or --photos: where the images are now.")
 @click.option("--sustained", type=Finite(min=0), default=0.0, metavar="MIN", help="Then minutes of load.")
 @click.option("--cool-to", type=Finite(), metavar="C", help="Wait for this temperature before each turn.")
 @click.option("--keep", is_flag=True, help="Leave what was put on the device.")
@@ -110,6 +111,7 @@ def bench(
     seconds: float | None,
     baseline: str | None,
     score: int | str | None,
+    photos: int | None,
     data_path: str | None,
     sustained: float,
     cool_to: float | None,
@@ -137,8 +139,8 @@ def bench(
         return
     if name is not None:
         raise UsageError("--name goes with --import; for example: --import qai-hub profile.json --name onnx-int8")
-    if data_path is not None and score is None:
-        raise UsageError("--data goes with --score; for example: --score all --data photos/")
+    if data_path is not None and score is None and photos is None:
+        raise UsageError("--data goes with --score or --photos; for example: --score all --data photos/")
     asked = Asked(
         devices=devices,
         runs=runs,
@@ -147,6 +149,7 @@ def bench(
         threads=threads,
         baseline=baseline,
         score=score,
+        photos=photos,
         data=data_path,
         sustained_minutes=sustained,
         cool_to=cool_to,

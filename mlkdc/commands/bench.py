@@ -29,7 +29,8 @@ class Asked:
         devices: names, as :func:`mlkdc.devices.urls.device_at` takes them.
         threads: numbers of threads; empty = as the recipe says.
         score: so many images of the test split are scored on each device, or ``all``; None = none.
-        data: where the images that are scored are now, if the run's data has moved.
+        photos: so many photos of that split are timed from their file to probabilities; None = none.
+        data: where the images that are scored or timed are now, if the run's data has moved.
         keep: leave what was put on the devices.
         out: the JSON file; None = the run's bench.json if one run is all there is, else ``bench.json`` here.
         command: recorded.
@@ -42,6 +43,7 @@ class Asked:
     threads: Sequence[int] = ()
     baseline: str | None = None
     score: int | str | None = None
+    photos: int | None = None
     sustained_minutes: float = 0.0
     cool_to: float | None = None
     data: str | None = None
@@ -95,15 +97,24 @@ def bench_paths(
         image_size=_common_image_size(contents),
         command=asked.command,
     )
+    earlier = target.exists()
+
+    def keep(so_far: BenchFile) -> None:
+        # Figures of an earlier measurement are worth more than the news that a device is gone.
+        if so_far.measured or not earlier:
+            so_far.save_as(target)
+
     figures = bench(
         rows,
         plan,
         devices=devices,
         questions=_questions(rows, asked),
         say=progress.say,
-        write=lambda so_far: so_far.save_as(target),
+        write=keep,
     )
-    figures.save_as(target)
+    keep(figures)
+    if earlier and not figures.measured:
+        progress.say(f"nothing was measured; the earlier figures in {target} stay")
     return figures, target
 
 
@@ -150,14 +161,18 @@ def _questions(rows: Sequence[Row], asked: Asked) -> Mapping[str, Questions]:
     """What each artifact is asked, from the run whose ``export`` folder it lies in."""
     questions = {}
     scored: dict[Path, ScoredImages] = {}
+    photos: dict[Path, ScoredImages] = {}
     for row in rows:
         if row.subject is None:
             continue
         home = row.subject.folder.parent.parent  # of RUN/export/onnx-fp32
         if asked.score is not None and home not in scored:
-            scored[home] = _scored(home, asked.score, asked.data)
+            scored[home] = _scored(home, asked.score, asked.data, "--score")
+        if asked.photos is not None and home not in photos:
+            photos[home] = _scored(home, asked.photos, asked.data, "--photos")
         known, missing = _known(home, row.subject.manifest)
-        questions[row.name] = Questions(known=known, scored=scored.get(home), missing=missing)
+        files = photos[home].paths if home in photos else ()
+        questions[row.name] = Questions(known=known, scored=scored.get(home), missing=missing, photos=files)
     return questions
 
 
@@ -174,16 +189,16 @@ def _known(home: Path, manifest: Manifest) -> tuple[KnownAnswers | None, str]:
     return known, ""
 
 
-def _scored(home: Path, score: int | str, moved_to: str | None) -> ScoredImages:
+def _scored(home: Path, count: int | str, moved_to: str | None, option: str) -> ScoredImages:
     """Images of the run's test split (else its validation split), evenly chosen."""
     if not Run(home).exists:
-        raise UsageError(f"--score needs the run's images, and {home} is no run folder; omit it, or bench the run")
+        raise UsageError(f"{option} needs the run's images, and {home} is no run folder; omit it, or bench the run")
     run = load_run(home)
     data = run_data(run, moved_to=moved_to)
     split = scored_split(data, run.recipe.data.train_splits)
     samples, targets = data.split(split), data.targets(split)
-    count = len(samples)
-    if score != ALL:
-        count = min(count, int(score))
-    rows = [index * len(samples) // count for index in range(count)]
+    number = len(samples)
+    if count != ALL:
+        number = min(number, int(count))
+    rows = [index * len(samples) // number for index in range(number)]
     return ScoredImages(split, [samples[row].image for row in rows], targets[rows])

@@ -5,6 +5,7 @@ import io
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from pydantic import ConfigDict, TypeAdapter, ValidationError
@@ -17,10 +18,12 @@ from mlkdc.devices.channel import ANSWER_SECONDS, Channel, Explain
 from mlkdc.errors import MlkdcError, UsageError
 from mlkdc.figures import counted
 from mlkdc.records.base import Record, faults
-from mlkdc.records.bench import DeviceInfo, Turn
+from mlkdc.records.bench import DeviceInfo, PhotoTiming, Turn
 from mlkdc.records.machine import Machine
 from mlkdc.resources import digest
 from mlkdc.runtime.session import spec_of
+
+Printed = TypeVar("Printed", bound=Record)
 
 TIMEOUT_SECONDS = 900
 #: Whose versions are asked for.
@@ -98,6 +101,7 @@ class AgentDevice(Device):
         self._explain = explain or lost(name)
         self._channel: Channel | None = None
         self._pushed: dict[Path, str] = {}
+        self._photos: dict[str, Path] = {}
         self.folder = self.archive = self.python = ""
         self.free_mib = 0.0
 
@@ -158,9 +162,30 @@ class AgentDevice(Device):
         )
         if done.failure is not None:
             raise MlkdcError(self._by_name(done.failure))
+        return self._printed(done, Turn)
+
+    def photos(self, subject: Subject, files: Sequence[Path], threads: int) -> PhotoTiming:
+        folder = self.push(subject)
+        names = [f"photos/{number:05d}{file.suffix.lower()}" for number, file in enumerate(files)]
+        for name, file in zip(names, files, strict=True):
+            if self._photos.get(name) != file:
+                self._put(name, file.read_bytes())
+                self._photos[name] = file
+        fit = subject.manifest.preprocess.fit
+        arguments = [self.archive, "photos", folder, *[f"{self.folder}/{name}" for name in names]]
+        done = self.run(
+            [*arguments, "--fit", fit, "--threads", str(threads)],
+            environment={"OMP_NUM_THREADS": str(threads)},
+            timeout_seconds=TIMEOUT_SECONDS,
+        )
+        if done.failure is not None:
+            raise MlkdcError(self._by_name(done.failure))
+        return self._printed(done, PhotoTiming)
+
+    def _printed(self, done: Completed, record: type[Printed]) -> Printed:
         printed = done.stdout.strip().rpartition("\n")[2]
         try:
-            return Turn.model_validate_json(printed)
+            return record.model_validate_json(printed)
         except ValidationError:
             raise MlkdcError(f"the worker printed no result: {printed[-200:]!r}") from None
 

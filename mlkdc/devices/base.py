@@ -1,6 +1,7 @@
 """What a device must do for models to be measured on it."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import numpy as np
 from typing_extensions import Self
 
 from mlkdc.errors import MlkdcError
-from mlkdc.records.bench import DeviceInfo, Turn
+from mlkdc.records.bench import DeviceInfo, PhotoTiming, Turn
 from mlkdc.records.manifest import Manifest
 
 
@@ -79,6 +80,10 @@ class Device(ABC):
     @abstractmethod
     def answers(self, subject: Subject, pixels: np.ndarray) -> np.ndarray:
         """Probabilities ``float32[n, q]`` of images ``uint8[n, 3, s, s]`` there. Raises as :meth:`turn`."""
+
+    def photos(self, subject: Subject, files: Sequence[Path], threads: int) -> PhotoTiming:
+        """Time photos there from their files to probabilities. Raises as :meth:`turn`."""
+        raise MlkdcError(f"{self.name} is not given photos' files: what measures there takes pixels")
 
     def provider(self, subject: Subject) -> str:
         """What runs an artifact there."""

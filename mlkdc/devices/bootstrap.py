@@ -11,17 +11,20 @@ from mlkdc.agent.frames import MAGIC
 from mlkdc.agent.others import PREFIX
 
 #: Packages and modules that travel; the rest of mlkdc needs more than a device has.
-MODULES = ("errors.py", "registry.py", "agent", "runtime/backends")
-RUNTIME = ("base", "conditions", "cuda", "metadata", "model", "quiet", "spec", "system", "timing")
+MODULES = ("errors.py", "fit.py", "images.py", "registry.py", "agent", "runtime/backends")
+RUNTIME = ("base", "conditions", "cuda", "metadata", "model", "photos", "quiet", "spec", "system", "timing")
 
 MAIN = """\
 import sys
 
 try:
+    from mlkdc.agent.process import end_with_parent
     from mlkdc.agent.worker import main
 except ImportError as error:
     install = sys.executable + " -m pip install numpy"
     sys.exit("the device's Python cannot import NumPy (%s); run there: %s" % (error, install))
+# An agent that is killed cannot end its worker, which would slow down the next measurement.
+end_with_parent()
 sys.exit(main())
 """
 

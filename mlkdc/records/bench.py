@@ -141,6 +141,27 @@ class Speedup(Record):
     high: float | None = None
 
 
+class PhotoTiming(Record):
+    """From photos' files to probabilities on the device, one after another; medians in milliseconds a photo.
+
+    Args:
+        photos: how many.
+        megapixels: of one, the median.
+        prepare_ms: to open, decode and resize it, with Pillow.
+        run_ms: for the model's answer, conversion of the pixels included.
+        total_ms, p90_ms: of both together.
+    """
+
+    model_config = ConfigDict(allow_inf_nan=False)
+
+    photos: int
+    megapixels: float
+    prepare_ms: Milliseconds
+    run_ms: Milliseconds
+    total_ms: Milliseconds
+    p90_ms: Milliseconds
+
+
 class LatencyRow(Record):
     """One model on one device with one number of threads.
 
@@ -156,6 +177,8 @@ class LatencyRow(Record):
         turns: each process, in order.
         sustained: a turn of minutes, where one was asked for.
         sustained_missing: why it failed.
+        photos: from the files of photos, where that was asked for.
+        photos_missing: why it failed.
         accuracy: as far as it was asked for.
         accuracy_missing: why there is none, or less than was asked for.
         speedup: None without a baseline.
@@ -174,6 +197,8 @@ class LatencyRow(Record):
     turns: tuple[Turn, ...] = ()
     sustained: Turn | None = None
     sustained_missing: str | None = None
+    photos: PhotoTiming | None = None
+    photos_missing: str | None = None
     accuracy: Accuracy | None = None
     accuracy_missing: str | None = None
     speedup: Speedup | None = None
@@ -266,6 +291,11 @@ class BenchFile(FileRecord):
     devices: dict[str, DeviceInfo]
     rows: tuple[LatencyRow, ...]
     lost: tuple[Lost, ...] = ()
+
+    @property
+    def measured(self) -> bool:
+        """Whether a device has answered, or a turn was timed."""
+        return any(row.turns or row.accuracy is not None for row in self.rows)
 
     @classmethod
     def upgraded(cls, written: object, values: dict[str, Any]) -> dict[str, Any] | None:

@@ -17,6 +17,20 @@ def latency_table(entries: Sequence[LatencyEntry]) -> Table:
     return Table(head, [_latency_row(entry) for entry in entries], "llrrrrrrrrrrl")
 
 
+def photo_table(entries: Sequence[LatencyEntry]) -> Table | None:
+    """One line for each row that was given photos' files; None where none was."""
+    cells = []
+    for entry in entries:
+        times = entry.photos
+        if times is not None:
+            figures = (times.megapixels, times.prepare_ms, times.run_ms, times.total_ms, times.p90_ms)
+            cells.append([entry.name, entry.device, str(entry.threads), str(times.photos), *map(number, figures)])
+    if not cells:
+        return None
+    head = ["what", "device", "threads", "photos", "megapixels", "decode and resize, ms", "model", "together", "p90"]
+    return Table(head, cells, "llrrrrrrr")
+
+
 def _latency_row(entry: LatencyEntry) -> list[str]:
     timing, accuracy = entry.timing, entry.accuracy
     times = [DASH] * 5

@@ -113,6 +113,8 @@ def _on_latency(bench: BenchFile, artifacts: Mapping[str, Manifest], quoted_run:
     for row in bench.rows:
         if row.accuracy is not None and row.accuracy_missing is not None:
             sentences.append(f"{row.name} on {row.device}: {row.accuracy_missing}.")
+        if row.photos_missing is not None:
+            sentences.append(f"{row.name} on {row.device}: no photos timed: {row.photos_missing}.")
         if row.sustained_missing is not None:
             sentences.append(f"{row.name} on {row.device}: no sustained load: {row.sustained_missing}.")
     for name, device in bench.devices.items():

@@ -39,6 +39,7 @@ class Page:
     teacher: Table | None
     latency: Table
     latency_conditions: str
+    photos: Table | None
     device_charts: list[DeviceCharts]
     conditions: Table | None
     to_ship: list[str]
@@ -70,6 +71,7 @@ def make_page(report: Report) -> Page:
         teacher=accuracy_tables.teacher_table(results),
         latency=latency_table.latency_table(report.latency),
         latency_conditions=latency_table.latency_conditions(report.bench),
+        photos=latency_table.photo_table(report.latency),
         device_charts=device_charts(report.bench, report.latency),
         conditions=conditions_table(report.latency),
         to_ship=shipping_sentences(report.to_ship),

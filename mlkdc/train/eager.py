@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 
+from mlkdc.agent.process import end_with_parent
 from mlkdc.agent.worker import add_load_options, turn_json
 from mlkdc.records.run import load_run
 from mlkdc.runtime.conditions import Watch, cool_down
@@ -39,4 +40,5 @@ def time_run(options: argparse.Namespace) -> str:
 
 
 if __name__ == "__main__":
+    end_with_parent()
     main()

@@ -13,7 +13,7 @@ from mlkdc.bench.rows import Row
 from mlkdc.devices import DeviceLost
 from mlkdc.errors import MlkdcError, UsageError
 from mlkdc.records.answers import KnownAnswers
-from mlkdc.records.bench import BenchFile
+from mlkdc.records.bench import BenchFile, PhotoTiming
 from mlkdc.records.parity import Parity
 
 NAMES = ("onnx-fp32", "onnx-int8", "onnx-fp16")
@@ -152,6 +152,25 @@ def test_a_sustained_load_that_fails_takes_nothing_from_the_passes(rows):
     device = FakeDevice("pi", {name: [turn(), MlkdcError("too hot")] for name in NAMES})
     first, *_ = bench(rows, Plan(passes=1, sustained_minutes=2), devices=[device]).rows
     assert (first.timing.median_ms, first.skipped, first.sustained_missing) == (1.0, None, "too hot")
+
+
+def test_photos_are_timed_last_and_a_device_that_takes_none_keeps_its_passes(rows, tmp_path):
+    class Reading(FakeDevice):
+        def photos(self, subject, files, threads):
+            assert len(self.asked) == 3, "after the passes"
+            if subject.folder.name == NAMES[1]:
+                raise MlkdcError("no decoder")
+            return PhotoTiming(photos=len(files), megapixels=1, prepare_ms=8, run_ms=1, total_ms=9, p90_ms=10)
+
+    turns = {name: [turn()] for name in NAMES}
+    questions = {name: Questions(photos=[tmp_path / "a.jpg"] * 3) for name in NAMES[:2]}
+    first, second, third = bench(rows, Plan(passes=1), devices=[Reading("pi", turns)], questions=questions).rows
+    assert (first.photos.photos, first.photos.total_ms) == (3, 9)
+    assert (second.photos, second.photos_missing, second.timing.median_ms) == (None, "no decoder", 1.0)
+    assert (third.photos, third.photos_missing) == (None, None)
+    pixels_only = FakeDevice("phone", {name: [turn()] for name in NAMES})
+    first, *_ = bench(rows, Plan(passes=1), devices=[pixels_only], questions=questions).rows
+    assert "phone is not given photos' files" in first.photos_missing
 
 
 @pytest.mark.parametrize(("start", "asked", "expected"), [(None, None, None), (41.0, None, 44.0), (41.0, 50.0, 50.0)])

@@ -2,7 +2,18 @@
 
 from mlkdc.bench.devices import short_names
 from mlkdc.bench.table import bench_tables, remarks
-from mlkdc.records.bench import Accuracy, BenchFile, DeviceInfo, LatencyRow, Lost, Protocol, RowTiming, Speedup, Turn
+from mlkdc.records.bench import (
+    Accuracy,
+    BenchFile,
+    DeviceInfo,
+    LatencyRow,
+    Lost,
+    PhotoTiming,
+    Protocol,
+    RowTiming,
+    Speedup,
+    Turn,
+)
 from mlkdc.records.machine import Machine
 
 
@@ -32,6 +43,19 @@ def test_a_sustained_load_is_said() -> None:
     assert sustained() == sustained(minute_ms=(8.0,)) == [thirds]
     assert sustained(minute_ms=(8.0, 9.0, 10.0)) == [
         f"{where}: without a pause 8.00 ms in the first minute, 10.00 in the last (+25 %)"
+    ]
+
+
+def test_photos_are_said() -> None:
+    times = PhotoTiming(photos=32, megapixels=12.2, prepare_ms=98.0, run_ms=4.0, total_ms=102.5, p90_ms=140)
+    rows = (
+        LatencyRow(name="onnx-fp32", threads=1, photos=times),
+        LatencyRow(name="onnx-int8", threads=1, photos_missing="no Pillow"),
+    )
+    assert remarks(figures(rows=rows)) == [
+        "onnx-fp32 on local, threads 1: a photo of 12.20 megapixels takes 102.50 ms from its file, 98.00 of them to "
+        "decode and resize it (median of 32)",
+        "onnx-int8 on local, threads 1: no photos timed: no Pillow",
     ]
 
 

@@ -50,6 +50,29 @@ def test_answers_and_accuracy_are_measured_on_the_device(finished_run: Path, tmp
     assert BenchFile.load_from(out).rows[0].accuracy.map_images == 4
 
 
+def test_photos_are_timed_from_their_files(finished_run: Path, tmp_path):
+    out = tmp_path / "figures.json"
+    done = bench(finished_run / "export" / "onnx-fp32", "--photos", "3", "--out", out)
+    assert done.exit_code == 0, done.output
+    (row,) = BenchFile.load_from(out).rows
+    assert row.photos.photos == 3
+    assert 0 < row.photos.prepare_ms < row.photos.total_ms
+    assert "of them to decode and resize it (median of 3)" in done.stdout
+
+
+def test_earlier_figures_stay_where_nothing_was_measured(make_artifact, tmp_path):
+    out = tmp_path / "figures.json"
+    gone = ("--device", "ssh://nobody@nowhere.invalid")
+    assert "was lost" in str(bench(make_artifact(), *gone, "--out", out).exception)
+    assert len(BenchFile.load_from(out).lost) == 1, "of a first measurement the loss is kept"
+    assert bench(make_artifact(), "--out", out).exit_code == 0
+    before = out.read_bytes()
+    done = bench(make_artifact(), *gone, "--out", out)
+    assert "was lost" in str(done.exception)
+    assert f"the earlier figures in {out} stay" in done.output
+    assert out.read_bytes() == before
+
+
 def test_images_that_have_moved(finished_run: Path, tmp_path):
     run = Path(shutil.copytree(finished_run, tmp_path / "runs" / "photos"))
     recipe = run / "recipe.yaml"
@@ -122,6 +145,7 @@ def test_a_device_that_is_not_there_does_not_stop_the_others(make_artifact, tmp_
         (("--device", "local", "--device", "local"), "named twice"),
         (("--min-map", "60"), "--min-map goes with --budget"),
         (("--data", "photos"), "--data goes with --score"),
+        (("--photos", "2"), "--photos needs the run's images"),
         (("--score", "all"), "--score needs the run's images"),
         (("--baseline", "onnx"), "did you mean onnx-fp32?"),
     ],

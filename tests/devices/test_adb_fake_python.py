@@ -9,6 +9,7 @@ import pytest
 from android import FIXED, Android
 from fake_adbd import FakePhone
 from phones import Plug
+from PIL import Image
 
 from mlkdc.devices.adb.device import PYTHONS
 from mlkdc.devices.base import DeviceLost, Load, Subject
@@ -34,7 +35,7 @@ def url(phone: FakePhone, python: str = sys.executable) -> str:
 
 
 def test_the_agent_times_and_answers(
-    phone: FakePhone, android: Android, subject: Subject, images: np.ndarray, expected: Expected
+    phone: FakePhone, android: Android, subject: Subject, images: np.ndarray, expected: Expected, tmp_path: Path
 ) -> None:
     with device_at(url(phone)) as device:
         info = device.open()
@@ -48,6 +49,10 @@ def test_the_agent_times_and_answers(
         assert turn.conditions.cpu_fraction is not None
         assert turn.conditions.throttled == ""
         np.testing.assert_allclose(device.answers(subject, images), expected(images), atol=1e-6)
+        photo = tmp_path / "photo.PNG"
+        Image.new("RGB", (1000, 500)).save(photo)
+        times = device.photos(subject, [photo, photo], 1)
+        assert (times.photos, times.megapixels) == (2, 0.5)
         assert list(phone.tmp.iterdir())
     assert list(phone.tmp.iterdir()) == []
     assert android.calls[-1] == f"{FIXED}false"

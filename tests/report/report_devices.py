@@ -12,6 +12,7 @@ from mlkdc.records.bench import (
     DeviceInfo,
     LatencyRow,
     Lost,
+    PhotoTiming,
     Protocol,
     RowTiming,
     Speedup,
@@ -109,6 +110,9 @@ def _row(draw: random.Random, device: str, name: str, threads: int) -> LatencyRo
             map_percent=PERCENTS[name],
             split="test",
         )
+    photos = None
+    if device == PI and name == "onnx-int8":
+        photos = PhotoTiming(photos=16, megapixels=12.2, prepare_ms=98, run_ms=4, total_ms=102.5, p90_ms=140)
     return LatencyRow(
         name=name,
         device=device,
@@ -118,6 +122,7 @@ def _row(draw: random.Random, device: str, name: str, threads: int) -> LatencyRo
         timing=timing(turns, verdict, why),
         turns=tuple(turns),
         sustained=sustained,
+        photos=photos,
         accuracy=accuracy,
         speedup=Speedup(to="torch eager", value=TIMES["torch eager"] / TIMES[name], low=3.9, high=4.3)
         if device == "local"

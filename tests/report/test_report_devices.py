@@ -153,6 +153,12 @@ def test_minutes_of_a_sustained_load_are_lines(source):
         assert line_through(list(row.sustained.minute_ms), y)[0] < 0
 
 
+def test_photos_from_their_files(source):
+    [table] = [rows for rows in Page(source).tables if "megapixels" in rows[0]]
+    assert [cells[:3] for cells in table[1:]] == [["onnx-int8", PI, threads] for threads in "12"]
+    assert table[1][3:] == ["16", "12.20", "98.00", "4.00", "102.50", "140.00"]
+
+
 def test_conditions_from_the_lowest_to_the_highest(source):
     [table] = [rows for rows in Page(source).tables if "governor" in rows[0]]
     assert len(table) == 1 + len(BENCH.rows)

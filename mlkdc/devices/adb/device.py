@@ -1,7 +1,9 @@
 """A phone as a device: with Python there the agent, else the user's programs, and around both the phone's state."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -18,7 +20,7 @@ from mlkdc.devices.agent import AgentDevice
 from mlkdc.devices.base import Device, DeviceLost, Load, Subject
 from mlkdc.devices.bootstrap import start_code
 from mlkdc.errors import MlkdcError, UsageError
-from mlkdc.records.bench import Conditions, DeviceInfo, Turn
+from mlkdc.records.bench import Conditions, DeviceInfo, PhotoTiming, Turn
 from mlkdc.runtime.conditions import COOLING_SECONDS
 
 #: Where a phone may have Python: on its path, or Termux's, which only a rooted phone's adb may start.
@@ -103,6 +105,11 @@ class AdbDevice(Device):
     def answers(self, subject: Subject, pixels: np.ndarray) -> np.ndarray:
         assert self._measuring, "open() comes first"
         return self._measuring.answers(subject, pixels)
+
+    def photos(self, subject: Subject, files: Sequence[Path], threads: int) -> PhotoTiming:
+        if self._agent is None:
+            return super().photos(subject, files, threads)
+        return self._agent.photos(subject, files, threads)
 
     def close(self) -> None:
         if self._agent is not None:
