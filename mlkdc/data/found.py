@@ -36,6 +36,8 @@ _OTHER_JSON = {
 }
 #: An object that begins with a text and what belongs to it.
 _BY_TEXT = re.compile(r'\s*\{\s*"([^"]+)"\s*:\s*["\[{]')
+#: An object of objects whose first key is a row's number.
+_BY_COLUMN = re.compile(r'\s*\{\s*"[^"]+"\s*:\s*\{\s*"\d+"\s*:')
 SHOWN_FILES = 6
 #: Of a folder, since there may be one for each image.
 SEEN_FILES = 200
@@ -106,6 +108,8 @@ def _why_not(file: Path) -> str:
         by_image = _BY_TEXT.match(head)
         if by_image and _is_image_name(by_image[1]):
             return 'labels by image: write it as a list, [{"image": "a.jpg", "labels": ["cat"]}, ...]'
+        if _BY_COLUMN.match(head):
+            return "a table by columns, as pandas writes it: write it with DataFrame.to_json(orient='records')"
         start = " ".join(read_head(file, 200).split())[:60]
         return f"neither COCO's nor Label Studio's JSON; it begins with {start}"
     if suffix == ".txt":

@@ -189,6 +189,12 @@ def test_what_lies_there_is_named_with_the_reason(tmp_path: Path):
     assert "a.xml: XML is read as Pascal VOC's (in Annotations/" in message
 
 
+def test_a_table_by_columns_is_named(tmp_path: Path):
+    write_image(tmp_path / "a.png")
+    (tmp_path / "frame.json").write_text('{"image": {"0": "a.png"}, "labels": {"0": ["x"]}}', encoding="utf-8")
+    assert "frame.json: a table by columns, as pandas writes it: write it with DataFrame.to_json(" in refused(tmp_path)
+
+
 def test_a_table_in_a_folder_below_is_named(tmp_path: Path):
     many_rows(tmp_path / "labels", "image,labels", ["x", "y"])
     assert "labels/labels.csv: a table of labels, where it is not looked for: point --data at it" in refused(tmp_path)
