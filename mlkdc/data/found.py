@@ -101,22 +101,26 @@ def _why_not(file: Path) -> str:
     if suffix in SUFFIXES:
         return _why_no_table(file)
     if suffix == ".json":
-        head = read_head(file)
-        for words, what in _OTHER_JSON.items():
-            if all(word in head for word in words):
-                return what
-        by_image = _BY_TEXT.match(head)
-        if by_image and _is_image_name(by_image[1]):
-            return 'labels by image: write it as a list, [{"image": "a.jpg", "labels": ["cat"]}, ...]'
-        if _BY_COLUMN.match(head):
-            return "a table by columns, as pandas writes it: write it with DataFrame.to_json(orient='records')"
-        start = " ".join(read_head(file, 200).split())[:60]
-        return f"neither COCO's nor Label Studio's JSON; it begins with {start}"
+        return _why_not_json(file)
     if suffix == ".txt":
         return _why_not_text(_first_line(file))
     if suffix == ".xml":
         return "XML is read as Pascal VOC's (in Annotations/, or next to the image) or CVAT's (<annotations>)"
     return ""
+
+
+def _why_not_json(file: Path) -> str:
+    head = read_head(file)
+    for words, what in _OTHER_JSON.items():
+        if all(word in head for word in words):
+            return what
+    by_image = _BY_TEXT.match(head)
+    if by_image and _is_image_name(by_image[1]):
+        return 'labels by image: write it as a list, [{"image": "a.jpg", "labels": ["cat"]}, ...]'
+    if _BY_COLUMN.match(head):
+        return "a table by columns, as pandas writes it: write it with DataFrame.to_json(orient='records')"
+    start = " ".join(read_head(file, 200).split())[:60]
+    return f"neither COCO's nor Label Studio's JSON; it begins with {start}"
 
 
 def _first_line(file: Path) -> str:
