@@ -169,7 +169,7 @@ class AgentDevice(Device):
         names = [f"photos/{number:05d}{file.suffix.lower()}" for number, file in enumerate(files)]
         for name, file in zip(names, files, strict=True):
             if self._photos.get(name) != file:
-                self._put(name, file.read_bytes())
+                self._put(name, _content(file))
                 self._photos[name] = file
         fit = subject.manifest.preprocess.fit
         arguments = [self.archive, "photos", folder, *[f"{self.folder}/{name}" for name in names]]
@@ -256,9 +256,11 @@ class AgentDevice(Device):
             self._channel = None
 
     def _by_name(self, message: str) -> str:
-        """The message with artifacts' names in place of their folders on the device, which nobody knows."""
+        """The message with artifacts' names and photos' paths in place of those on the device, which nobody knows."""
         for path, place in self._pushed.items():
             message = message.replace(place, path.name)
+        for name, file in self._photos.items():
+            message = message.replace(f"{self.folder}/{name}", str(file))
         return message
 
     def _put(self, path: str, content: bytes) -> None:
@@ -270,3 +272,11 @@ class AgentDevice(Device):
     def _ask(self, do: str, blob: bytes = b"", **values: object) -> Frame:
         assert self._channel is not None, "open() comes first"
         return self._channel.ask(do, blob, SILENCE_SECONDS, ANSWER_SECONDS, **values)
+
+
+def _content(file: Path) -> bytes:
+    """Raises :class:`UsageError` where it cannot be read."""
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise UsageError(f"{file}: {error.strerror or error}") from None

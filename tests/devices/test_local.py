@@ -137,6 +137,17 @@ def test_a_worker_that_prints_no_turn(device):
         device.timed(["-c", "print('hello')"], Load(threads=1))
 
 
+def test_a_photo_that_is_damaged_or_gone_is_named_as_on_this_machine(device, make_artifact, tmp_path):
+    folder = make_artifact()
+    subject = Subject(folder, Manifest.load(folder))
+    photo = tmp_path / "beach.jpg"
+    photo.write_bytes(b"text")
+    with pytest.raises(MlkdcError, match=rf"^{photo}: not an image"):
+        device.photos(subject, [photo], 1)
+    with pytest.raises(MlkdcError, match=rf"^{tmp_path}/gone.jpg: No such file"):
+        device.photos(subject, [tmp_path / "gone.jpg"], 1)
+
+
 @pytest.mark.parametrize("keep", [False, True])
 def test_nothing_is_left_but_what_is_kept(keep):
     device = LocalDevice(keep=keep)
