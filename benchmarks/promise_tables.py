@@ -1,7 +1,8 @@
-"""What docs/targets.md shows of promise.json."""
+"""What docs/targets.md shows of promise.json and ladder.json."""
 
 from collections.abc import Sequence
 
+from ladder_records import LadderStudy
 from promise_records import Choice, PromiseRow, PromiseStudy
 from tables import NICE, code_block, origin
 
@@ -39,6 +40,27 @@ def promise(study: PromiseStudy) -> list[str]:
         "flipped labels or by the largest difference of a probability. Above the interval: the draws in which the "
         "worst class of the other half (which may be another) dropped by more than the upper end of the interval that "
         "comes with the judged half's.",
+        code_block([study.command]),
+        origin(study.machine, study.versions),
+    ]
+
+
+def ladder_times(study: LadderStudy) -> list[str]:
+    """What the simulation saves."""
+    head = ["artifact", "limits", "every step: artifacts", "s", "as exported: artifacts", "s", "of the time"]
+    lines = []
+    for row in study.rows:
+        every, simulated = row.every, row.simulated
+        share = f"{100 * simulated.seconds / every.seconds:.0f} %"
+        cells = [str(every.artifacts), number(every.seconds, 0), str(simulated.artifacts)]
+        lines.append([row.artifact, row.limits, *cells, number(simulated.seconds, 0), share])
+    return [
+        "## What a ladder takes",
+        "An export makes an artifact only where a simulation in torch says that it may hold its limits. The same "
+        "ladders with every step made until one holds, and as they are exported, one after the other; with each "
+        f"target's own limits, and with limits that none holds, to the end. {NICE[study.student]} on {study.data}; "
+        "without calibration and the torch model's answers, which are made once for all.",
+        Table(head, lines, "llrrrrr").markdown_as_is(),
         code_block([study.command]),
         origin(study.machine, study.versions),
     ]

@@ -5,8 +5,9 @@ python benchmarks/render_targets.py
 
 from pathlib import Path
 
+from ladder_records import LadderStudy
 from promise_records import PromiseStudy
-from promise_tables import promise
+from promise_tables import ladder_times, promise
 from steps import BASELINE_STEP
 from study_records import Int8Study, StudentEntry, TargetsStudy
 from tables import NICE, code_block, origin, reliability, timed_on
@@ -25,6 +26,7 @@ RESULTS = HERE / "results" / "targets.json"
 WITHOUT = HERE / "results" / "targets-avx2.json"
 INT8 = HERE / "results" / "int8.json"
 PROMISE = HERE / "results" / "promise.json"
+LADDER = HERE / "results" / LadderStudy.FILE
 DOCUMENT = HERE.parent / "docs" / "targets.md"
 
 NOTES = """
@@ -211,6 +213,8 @@ def document() -> str:
     parts += [*without_vnni(), *repvgg()]
     if PROMISE.is_file():
         parts += promise(PromiseStudy.load_from(PROMISE))
+    if LADDER.is_file():
+        parts += ladder_times(LadderStudy.load_from(LADDER))
     return "\n\n".join(parts) + "\n"
 
 

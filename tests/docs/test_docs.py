@@ -47,7 +47,9 @@ def test_the_readme_has_the_size_that_was_measured_and_no_placeholder() -> None:
 
 
 def test_the_readme_has_the_students_that_were_measured() -> None:
-    assert import_module("render_students").headline("corel5k") in " ".join(read("README.md").split())
+    render, readme = import_module("render_students"), " ".join(read("README.md").split())
+    assert render.headline("corel5k") in readme
+    assert render.headline("coco18") in readme
 
 
 def test_the_readme_names_every_target() -> None:

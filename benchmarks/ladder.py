@@ -1,0 +1,127 @@
+"""What the simulation saves of an int8 ladder: the same ladder with every step made, and as an export climbs it.
+
+    OMP_NUM_THREADS=1 python benchmarks/ladder.py RUN [--targets onnx ...]
+
+RUN is a finished run, whose data is where it was. Each ladder is climbed with the target's limits, and with limits that
+no step holds, to its end. The torch model's answers are made before, once. Minutes a target; the seconds go to
+benchmarks/results/ladder.json.
+"""
+
+import argparse
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+
+from ladder_records import Climb, LadderRow, LadderStudy
+
+from mlkdc.errors import MlkdcError
+from mlkdc.exporting import ExportOptions
+from mlkdc.exporting.builder import Builder
+from mlkdc.exporting.int8.choice import with_margin
+from mlkdc.exporting.int8.guard import Candidate, Ladder, candidates, climb
+from mlkdc.exporting.int8.quantizer import Quantizer
+from mlkdc.exporting.job import Quantization
+from mlkdc.exporting.known import reference_of
+from mlkdc.exporting.reference import Reference
+from mlkdc.exporting.request import make_request
+from mlkdc.exporting.stranger import Judgement
+from mlkdc.records.run import Run, load_run
+from mlkdc.runtime.machine import machine
+from mlkdc.runtime.system import versions
+
+RESULTS = Path(__file__).parent / "results" / LadderStudy.FILE
+TARGETS = ("onnx", "openvino", "litert", "executorch")
+PACKAGES = ("mlkdc", "torch", "onnxruntime", "openvino", "ai-edge-litert", "executorch")
+LIMITS = {"own": (None, None), "none holds": (1e-4, 1e-3)}
+
+
+class Counted:
+    """A ladder whose artifacts are counted.
+
+    Args:
+        ladder: whose steps are made.
+    """
+
+    def __init__(self, ladder: Ladder) -> None:
+        self.made: list[Judgement] = []
+        self._build = ladder.build
+        self.ladder = replace(ladder, build=self._counted)
+
+    def _counted(self, how: Quantization) -> Judgement:
+        judgement = self._build(how)
+        self.made.append(judgement)
+        return judgement
+
+    def climbed(self, seconds: float) -> Climb:
+        """What came of it."""
+        return Climb(artifacts=len(self.made), seconds=seconds, held=with_margin(self.made[-1].parity))
+
+
+def every(counted: Counted) -> None:
+    """Make each step until one holds; the simulation only orders them."""
+    ladder = counted.ladder
+    plain = Candidate("per channel, smallest to largest", ladder.first, ladder.simulate(ladder.first))
+    if with_margin(ladder.build(plain.how).parity):
+        return
+    for candidate in candidates(ladder, plain.change):
+        try:
+            if with_margin(ladder.build(candidate.how).parity):
+                return
+        except MlkdcError as error:
+            print(f"{candidate.name}: {error}")
+
+
+def timed(run: Run, options: ExportOptions, reference: Reference, simulated: bool) -> Climb:
+    """Climb one ladder, calibration images read and model merged before."""
+    with tempfile.TemporaryDirectory() as folder:
+        scratch = Path(folder)
+        request = make_request(run, replace(options, out=scratch / "not used"))
+        counted = Counted(Quantizer(Builder(request, scratch, reference=reference, say=print)).ladder())
+        start = time.perf_counter()
+        if simulated:
+            climb(counted.ladder)
+        else:
+            every(counted)
+        return counted.climbed(time.perf_counter() - start)
+
+
+def measure(run: Run, target: str, limits: str, reference: Reference) -> LadderRow:
+    """One ladder, both ways."""
+    most_map, most_class = LIMITS[limits]
+    options = ExportOptions(
+        target=target, precision="int8", max_map_drop_points=most_map, max_class_drop_points=most_class
+    )
+    return LadderRow(
+        artifact=f"{target}-int8",
+        limits=limits,
+        every=timed(run, options, reference, simulated=False),
+        simulated=timed(run, options, reference, simulated=True),
+    )
+
+
+def main() -> None:
+    """Measure all and write it."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--targets", nargs="*", default=TARGETS)
+    options = parser.parse_args()
+    run = load_run(options.run)
+    reference = reference_of(run, print)
+    study = LadderStudy(
+        command=f"OMP_NUM_THREADS=1 python benchmarks/ladder.py RUN --targets {' '.join(options.targets)}",
+        data=run.results.data.name,
+        student=run.recipe.student.model,
+        versions=versions(PACKAGES),
+        machine=machine(),
+    )
+    for target in options.targets:
+        for limits in LIMITS:
+            row = measure(run, target, limits, reference)
+            study = study.model_copy(update={"rows": (*study.rows, row)})
+            study.save_as(RESULTS)
+            print(row, flush=True)
+
+
+if __name__ == "__main__":
+    main()
