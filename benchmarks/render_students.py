@@ -230,8 +230,8 @@ def earlier(name: str, now: Sequence[StudentRow]) -> list[str]:
         f"### {NAMES[name]}: with dropout, and a smaller teacher",
         "The same with a dropout of 0.1 before both heads, the teacher at 192 px (mAP "
         f"{number(teacher)}) and training images that were stored a tenth less sharp. The present recipes took its "
-        f"place, which changed the means by: {', '.join(gains)} points. What a student gains alone, a teacher need not "
-        "give it any more. What is missing above is shown here.",
+        f"place, which changed the means by: {', '.join(gains)} points. "
+        "What is missing above is shown here.",
         compared(groups, ORDER, VANILLA),
     ]
 
