@@ -48,6 +48,8 @@ def test_ctrl_c_keeps_what_was_measured_and_leaves_nothing(sshd, make_artifact, 
         stderr=pipe,
         text=True,
         start_new_session=True,
+        # A shell that starts tests in the background has them ignore it.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     ) as bench:
         try:
             assert waited_for(lambda: turns(figures) >= 1 or bench.poll() is not None, seconds=60)
