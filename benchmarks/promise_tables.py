@@ -57,8 +57,9 @@ def ladder_times(study: LadderStudy) -> list[str]:
     return [
         "## What a ladder takes",
         "An export makes an artifact only where a simulation in torch says that it may hold its limits. The same "
-        "ladders with every step made until one holds with its margin, and as they are exported, one after the other; with each "
-        f"target's own limits, and with limits that none holds, to the end. {NICE[study.student]} on {study.data}; "
+        "ladders with every step made until one holds with its margin, and as they are exported, one after the other; "
+        "with each target's own limits, and with limits that none holds, to the end. "
+        f"{NICE[study.student]} on {study.data}; "
         "without calibration and the torch model's answers, which are made once for all.",
         Table(head, lines, "llrrrrr").markdown_as_is(),
         code_block([study.command]),
