@@ -14,12 +14,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from ladder_records import Climb, LadderRow, LadderStudy
+from promise import PACKAGES, TARGETS, every_step
 
-from mlkdc.errors import MlkdcError
 from mlkdc.exporting import ExportOptions
 from mlkdc.exporting.builder import Builder
 from mlkdc.exporting.int8.choice import with_margin
-from mlkdc.exporting.int8.guard import Candidate, Ladder, candidates, climb
+from mlkdc.exporting.int8.guard import Ladder, climb
 from mlkdc.exporting.int8.quantizer import Quantizer
 from mlkdc.exporting.job import Quantization
 from mlkdc.exporting.known import reference_of
@@ -31,8 +31,6 @@ from mlkdc.runtime.machine import machine
 from mlkdc.runtime.system import versions
 
 RESULTS = Path(__file__).parent / "results" / LadderStudy.FILE
-TARGETS = ("onnx", "openvino", "litert", "executorch")
-PACKAGES = ("mlkdc", "torch", "onnxruntime", "openvino", "ai-edge-litert", "executorch")
 LIMITS = {"own": (None, None), "none holds": (1e-4, 1e-3)}
 
 
@@ -60,16 +58,9 @@ class Counted:
 
 def every(counted: Counted) -> None:
     """Make each step until one holds; the simulation only orders them."""
-    ladder = counted.ladder
-    plain = Candidate("per channel, smallest to largest", ladder.first, ladder.simulate(ladder.first))
-    if with_margin(ladder.build(plain.how).parity):
-        return
-    for candidate in candidates(ladder, plain.change):
-        try:
-            if with_margin(ladder.build(candidate.how).parity):
-                return
-        except MlkdcError as error:
-            print(f"{candidate.name}: {error}")
+    for _, judgement in every_step(counted.ladder):
+        if with_margin(judgement.parity):
+            return
 
 
 def timed(run: Run, options: ExportOptions, reference: Reference, simulated: bool) -> Climb:

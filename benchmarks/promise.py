@@ -12,6 +12,7 @@ import argparse
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -20,14 +21,15 @@ from promise_records import Choice, Draw, HalfFigures, PromiseRow, PromiseStudy
 from mlkdc.errors import MlkdcError
 from mlkdc.exporting import ExportOptions
 from mlkdc.exporting.builder import Builder
+from mlkdc.exporting.int8 import guard
 from mlkdc.exporting.int8.choice import choose, loss
-from mlkdc.exporting.int8.guard import Candidate, candidates
 from mlkdc.exporting.int8.promise import Answered, promise, subset
 from mlkdc.exporting.int8.quantizer import Quantizer, thresholds_of
 from mlkdc.exporting.known import reference_of
 from mlkdc.exporting.parity import compare
 from mlkdc.exporting.reference import Reference
 from mlkdc.exporting.request import make_request
+from mlkdc.exporting.stranger import Judgement
 from mlkdc.records.parity import Parity, Tolerance
 from mlkdc.records.run import Run, load_run
 from mlkdc.runtime.machine import machine
@@ -134,16 +136,21 @@ def measure(run: Run, target: str, reference: Reference, kept: Path) -> PromiseR
     )
 
 
-def _answers(quantizer: Quantizer) -> Iterator[Answered]:
-    """Of every step, whatever the simulation says of it."""
-    ladder = quantizer.ladder()
-    plain = Candidate("per channel, smallest to largest", ladder.first, ladder.simulate(ladder.first))
-    for candidate in (plain, *candidates(ladder, plain.change)):
+def every_step(ladder: guard.Ladder) -> Iterator[tuple[guard.Candidate, Judgement]]:
+    """Make one step after another, whatever the simulation says of them; one that cannot be made is said."""
+    plain = guard.Candidate("per channel, smallest to largest", ladder.first, ladder.simulate(ladder.first))
+    for candidate in chain([plain], guard.candidates(ladder, plain.change)):
         try:
             judgement = ladder.build(candidate.how)
         except MlkdcError as error:
             print(f"{candidate.name}: {error}")
             continue
+        yield candidate, judgement
+
+
+def _answers(quantizer: Quantizer) -> Iterator[Answered]:
+    """Of every step."""
+    for candidate, judgement in every_step(quantizer.ladder()):
         print(candidate.name, judgement.parity.figures, flush=True)
         if judgement.answers is not None and judgement.parity.figures is not None:
             yield Answered(candidate.name, judgement.answers)

@@ -160,19 +160,21 @@ def _common_image_size(contents: _Contents) -> int | None:
 def _questions(rows: Sequence[Row], asked: Asked) -> Mapping[str, Questions]:
     """What each artifact is asked, from the run whose ``export`` folder it lies in."""
     questions = {}
-    scored: dict[Path, ScoredImages] = {}
-    photos: dict[Path, ScoredImages] = {}
+    splits: dict[Path, ScoredImages] = {}
     for row in rows:
         if row.subject is None:
             continue
         home = row.subject.folder.parent.parent  # of RUN/export/onnx-fp32
-        if asked.score is not None and home not in scored:
-            scored[home] = _scored(home, asked.score, asked.data, "--score")
-        if asked.photos is not None and home not in photos:
-            photos[home] = _scored(home, asked.photos, asked.data, "--photos")
+        if home not in splits and (asked.score is not None or asked.photos is not None):
+            splits[home] = _split(home, asked)
         known, missing = _known(home, row.subject.manifest)
-        files = photos[home].paths if home in photos else ()
-        questions[row.name] = Questions(known=known, scored=scored.get(home), missing=missing, photos=files)
+        scored: ScoredImages | None = None
+        photos: Sequence[Path] = ()
+        if asked.score is not None:
+            scored = _some(splits[home], asked.score)
+        if asked.photos is not None:
+            photos = _some(splits[home], asked.photos).paths
+        questions[row.name] = Questions(known=known, scored=scored, missing=missing, photos=photos)
     return questions
 
 
@@ -189,16 +191,21 @@ def _known(home: Path, manifest: Manifest) -> tuple[KnownAnswers | None, str]:
     return known, ""
 
 
-def _scored(home: Path, count: int | str, moved_to: str | None, option: str) -> ScoredImages:
-    """Images of the run's test split (else its validation split), evenly chosen."""
+def _split(home: Path, asked: Asked) -> ScoredImages:
+    """The run's test split, else its validation split."""
     if not Run(home).exists:
+        option = "--photos" if asked.score is None else "--score"
         raise UsageError(f"{option} needs the run's images, and {home} is no run folder; omit it, or bench the run")
     run = load_run(home)
-    data = run_data(run, moved_to=moved_to)
+    data = run_data(run, moved_to=asked.data)
     split = scored_split(data, run.recipe.data.train_splits)
-    samples, targets = data.split(split), data.targets(split)
-    number = len(samples)
-    if count != ALL:
-        number = min(number, int(count))
-    rows = [index * len(samples) // number for index in range(number)]
-    return ScoredImages(split, [samples[row].image for row in rows], targets[rows])
+    return ScoredImages(split, [sample.image for sample in data.split(split)], data.targets(split))
+
+
+def _some(images: ScoredImages, wanted: int | str) -> ScoredImages:
+    """So many of them, evenly chosen, or ``all``."""
+    count = len(images.paths)
+    if wanted != ALL:
+        count = min(count, int(wanted))
+    rows = [index * len(images.paths) // count for index in range(count)]
+    return ScoredImages(images.split, [images.paths[row] for row in rows], images.targets[rows])

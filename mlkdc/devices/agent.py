@@ -155,14 +155,7 @@ class AgentDevice(Device):
         options = ["--threads", str(load.threads), "--runs", str(load.least_runs), "--seconds", str(load.least_seconds)]
         if load.cool_to is not None:
             options += ["--cool-to", str(load.cool_to)]
-        done = self.run(
-            [*arguments, *options],
-            environment={"OMP_NUM_THREADS": str(load.threads)},
-            timeout_seconds=TIMEOUT_SECONDS + load.least_seconds,
-        )
-        if done.failure is not None:
-            raise MlkdcError(self._by_name(done.failure))
-        return self._printed(done, Turn)
+        return self._measured(Turn, [*arguments, *options], load.threads, load.least_seconds)
 
     def photos(self, subject: Subject, files: Sequence[Path], threads: int) -> PhotoTiming:
         folder = self.push(subject)
@@ -173,16 +166,19 @@ class AgentDevice(Device):
                 self._photos[name] = file
         fit = subject.manifest.preprocess.fit
         arguments = [self.archive, "photos", folder, *[f"{self.folder}/{name}" for name in names]]
+        return self._measured(PhotoTiming, [*arguments, "--fit", fit, "--threads", str(threads)], threads)
+
+    def _measured(
+        self, record: type[Printed], arguments: Sequence[str], threads: int, least_seconds: float = 0.0
+    ) -> Printed:
+        """Run a program that ends by printing a record."""
         done = self.run(
-            [*arguments, "--fit", fit, "--threads", str(threads)],
+            arguments,
             environment={"OMP_NUM_THREADS": str(threads)},
-            timeout_seconds=TIMEOUT_SECONDS,
+            timeout_seconds=TIMEOUT_SECONDS + least_seconds,
         )
         if done.failure is not None:
             raise MlkdcError(self._by_name(done.failure))
-        return self._printed(done, PhotoTiming)
-
-    def _printed(self, done: Completed, record: type[Printed]) -> Printed:
         printed = done.stdout.strip().rpartition("\n")[2]
         try:
             return record.model_validate_json(printed)
