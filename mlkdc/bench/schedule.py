@@ -230,7 +230,7 @@ class _Measurement:
             photos = self._questions.get(line.row.name, Questions()).photos
             if not photos or line.skipped is not None or line.row.subject is None:
                 continue
-            self._say(f"{device.name}, {counted(len(photos), 'photo')} from its file: {line.row.name}")
+            self._say(f"{device.name}, {counted(len(photos), 'photo')} from files: {line.row.name}")
             try:
                 line.photos = device.photos(line.row.subject, photos, line.threads)
             except DeviceLost:
