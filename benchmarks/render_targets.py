@@ -9,7 +9,7 @@ from ladder_records import LadderStudy
 from promise_records import PromiseStudy
 from promise_tables import ladder_times, promise
 from steps import BASELINE_STEP
-from study_records import Int8Study, StudentEntry, TargetsStudy
+from study_records import Int8Study, QatStudy, StudentEntry, TargetsStudy
 from tables import NICE, code_block, origin, reliability, timed_on
 from target_tables import artifact_table, drops, from_files, gain_table, ladders, merged, skipped, verdict
 
@@ -25,6 +25,7 @@ RESULTS = HERE / "results" / "targets.json"
 # The same study on a processor without VNNI, of students that had been trained for less.
 WITHOUT = HERE / "results" / "targets-avx2.json"
 INT8 = HERE / "results" / "int8.json"
+QAT = HERE / "results" / QatStudy.FILE
 PROMISE = HERE / "results" / "promise.json"
 LADDER = HERE / "results" / LadderStudy.FILE
 DOCUMENT = HERE.parent / "docs" / "targets.md"
@@ -120,13 +121,6 @@ def repvgg() -> list[str]:
     if not INT8.is_file():
         return []
     study = Int8Study.load_from(INT8)
-    head = ["runtime", "weights", "ranges", "mAP", "drop", "worst class's drop", "labels flipped"]
-    lines = []
-    for row in study.rows:
-        flips = DASH
-        if row.figures is not None:
-            flips = number(row.figures.label_flips, 0)
-        lines.append([row.target, row.weights, row.ranges, *drops(row.figures), flips])
     first = study.rows[0]
     return [
         "## RepVGG in int8",
@@ -134,10 +128,40 @@ def repvgg() -> list[str]:
         f"{number(first.map_torch_percent)}; {first.images} validation images, {first.calibration_images} training "
         "images to calibrate. Clipped: ranges of activations without outliers. Weights take the full int8 range where "
         "it does not say half. Equalized is what the recipe option `export.equalize` does.",
-        Table(head, lines, "lllrrrr").markdown_as_is(),
+        int8_table(study),
         code_block([study.command]),
         origin(study.machine, study.versions),
     ]
+
+
+def fine_tuned() -> list[str]:
+    """What fine-tuning for int8 saves, where it was measured."""
+    if not QAT.is_file():
+        return []
+    study = QatStudy.load_from(QAT)
+    first = study.rows[0]
+    return [
+        "## Fine-tuned for int8",
+        f"What `--qat-epochs` saves: {NICE[study.student]} on {study.data}, seed {study.seed}, every convolution and "
+        f"linear layer in int8, compared with the torch model that was scored: mAP {number(first.map_torch_percent)}; "
+        f"{first.images} validation images, {first.calibration_images} training images to calibrate. A negative drop "
+        "is the gain of training longer.",
+        int8_table(study),
+        code_block([study.command]),
+        origin(study.machine, study.versions),
+    ]
+
+
+def int8_table(study: Int8Study) -> str:
+    """A line for each way of making an artifact."""
+    head = ["target", "weights", "ranges", "mAP", "drop", "worst class's drop", "labels flipped"]
+    lines = []
+    for row in study.rows:
+        flips = DASH
+        if row.figures is not None:
+            flips = number(row.figures.label_flips, 0)
+        lines.append([row.target, row.weights, row.ranges, *drops(row.figures), flips])
+    return Table(head, lines, "lllrrrr").markdown_as_is()
 
 
 def student_parts(entry: StudentEntry) -> list[str]:
@@ -210,7 +234,7 @@ def document() -> str:
     ]
     if RESULTS.is_file():
         parts += measured(TargetsStudy.load_from(RESULTS))
-    parts += [*without_vnni(), *repvgg()]
+    parts += [*without_vnni(), *repvgg(), *fine_tuned()]
     if PROMISE.is_file():
         parts += promise(PromiseStudy.load_from(PROMISE))
     if LADDER.is_file():

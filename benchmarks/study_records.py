@@ -203,6 +203,14 @@ class Int8Study(StudyFile):
     rows: tuple[Int8Row, ...]
 
 
+class QatStudy(Int8Study):
+    """qat.json: what fine-tuning for int8 saves."""
+
+    FILE: ClassVar[str] = "qat.json"
+
+    data: str
+
+
 class HeadRow(Record):
     """A head on MobileNetV2.
 

@@ -114,3 +114,22 @@ def test_a_way_of_making_int8_becomes_a_row(finished_run: Path, monkeypatch: pyt
     assert row.figures is not None
     drop = row.map_torch_percent - row.figures.map_artifact_percent
     assert row.figures.map_drop_points == pytest.approx(drop, abs=1e-9)
+
+
+@pytest.mark.converter
+@pytest.mark.slow
+def test_fine_tuning_for_int8_becomes_a_row_next_to_what_it_is_compared_with(
+    finished_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mlkdc.exporting.known import reference_of
+
+    qat = import_module("qat")
+    monkeypatch.setattr(qat, "EPOCHS", (1,))
+    run = Run(finished_run)
+    rows = list(qat.measure(run, "onnx", reference_of(run, print)))
+    assert [row.weights for row in rows] == ["as scored", "as scored", "1 epoch more"]
+    scored, corrected, tuned = (row.figures for row in rows)
+    assert scored is not None
+    assert corrected is not None
+    assert tuned is not None
+    assert tuned.map_artifact_percent not in {scored.map_artifact_percent, corrected.map_artifact_percent}
