@@ -210,10 +210,11 @@ class Trainer:
         values = {name: term.item() for name, term in terms.items()}
         self._check_finite(values, epoch, number)  # before weights become NaN too
         features = self.accelerator.unwrap_model(self.learner).features
+        shares = self._shares(terms, self.steps.size_of(number))
         # No gradient reaches the map of a backbone that is not trained yet.
         if self.balance.due(number) and features.requires_grad:
-            self._measure(terms, batch, features, progress)
-        self.accelerator.backward(self._share(terms, self.steps.size_of(number)))
+            self._measure(shares, batch, features, progress)
+        self.accelerator.backward(torch.stack(list(shares.values())).sum())
         with torch.no_grad():
             for source in self.sources.values():
                 source.learned(step, batch.student)
@@ -229,13 +230,10 @@ class Trainer:
             for parameter in self.backbone:
                 parameter.requires_grad_(trains_backbone)
 
-    def _share(self, terms: dict[str, Tensor], batches: int) -> Tensor:
-        """What a batch adds to the loss of the ``batches`` that make a step together, as if they were one batch."""
-        shares = []
-        for name, term in terms.items():
-            # A sum over all images is the sum of the batches' sums; a mean, the mean of their means.
-            shares.append(term if self.objective.terms[name].summed else term / batches)
-        return torch.stack(shares).sum()
+    def _shares(self, terms: dict[str, Tensor], batches: int) -> dict[str, Tensor]:
+        """What a batch adds to the terms of the ``batches`` that make a step together, as if they were one batch."""
+        # A sum over all images is the sum of the batches' sums; a mean, the mean of their means.
+        return {name: term if self.objective.terms[name].summed else term / batches for name, term in terms.items()}
 
     def _update(self) -> None:
         """One step of the optimizer."""

@@ -134,6 +134,19 @@ def test_a_training_holds_the_shares_it_was_asked_for(tiny: Tiny, tmp_path: Path
         assert share / 1.6 < sum(epoch.gradients[name].share for epoch in last) / 3 < share * 1.6
 
 
+def test_shares_are_of_the_step_that_batches_make_together(tiny: Tiny, tmp_path: Path) -> None:
+    """A mean over images counts by half in each of two batches, and a sum over them completely."""
+
+    def ratio(accumulate: int) -> float:
+        # Hardly any step is made, so that both trainings measure the same.
+        train = {"epochs": 1, "batch_size": 12, "accumulate": accumulate, "lr": 1e-12}
+        recipe = tiny(distill={"method": "mld", "form": "reference"}, train=train)
+        gradients = distill(recipe, out=tmp_path / str(accumulate)).epochs[0].gradients
+        return gradients["mld"].norm / gradients["bce"].norm
+
+    assert ratio(2) == pytest.approx(ratio(1) / 2, rel=0.02)
+
+
 def test_the_map_that_is_measured_at_is_the_one_that_outputs_come_from(
     tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
