@@ -6,6 +6,7 @@ from mlkdc.records.results import Results
 #: Less than this much more mAP, in percentage points, is too little for a student to gain from: seeds alone differ by
 #: points. Near 100 %, half of what the student misses is enough.
 CLEARLY_POINTS = 4.0
+_BETTER = "train a better one: a larger teacher.image_size, more teacher.train.epochs, teacher.train.ema=0.999"
 
 
 def weakness(teacher_map_percent: float, other_map_percent: float, other: str) -> str | None:
@@ -21,16 +22,22 @@ def weakness(teacher_map_percent: float, other_map_percent: float, other: str) -
         return None
     return (
         f"the teacher is not clearly better than what it teaches: mAP {number(teacher_map_percent)} against "
-        f"{number(other_map_percent)} {other}, and at least {needed:.1f} points more are needed; train a better "
-        "one: a larger teacher.image_size, more teacher.train.epochs, teacher.train.ema=0.999"
+        f"{number(other_map_percent)} {other}, and at least {needed:.1f} points more are needed; {_BETTER}"
     )
 
 
 def weak_teacher(results: Results) -> str | None:
-    """:func:`weakness` of the teacher of a finished run against the student, where both were scored on one split."""
+    """Says so where the teacher of a finished run is worse than the student on the same split, and what to do.
+
+    A student that came close to its teacher was taught well: only :func:`weakness`, next to what the student learns
+    alone, tells whether there was enough to learn.
+    """
     if results.teacher is None:
         return None
     teacher = results.teacher.map_percent_on(results.scored_on)
-    if teacher is None:
+    if teacher is None or teacher >= results.map_percent:
         return None
-    return weakness(teacher, results.map_percent, f"of the student on the {results.scored_on} images")
+    return (
+        f"the teacher is worse than the student that it taught: mAP {number(teacher)} against "
+        f"{number(results.map_percent)} on the {results.scored_on} images; {_BETTER}"
+    )
