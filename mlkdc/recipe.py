@@ -13,6 +13,7 @@ from mlkdc.resources import digest, shipped
 #: Where release, text and printed equation of a paper differ: the authors' code, the settled reading, or as printed;
 #: ``printed`` is the printed loss of a paper whose code does not run.
 Form = Literal["reference", "paper", "literal", "printed"]
+LARGEST_SEED = 2**32 - 1  # that NumPy takes
 
 
 class Section(BaseModel):
@@ -39,7 +40,7 @@ class Augment(Section):
     views: int | None = Field(
         None, ge=1, description="different views of an image, taken in turns; null = a new one every epoch"
     )
-    seed: int | None = Field(None, ge=0, description="of the views; null = the run's")
+    seed: int | None = Field(None, ge=0, le=LARGEST_SEED, description="of the views; null = the run's")
 
     @property
     def mixes(self) -> bool:
@@ -134,7 +135,7 @@ class Teacher(Model):
         None, description="labels of a weights file that does not say: a file with one a line, or 'data' for the data's"
     )
     cache: bool = Field(True, description="keep its outputs on disk, so that runs with equal views reuse them")
-    seed: int = Field(0, ge=0, description="of its fine-tuning; the student's seed does not change the teacher")
+    seed: int = Field(0, ge=0, le=LARGEST_SEED, description="of its fine-tuning; not changed by the student's seed")
     train: Train = Field(default_factory=Train)
 
 
@@ -197,7 +198,7 @@ class Recipe(Section):
 
     name: str = Field("unnamed", pattern=r"^[\w./-]+$")
     description: str = ""
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, le=LARGEST_SEED)
     data: Data = Field(default_factory=Data)
     student: Model = Field(default_factory=Model)
     teacher: Teacher | None = None

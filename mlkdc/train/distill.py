@@ -10,7 +10,7 @@ from mlkdc.records.images import ImageList
 from mlkdc.records.run import RECIPE_FILE, Run, new_run_folder
 from mlkdc.report.teacher import weak_teacher
 from mlkdc.train.compare import weak_teacher_before
-from mlkdc.train.job import Job, build_initial, train
+from mlkdc.train.job import Job, build_initial, check_embeddings, train
 from mlkdc.train.lock import claimed, locked
 from mlkdc.train.plan import Plan, make_plan
 from mlkdc.train.processes import agreed, is_main
@@ -87,6 +87,8 @@ def _train_student(folder: Path, recipe: Recipe, command: str, progress: Progres
     plan = make_plan(recipe, progress, begun)
     # Built before the teacher is trained, which takes long, so that a fault of its weights or sizes is reported now.
     initial = build_initial(plan.recipe.student, plan)
+    if sentence := _slow_backbone(plan.recipe):
+        progress.say(sentence)
     job = Job(Run(folder), plan, initial, command, progress)
     try:
         run = train(job, _ready_teacher(job))
@@ -98,6 +100,16 @@ def _train_student(folder: Path, recipe: Recipe, command: str, progress: Progres
                 progress.say(sentence)
                 run.log(sentence)
     return run
+
+
+def _slow_backbone(recipe: Recipe) -> str | None:
+    rate = recipe.train.backbone_lr
+    if recipe.student.weights != "none" or rate >= 1:
+        return None
+    return (
+        f"train.backbone_lr={rate:g} spares pretrained weights, and this backbone starts from random ones: "
+        "`--set train.backbone_lr=1` lets it learn as fast as the head"
+    )
 
 
 def _after_interrupt(folder: Path) -> str:
@@ -115,6 +127,7 @@ def _ready_teacher(job: Job) -> ReadyTeacher | None:
     if location is None:
         location = str(_fine_tuned(job, spec))
     teacher = load_teacher(location, spec, plan)
+    check_embeddings(teacher.source.model, teacher.facts.image_size, "teacher", plan)
     if sentence := weak_teacher_before(job.run, plan.recipe, teacher.facts):
         job.progress.say(sentence)
     if sentence := teacher.facts.leak:
@@ -144,6 +157,7 @@ def _fine_tuned(job: Job, spec: Teacher) -> Path:
         teacher_plan = Plan(recipe, make_objective(recipe.distill), plan.data, plan.skipped)
         # Before anything is written, so that a fault of the teacher's weights or sizes leaves no folder.
         initial = build_initial(spec, teacher_plan)
+        check_embeddings(initial.model, recipe.data.image_size, "teacher", plan)
         # Fine-tuning takes long: from here on the student's run can be resumed.
         job.start()
         run.path.mkdir(parents=True, exist_ok=True)

@@ -11,6 +11,7 @@ from torch import Tensor
 from mlkdc.data.listing import list_images
 from mlkdc.errors import UsageError
 from mlkdc.models import MultiLabelModel, build_model
+from mlkdc.models.attention import AttentionHead
 from mlkdc.progress import Progress
 from mlkdc.recipe import Model
 from mlkdc.records.results import Results, TeacherFacts
@@ -61,22 +62,38 @@ def build_initial(spec: Model, plan: Plan) -> InitialModel:
         bias = _log_odds(plan)
     model = build_model(spec, len(plan.data.classes), data.image_size, data.fit, bias)
     random_state = torch.get_rng_state()
-    if spec.head.kind == "attention" and "student.embeddings" in plan.objective.needs:
-        _check_positions(model, plan)
+    check_embeddings(model, data.image_size, "student", plan)
     return InitialModel(model, random_state)
 
 
 @torch.no_grad()
-def _check_positions(model: MultiLabelModel, plan: Plan) -> None:
-    """Attention over a single position is 1 for every class: all classes of an image would have one embedding."""
-    size = plan.recipe.data.image_size
-    height, width = model.eval().features(torch.zeros(1, 3, size, size)).shape[2:]
+def check_embeddings(model: MultiLabelModel, image_size: int, section: str, plan: Plan) -> None:
+    """Check that the labels of an image have embeddings of their own, where the plan's method compares them.
+
+    Those of residual attention are one and the same without attention, and over a single position.
+
+    Args:
+        model: of the recipe's ``section``, ``student`` or ``teacher``.
+        image_size: that it looks at.
+        section: of the recipe.
+        plan: of the student's training.
+
+    Raises:
+        UsageError: they are all the same.
+    """
+    if f"{section}.embeddings" not in plan.objective.needs or not isinstance(model.head, AttentionHead):
+        return
+    what = f"{plan.recipe.distill.method} compares the embeddings of an image's labels, which are all the same"
+    instead = f"`--set {section}.head.kind=compact`"
+    if model.head.residual == 0:
+        raise UsageError(f"{what} with {section}.head.residual=0; use a larger one, as 0.2, or {instead}")
+    height, width = model.eval().features(torch.zeros(1, 3, image_size, image_size)).shape[2:]
     model.train()
     if height * width == 1:
+        key = "data.image_size" if section == "student" else "teacher.image_size"
         raise UsageError(
-            f"{plan.recipe.distill.method} compares the embeddings of an image's labels, which are all the same on a "
-            f"feature map of 1 x 1, as images of {size} px have; use a larger data.image_size, or "
-            "`--set student.head.kind=compact`"
+            f"{what} on a feature map of 1 x 1, as the {section}'s images of {image_size} px have; use a larger {key}, "
+            f"or {instead}"
         )
 
 

@@ -12,13 +12,20 @@ from mlkdc.figures import first_few
 from mlkdc.losses import Objective, make_objective
 from mlkdc.models import check_name
 from mlkdc.progress import Progress
-from mlkdc.recipe import Recipe
+from mlkdc.recipe import Head, Recipe
 from mlkdc.records.run import Run
 from mlkdc.train.processes import several
 from mlkdc.train.sources import check_sources
 from mlkdc.types import Problem, TaggedImages
 
 SHOWN_IMAGES = 20
+#: The kinds of head that have a key of a recipe's ``head``; all have the others.
+HEADS_WITH = {
+    "dim": ("compact", "decoder"),
+    "ffn": ("compact", "decoder"),
+    "heads": ("compact", "decoder"),
+    "residual": ("attention",),
+}
 SHOWN_LABELS = 8
 
 
@@ -85,8 +92,10 @@ def check_names(recipe: Recipe) -> Objective:
         faults += error.faults
     except UsageError as error:
         faults.append(f"distill: {error}")
+    faults += _head_faults("student.head", recipe.student.head)
     if recipe.teacher is not None:
         faults += _name_faults("teacher.model", recipe.teacher.model)
+        faults += _head_faults("teacher.head", recipe.teacher.head)
     if faults or objective is None:
         raise RecipeError(faults, recipe.name)
     return objective
@@ -98,6 +107,16 @@ def _name_faults(key: str, model: str) -> list[str]:
     except UsageError as error:
         return [f"{key}: {error}"]
     return []
+
+
+def _head_faults(section: str, head: Head) -> list[str]:
+    """Keys that were given another value than their default, and that this kind of head does not have."""
+    faults = []
+    for key, kinds in HEADS_WITH.items():
+        value = getattr(head, key)
+        if head.kind not in kinds and value != Head.model_fields[key].default:
+            faults.append(f"{section}.{key}={value} says nothing of kind {head.kind}; leave it out, or use {kinds[0]}")
+    return faults
 
 
 def check_heads(recipe: Recipe, objective: Objective) -> None:

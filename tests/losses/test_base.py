@@ -102,6 +102,16 @@ def test_smoothing_moves_labels_towards_one_half():
     torch.testing.assert_close(alone("bce", smoothing=0.1)(batch), expected)
 
 
+@pytest.mark.parametrize(("label", "probability"), [(0.0, 0.05), (1.0, (0.9 * 20 + 0.05) / (0.9 * 20 + 0.1))])
+def test_what_smoothing_adds_to_an_absent_label_has_no_weight(label, probability):
+    """The loss is least at half of the smoothing, however rare the label; not above one half."""
+    logits = torch.logit(torch.tensor([[probability]])).requires_grad_()
+    batch = Batch(torch.tensor([[label]]), Outputs(logits), frequency=torch.tensor([0.001]))
+    alone("bce", smoothing=0.1, positive_weight=1.0)(batch).backward()
+    assert logits.grad is not None
+    assert abs(logits.grad.item()) < 1e-5
+
+
 @pytest.mark.parametrize("power", [0.3, 1.0])
 def test_positives_are_weighted_by_the_odds_against_them(power):
     batch = make_batch(random_targets())

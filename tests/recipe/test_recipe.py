@@ -84,6 +84,9 @@ def test_all_unknown_keys_are_reported_at_once_with_the_nearest() -> None:
         ("teacher.train.epoch=3", "teacher.train.epoch: unknown key; did you mean epochs?"),
         ("data.zzz=true", "data.zzz: unknown key; valid: allow_unseen, augment, digits_images, fit, image_size"),
         ("export.max_fall=2", "export.max_fall: unknown key; did you mean max_drop"),
+        ("seed=4294967296", "seed: input should be less than or equal to 4294967295"),
+        ("data.augment.seed=4294967296", "data.augment.seed: input should be less than or equal to 4294967295"),
+        ("teacher.seed=4294967296", "teacher.seed: input should be less than or equal to 4294967295"),
         ("distill.terms.mld=heavy", "distill.terms.mld: input should be a valid number"),
     ],
 )

@@ -2,16 +2,17 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
-from mlkdc.errors import UsageError
+from mlkdc.errors import RecipeError, UsageError
 from mlkdc.progress import Progress
 from mlkdc.recipe import Head, Recipe
 from mlkdc.train import distill
 from mlkdc.train.job import build_initial
-from mlkdc.train.plan import make_plan
+from mlkdc.train.plan import check_objective, make_plan
 
 pytestmark = pytest.mark.slow
 
@@ -39,12 +40,51 @@ def test_teacher_and_student_may_differ_in_their_heads(
 def test_attention_over_one_position_is_refused_where_its_embeddings_are_compared(tiny: Tiny, tmp_path: Path) -> None:
     recipe = tiny()
     recipe.student.head = Head(kind="attention")
-    with pytest.raises(UsageError, match=r"a feature map of 1 x 1, as images of 32 px have; use a larger"):
+    with pytest.raises(UsageError, match=r"a feature map of 1 x 1, as the student's images of 32 px have"):
         distill(recipe, out=tmp_path / "run")
     assert not (tmp_path / "run").exists()
     recipe = tiny(distill={"method": "mld"})
     recipe.student.head = Head(kind="attention")
     assert distill(recipe, out=tmp_path / "run").finished
+
+
+def test_a_teacher_whose_embeddings_are_all_the_same_is_refused_before_it_is_trained(
+    tiny: Tiny, tmp_path: Path
+) -> None:
+    recipe = tiny()
+    assert recipe.teacher is not None
+    recipe.teacher.head = Head(kind="attention", residual=0)
+    with pytest.raises(UsageError, match=r"all the same with teacher\.head\.residual=0; use a larger one"):
+        distill(recipe, out=tmp_path / "run")
+    assert [path.name for path in tmp_path.iterdir()] == ["photos"]
+    recipe.teacher.head = Head(kind="attention")
+    recipe.teacher.image_size = 32
+    with pytest.raises(UsageError, match=r"a feature map of 1 x 1, as the teacher's images of 32 px have"):
+        distill(recipe, out=tmp_path / "run")
+    assert [path.name for path in tmp_path.iterdir()] == ["photos"]
+
+
+def test_a_trained_teacher_whose_embeddings_are_all_the_same_is_refused(tiny: Tiny, tmp_path: Path) -> None:
+    recipe = tiny(distill={"method": "vanilla"}, teacher=None)
+    recipe.student.head = Head(kind="attention")
+    teacher = distill(recipe, out=tmp_path / "teacher")
+    with pytest.raises(UsageError, match=r"as the teacher's images of 32 px have"):
+        distill(tiny(teacher={"source": str(teacher.path)}), out=tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("head", "fault"),
+    [
+        ({"kind": "attention", "dim": 100}, r"student\.head\.dim=100 says nothing of kind attention"),
+        ({"kind": "linear", "heads": 4}, r"student\.head\.heads=4 says nothing of kind linear; .* or use compact"),
+        ({"kind": "compact", "residual": 3}, r"student\.head\.residual=3\.0 says nothing of kind compact"),
+    ],
+)
+def test_what_a_kind_of_head_does_not_have_is_refused(head: dict[str, Any], fault: str, tiny: Tiny) -> None:
+    recipe = tiny()
+    recipe.student.head = Head(**head)
+    with pytest.raises(RecipeError, match=fault):
+        check_objective(recipe)
 
 
 @pytest.mark.parametrize("kind", ["attention", "compact", "linear"])

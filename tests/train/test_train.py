@@ -57,6 +57,16 @@ def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
     return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
 
 
+@pytest.mark.parametrize(("rate", "said"), [(0.3, True), (1.0, False)])
+def test_a_rate_for_pretrained_weights_is_named_where_there_are_none(
+    rate: float, said: bool, tiny: Tiny, tmp_path: Path
+) -> None:
+    heard = Heard()
+    train = TINY_TRAIN | {"epochs": 1, "backbone_lr": rate}
+    distill(tiny(train=train, distill={"method": "vanilla"}, teacher=None), out=tmp_path / "run", progress=heard)
+    assert any("train.backbone_lr=0.3 spares pretrained weights" in line for line in heard.lines) == said
+
+
 def test_run_holds_all_that_is_needed_and_scores_what_it_says(tiny: Tiny, tmp_path: Path) -> None:
     heard = Heard()
     run = distill(tiny(), out=tmp_path / "run", command="mlkdc distill", progress=heard)

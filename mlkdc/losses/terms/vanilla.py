@@ -1,5 +1,6 @@
 """Training without a teacher."""
 
+import torch
 from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
@@ -24,7 +25,8 @@ class BCE(Term):
 
     Args:
         form: ``reference`` or ``paper``.
-        smoothing: moves labels towards one half: y becomes y (1 - smoothing) + smoothing / 2.
+        smoothing: moves labels towards one half: y becomes y (1 - smoothing) + smoothing / 2. A positive weight is that
+            of the label, not of what smoothing adds to one that is absent.
         positive_weight: exponent x; the positive part of label k is weighted by (negatives / positives)^x of the
             training images, from 1/20 to 20; 0 = not weighted.
     """
@@ -45,12 +47,12 @@ class BCE(Term):
         """See :class:`mlkdc.losses.Term`."""
         logits = batch.student.logits
         labels = batch.targets.to(logits.dtype)
-        smoothing, weights = self.options.smoothing, None
-        if smoothing:
-            labels = labels * (1 - smoothing) + smoothing / 2
-        if self.options.positive_weight:
-            weights = self._positive_weights(batch)
+        weights = self._positive_weights(batch) if self.options.positive_weight else None
         total = F.binary_cross_entropy_with_logits(logits, labels, reduction="sum", pos_weight=weights)
+        if smoothing := self.options.smoothing:
+            # The cross-entropy is linear in the label.
+            even = F.binary_cross_entropy_with_logits(logits, torch.full_like(logits, 0.5), reduction="sum")
+            total = (1 - smoothing) * total + smoothing * even
         if self.form == "paper":
             return total / len(logits)
         return total
