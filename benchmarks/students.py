@@ -13,7 +13,7 @@ import json
 import shlex
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from student_records import Key, StudentRow, StudentsStudy
@@ -27,6 +27,7 @@ HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "students.json"
 MOBILENET, LITE0, LITE2 = "mobilenetv2", "tf_efficientnet_lite0", "tf_efficientnet_lite2"
 FILES = {MOBILENET: "mobilenetv2_100", LITE0: LITE0}
+REPVGG, SHUFFLENET = "repvgg_a0", "shufflenetv2_x1_0"
 
 SEEDS = (0, 1, 2)
 #: Epochs of the student and settings, by data set: about 1,600 steps each.
@@ -78,7 +79,7 @@ ABLATION = {
 
 @dataclass(frozen=True)
 class Planned:
-    """One training that is not done yet: its key, and the command that does it, without its output folder."""
+    """One training that is not done yet: its key, and the command that does it; of mlkdc's, without its folder."""
 
     key: Key
     command: list[str]
@@ -93,11 +94,17 @@ class Planned:
         return Path("runs") / "students" / photos / name
 
 
-def plain(photos: str, data: str, weights: str, epochs: int, seed: int) -> Planned:
-    """benchmarks/plain.py."""
-    file = f"{weights}/{FILES[MOBILENET]}.safetensors"
-    command = ["python", "benchmarks/plain.py", data, file, str(epochs), str(seed)]
-    return Planned((photos, MOBILENET, 96, "plain", epochs, seed), command)
+def plain(
+    photos: str, data: str, weights: str, epochs: int, seed: int, student: str = MOBILENET, image_size: int = 96
+) -> Planned:
+    """benchmarks/plain.py, which takes its output folder before what differs from MobileNetV2 at 96 px."""
+    file = f"{weights}/{FILES[student]}.safetensors" if student in FILES else "none"
+    planned = Planned((photos, student, image_size, "plain", epochs, seed), [])
+    command = ["python", "benchmarks/plain.py", data, file, str(epochs), str(seed), str(planned.folder)]
+    if (student, image_size) != (MOBILENET, 96):
+        rate = "6e-4" if student in FILES else "2e-3"
+        command += [FILES.get(student, student), str(image_size), rate]
+    return replace(planned, command=command)
 
 
 def distilled(photos: str, data: str, weights: str, row: str, seed: int, changes: list[str] | None = None) -> Planned:
@@ -137,12 +144,15 @@ def budget(photos: str, data: str, weights: str) -> Iterator[Planned]:
 
 def students(photos: str, data: str, weights: str) -> Iterator[Planned]:
     """Other students, and a larger image."""
-    changes = {LITE0: [f"student.model={LITE0}"], "160": ["data.image_size=160"]}
-    # From random weights every layer has as much to learn.
-    for model in ("repvgg_a0", "shufflenetv2_x1_0"):
-        changes[model] = [f"student.model={model}", "train.backbone_lr=1"]
-    for name, settings in changes.items():
-        for seed in SEEDS[: len(SEEDS) if name == LITE0 else 1]:
+    kinds = ((LITE0, 96, SEEDS), (MOBILENET, 160, SEEDS[:1]), (REPVGG, 96, SEEDS[:1]), (SHUFFLENET, 96, SEEDS[:1]))
+    for student, image_size, seeds in kinds:
+        settings = [f"student.model={student}", f"data.image_size={image_size}"]
+        if student not in FILES:
+            # From random weights every layer has as much to learn.
+            settings.append("train.backbone_lr=1")
+        for seed in seeds:
+            if student != SHUFFLENET:  # which timm does not have
+                yield plain(photos, data, weights, BUDGETS[photos][0], seed, student, image_size)
             for row in ("vanilla", "l2d", "hint"):
                 yield distilled(photos, data, weights, row, seed, settings)
 
@@ -163,10 +173,9 @@ def measured(planned: Planned, placeholders: dict[str, str]) -> StudentRow:
     if row != "plain":
         command = [*planned.command, "--out", str(planned.folder)]
         return StudentRow.of(photos, row, train(command, planned.folder), shown(command, placeholders))
-    command = [*planned.command, str(planned.folder)]
     scores = planned.folder / "scores.json"
     if not scores.is_file():
-        call([Path(sys.executable).name, *command[1:]])
+        call([Path(sys.executable).name, *planned.command[1:]])
     return StudentRow(
         photos=photos,
         student=student,
@@ -174,7 +183,7 @@ def measured(planned: Planned, placeholders: dict[str, str]) -> StudentRow:
         row=row,
         epochs=epochs,
         seed=seed,
-        command=shown(command, placeholders),
+        command=shown(planned.command, placeholders),
         map_percent=json.loads(scores.read_text(encoding="utf-8"))["map_percent"],
         versions=versions(("torch", "torchvision", "timm", "scikit-learn", "pillow")),
         machine=machine("cpu"),
