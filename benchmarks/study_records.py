@@ -236,6 +236,30 @@ class HeadsStudy(StudyFile):
     rows: tuple[HeadRow, ...]
 
 
+class ViewRow(Record):
+    """A way of making training views.
+
+    Args:
+        ms_per_image: the median of several passes' medians.
+        ratio_to_mlkdc: of times, the median over passes.
+    """
+
+    way: str
+    image_size: int
+    ms_per_image: float
+    ratio_to_mlkdc: float
+
+
+class ViewsStudy(StudyFile):
+    """views.json: what training views cost."""
+
+    FILE: ClassVar[str] = "views.json"
+
+    machine: Machine
+    versions: dict[str, str]
+    rows: tuple[ViewRow, ...]
+
+
 class Shipped(Record):
     """An artifact as its manifest describes it; ``size_bytes`` of all its files."""
 
