@@ -1,7 +1,6 @@
 """What is timed: artifacts, and the torch model that they came from."""
 
 import hashlib
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,17 +46,27 @@ class Row:
 
 
 def named(folders: Sequence[Path]) -> list[tuple[str, Path]]:
-    """Artifacts by the names of their folders; equal names get their run's in front."""
-    paths = [Path(folder).resolve() for folder in folders]
-    times = Counter(path.name for path in paths)
-    pairs = []
+    """Artifacts by the names of their folders; equal names get their run's in front, and what is above it if need be.
+
+    One that is there twice, by whatever path, is named once.
+    """
+    paths = list(dict.fromkeys(Path(folder).resolve() for folder in folders))
+    without_export = [path.parent.parent / path.name for path in paths]  # of RUN/export/onnx-fp32
+    if len(set(without_export)) < len(paths):
+        # It is the folder between them that differs.
+        without_export = paths
+    return list(zip(endings(without_export), paths, strict=True))
+
+
+def endings(paths: Sequence[Path]) -> list[str]:
+    """As many last parts of each path as tell it from the others, which are other paths."""
+    found = []
     for path in paths:
-        name = path.name
-        if times[name] > 1:
-            run = path.parent.parent  # of RUN/export/onnx-fp32
-            name = f"{run.name}/{name}"
-        pairs.append((name, path))
-    return pairs
+        count = 1
+        while count < len(path.parts) and sum(path.parts[-count:] == other.parts[-count:] for other in paths) > 1:
+            count += 1
+        found.append("/".join(path.parts[-count:]))
+    return found
 
 
 def artifact_rows(folders: Sequence[Path]) -> list[Row]:

@@ -79,7 +79,8 @@ def bench(
         write: called with the figures so far after each turn.
 
     Raises:
-        UsageError: too few runs, no rows, passes or threads, an unknown baseline, or no device could be used at all.
+        UsageError: too few runs, no rows, passes or threads, rows of one name, an unknown baseline, or no device could
+            be used at all.
     """
     _check(rows, plan)
     measurement = _Measurement(rows, plan, questions or {}, say, write)
@@ -100,6 +101,9 @@ def _check(rows: Sequence[Row], plan: Plan) -> None:
             f"got {plan.runs} runs, {plan.passes} passes, {len(rows)} rows, threads {list(plan.threads)}"
         )
     names = [row.name for row in rows]
+    if twice := [name for name in names if names.count(name) > 1]:
+        # Answers, speedups and recommendations go by the name.
+        raise UsageError(f"expected a name of its own for each row, got {twice[0]!r} twice; rename a folder")
     if plan.baseline is not None and plan.baseline not in names:
         raise UsageError(f"the baseline {plan.baseline!r} is not among what is timed; {nearest(plan.baseline, names)}")
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mlkdc.bench import BASELINE, Plan, Questions, Row, ScoredImages, artifact_rows, bench, eager_row
-from mlkdc.bench.rows import named
+from mlkdc.bench.rows import endings, named
 from mlkdc.commands.evaluate import is_artifact_folder
 from mlkdc.data.runs import run_data, scored_split
 from mlkdc.devices.urls import device_at
@@ -80,6 +80,8 @@ def bench_paths(
     if len(set(asked.devices)) < len(asked.devices):
         raise UsageError("a device was named twice")
     devices = [device_at(url, keep=asked.keep, say=progress.say) for url in asked.devices]
+    # What is named twice is measured once.
+    paths = list({path.resolve(): path for path in paths}.values())
     contents = _read(paths)
     rows = _rows(contents, several=len(paths) > 1)
     spec, target = Bench(), asked.out or Path(BenchFile.FILE)
@@ -132,11 +134,8 @@ def _read(paths: Sequence[Path]) -> _Contents:
 
 def _rows(contents: _Contents, several: bool) -> list[Row]:
     rows = []
-    for run in contents.runs:
-        name = BASELINE
-        if several:
-            name = f"{run.path.name}/{BASELINE}"
-        rows.append(eager_row(run.path, run.weights, name))
+    for name, run in zip(endings([run.path.resolve() for run in contents.runs]), contents.runs, strict=True):
+        rows.append(eager_row(run.path, run.weights, f"{name}/{BASELINE}" if several else BASELINE))
     return rows + artifact_rows(contents.artifacts)
 
 

@@ -166,7 +166,7 @@ class LatencyRow(Record):
     """One model on one device with one number of threads.
 
     Args:
-        name: of the artifact's folder (with its run in front where two have one name), or ``torch eager``.
+        name: of the artifact's folder (with those above it in front where two have one name), or ``torch eager``.
         device: key of :attr:`BenchFile.devices`.
         threads: 0 where another tool measured, which does not say.
         precision: of an artifact.

@@ -272,6 +272,11 @@ def test_senseless_requests_are_refused(rows, wrong):
         bench([], Plan())
 
 
+def test_rows_of_one_name_are_refused(rows):
+    with pytest.raises(UsageError, match="a name of its own for each row, got 'onnx-fp32' twice"):
+        bench([*rows, rows[0]], Plan())
+
+
 def test_an_unknown_baseline_is_answered_with_the_nearest_name(rows):
     with pytest.raises(UsageError, match=r"'onnx-fp23' is not among what is timed; did you mean onnx-fp32"):
         bench(rows, Plan(baseline="onnx-fp23"))
@@ -308,15 +313,3 @@ def test_the_checksum_of_an_artifact_is_that_of_sha256sum(make_artifact):
     digest = hashlib.sha256((folder / "model.onnx").read_bytes()).hexdigest()
     listing = f"{digest}  model.onnx\n"
     assert artifact_rows([folder])[0].sha256 == hashlib.sha256(listing.encode()).hexdigest()
-
-
-def test_artifacts_of_equal_name_get_their_run_in_front(make_artifact, tmp_path):
-    import shutil
-
-    folder = make_artifact()
-    others = []
-    for run in ("teacher", "student"):
-        others.append(shutil.copytree(folder, tmp_path / run / "export" / "onnx-fp32"))
-    assert [row.name for row in artifact_rows(others)] == ["teacher/onnx-fp32", "student/onnx-fp32"]
-    with pytest.raises(UsageError, match="is not an artifact"):
-        artifact_rows([tmp_path])

@@ -10,6 +10,7 @@ from click.testing import CliRunner
 
 from mlkdc.cli import cli
 from mlkdc.cli.bench import Milliseconds
+from mlkdc.commands.bench import known_map
 from mlkdc.errors import MlkdcError, UsageError
 from mlkdc.records.answers import ANSWERS_FILE, KnownAnswers
 from mlkdc.records.bench import BenchFile
@@ -98,6 +99,26 @@ def test_a_device_that_answers_otherwise_fails_the_command(finished_run: Path, t
     assert BenchFile.load_from(out).rows[0].timing is not None
     (run / ANSWERS_FILE).write_bytes(b"damaged")
     assert "is damaged" in bench(run / "export" / "onnx-fp32", "--out", out).stdout
+
+
+def test_runs_of_one_folder_name_are_judged_by_their_own_answers(finished_run: Path, tmp_path):
+    runs = [Path(shutil.copytree(finished_run, tmp_path / home / "r")) for home in ("a", "b")]
+    known = KnownAnswers.load(runs[1])
+    KnownAnswers(known.pixels, 1 - known.probabilities, known.targets).save(runs[1])
+    out = tmp_path / "figures.json"
+    done = bench(*runs, runs[0] / "export" / "onnx-fp32", "--out", out)
+    assert str(done.exception) == "b/r/onnx-fp32 answers otherwise on local"
+    rows = {row.name: row for row in BenchFile.load_from(out).rows}
+    assert list(rows) == ["a/r/torch eager", "b/r/torch eager", "a/r/onnx-fp32", "b/r/onnx-fp32"]
+    assert rows["a/r/onnx-fp32"].accuracy.label_flips == 0
+    assert list(known_map(runs)) == ["a/r/onnx-fp32", "b/r/onnx-fp32"]
+
+
+def test_a_run_that_is_named_twice_is_measured_once(finished_run: Path, tmp_path):
+    run = Path(shutil.copytree(finished_run, tmp_path / "run"))
+    done = bench(run, run / "export" / "..")
+    assert done.exit_code == 0, done.output
+    assert [row.name for row in BenchFile.load(run).rows] == ["torch eager", "onnx-fp32"]
 
 
 def test_images_of_another_model_are_not_compared(make_artifact, tmp_path):
