@@ -5,8 +5,11 @@ import json
 import logging
 import os
 import re
+import sys
 import tempfile
+import traceback
 from collections.abc import Callable
+from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
 
@@ -137,6 +140,18 @@ def write_text(path: Path, text: str) -> None:
         path,
         lambda temporary: temporary.write_text(text, encoding="utf-8", errors="backslashreplace", newline="\n"),
     )
+
+
+def keep_traceback(error: BaseException) -> Path | None:
+    """The file with the command and where an error nobody foresaw was raised; None where none can be written."""
+    name = f"{datetime.now():%Y-%m-%d-%H%M%S-%f}-{os.getpid()}.txt"
+    lines = [" ".join(["mlkdc", *sys.argv[1:]]), *traceback.format_exception(error)]
+    try:
+        path = cache_dir("errors") / name
+        write_text(path, "\n".join(lines))
+    except MlkdcError:
+        return None
+    return path
 
 
 def digest(value: object, length: int = 12) -> str:

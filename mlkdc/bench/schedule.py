@@ -11,10 +11,11 @@ from mlkdc.bench.lines import Line
 from mlkdc.bench.ratios import speedup
 from mlkdc.bench.rows import Row
 from mlkdc.devices import Device, DeviceLost, Load, LocalDevice
-from mlkdc.errors import MlkdcError, UsageError, nearest
+from mlkdc.errors import MlkdcError, UsageError, first_line, nearest
 from mlkdc.figures import counted
 from mlkdc.figures import threads as threads_in_words
 from mlkdc.records.bench import BASELINE, BenchFile, DeviceInfo, Lost, Protocol, Speedup, Turn
+from mlkdc.resources import keep_traceback
 
 LEAST_RUNS = 200
 TORCH = "torch"
@@ -137,16 +138,32 @@ class _Measurement:
                 self._sustain(device, lines)
                 self._from_files(device, lines)
         except (DeviceLost, UsageError) as error:
-            after = sum(len(line.turns) for line in lines)
-            for line in lines:
-                if not line.turns:
-                    line.skipped = line.skipped or "the device was lost before its first turn"
-            self._lost.append(Lost(device=device.name, after=after, why=str(error)))
-            self._say(str(error))
-            # Where something was measured, the others and the file go before the refusal; else earlier figures stay.
-            if isinstance(error, UsageError) and after == 0:
-                return error
-            self._write(self.figures())
+            return self._lose(device, lines, error)
+        except (MlkdcError, OSError):
+            # Of this machine, as a full disk or a terminal that is gone: it ends the others as well.
+            raise
+        except Exception as error:
+            # A device may send what nobody thought of; where it is a fault of ours, the file says so.
+            place = keep_traceback(error)
+            if place is None:
+                raise
+            what = f"{type(error).__name__}: {first_line(error)}"
+            why = f"{device.name} was lost: its measurement failed unexpectedly ({what}); where, is in {place}"
+            return self._lose(device, lines, DeviceLost(why))
+        return None
+
+    def _lose(self, device: Device, lines: Sequence[Line], error: DeviceLost | UsageError) -> UsageError | None:
+        """Keep what was measured on it until then; as :meth:`on`."""
+        after = sum(len(line.turns) for line in lines)
+        for line in lines:
+            if not line.turns:
+                line.skipped = line.skipped or "the device was lost before its first turn"
+        self._lost.append(Lost(device=device.name, after=after, why=str(error)))
+        self._say(str(error))
+        # Where something was measured, the others and the file go before the refusal; else earlier figures stay.
+        if isinstance(error, UsageError) and after == 0:
+            return error
+        self._write(self.figures())
         return None
 
     def _wait_until_alone(self, device: Device) -> None:

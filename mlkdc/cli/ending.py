@@ -4,7 +4,6 @@ import errno
 import os
 import sys
 import traceback
-from datetime import datetime
 from typing import TextIO
 
 import click
@@ -79,21 +78,12 @@ def _unexpected(error: BaseException, debug: bool) -> str:
         what = f"{error.filename}: {error.strerror}"
     if debug:
         return what
-    return f"{what}; {_logged(error)}"
+    from mlkdc.resources import keep_traceback
 
-
-def _logged(error: BaseException) -> str:
-    """Where the traceback is."""
-    from mlkdc.resources import cache_dir, write_text
-
-    name = f"{datetime.now():%Y-%m-%d-%H%M%S}-{os.getpid()}.txt"
-    lines = [" ".join(["mlkdc", *sys.argv[1:]]), *traceback.format_exception(error)]
-    try:
-        path = cache_dir("errors") / name
-        write_text(path, "\n".join(lines))
-    except MlkdcError:
-        return f"the same command with {DEBUG} shows where"
-    return f"where, is in {path} (or use {DEBUG})"
+    path = keep_traceback(error)
+    if path is None:
+        return f"{what}; the same command with {DEBUG} shows where"
+    return f"{what}; where, is in {path} (or use {DEBUG})"
 
 
 def _is_of_output(error: BaseException) -> bool:

@@ -13,6 +13,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from mlkdc.agent.frames import SILENCE_SECONDS, Frame
 from mlkdc.agent.process import Completed
 from mlkdc.agent.worker import SPEC_FILE
+from mlkdc.devices.answers import read_answers
 from mlkdc.devices.base import Device, DeviceLost, Load, Subject
 from mlkdc.devices.channel import ANSWER_SECONDS, Channel, Explain
 from mlkdc.errors import MlkdcError, UsageError
@@ -145,7 +146,13 @@ class AgentDevice(Device):
         )
 
     def claim(self) -> bool:
-        return bool(self._ask("claim").values.get("claimed", True))
+        try:
+            return bool(self._ask("claim").values.get("claimed", True))
+        except DeviceLost:
+            raise
+        except MlkdcError as error:
+            # What cannot even do this measures nothing.
+            raise DeviceLost(f"{self.name} was lost: {error}") from None
 
     def turn(self, subject: Subject, load: Load) -> Turn:
         return self.timed([self.archive, "time", self.push(subject)], load)
@@ -155,7 +162,10 @@ class AgentDevice(Device):
         options = ["--threads", str(load.threads), "--runs", str(load.least_runs), "--seconds", str(load.least_seconds)]
         if load.cool_to is not None:
             options += ["--cool-to", str(load.cool_to)]
-        return self._measured(Turn, [*arguments, *options], load.threads, load.least_seconds)
+        turn = self._measured(Turn, [*arguments, *options], load.threads, load.least_seconds)
+        if turn.runs < load.least_runs:
+            raise MlkdcError(f"the worker timed {turn.runs} calls, expected at least {load.least_runs}")
+        return turn
 
     def photos(self, subject: Subject, files: Sequence[Path], threads: int) -> PhotoTiming:
         folder = self.push(subject)
@@ -199,11 +209,7 @@ class AgentDevice(Device):
         if done.failure is not None:
             raise MlkdcError(self._by_name(done.failure))
         answered = self._ask("get", path=self._relative(out)).blob
-        try:
-            probabilities: np.ndarray = np.load(io.BytesIO(answered), allow_pickle=False)
-        except (ValueError, EOFError):
-            raise MlkdcError(f"its answers are no array: {answered[:40]!r}") from None
-        return probabilities
+        return read_answers(answered, (len(pixels), len(subject.manifest.classes)))
 
     def run(
         self,

@@ -21,8 +21,8 @@ def _moment(text: str) -> str:
 
 #: A date and time in ISO 8601.
 Moment = Annotated[str, AfterValidator(_moment)]
-#: Less than eleven days, which no call takes.
-Milliseconds = Annotated[float, Field(gt=0, lt=1e9, allow_inf_nan=False)]
+#: From a nanosecond to eleven days: no call takes less or more.
+Milliseconds = Annotated[float, Field(ge=1e-6, lt=1e9, allow_inf_nan=False)]
 
 
 class Record(BaseModel):

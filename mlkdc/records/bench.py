@@ -68,14 +68,14 @@ class Turn(Record):
     min_ms: Milliseconds
     load_ms: Milliseconds | None = None
     first_ms: Milliseconds | None = None
-    runs: int
-    warmup_runs: int
+    runs: int = Field(ge=1)
+    warmup_runs: int = Field(ge=0)
     settled: bool
     drift: float | None = None
     peak_mib: float | None = None
     conditions: Conditions = Conditions()
     samples_us: tuple[int, ...] = ()
-    minute_ms: tuple[float, ...] = ()
+    minute_ms: tuple[Milliseconds, ...] = ()
 
 
 class RowTiming(Record):

@@ -1,5 +1,7 @@
 """The machine on which something was trained, exported or timed."""
 
+from pydantic import ConfigDict
+
 from mlkdc.records.base import Record
 
 
@@ -14,6 +16,8 @@ class Machine(Record):
         system: name, release and architecture of the operating system.
         device: what the model ran on (``cpu``, ``cuda``).
     """
+
+    model_config = ConfigDict(allow_inf_nan=False)
 
     cpu: str
     cores: int | None

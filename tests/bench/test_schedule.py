@@ -127,6 +127,32 @@ def test_a_lost_device_keeps_what_was_measured_and_the_next_one_is_measured(rows
     assert {row.skipped for row in rows_of_it} == {"the device was lost before its first turn"}
 
 
+def test_what_nobody_foresaw_loses_the_device_keeps_the_traceback_and_goes_on(rows, tmp_path):
+    turns = medians(onnx_fp32=[1.0] * 2, onnx_int8=[1.0, ZeroDivisionError("division\nby zero")], onnx_fp16=[1.0] * 2)
+    broken, other = FakeDevice("pi", turns), FakeDevice("nano", {name: [turn()] * 2 for name in NAMES})
+    said = []
+    figures = bench(rows, Plan(passes=2), devices=[broken, other], say=said.append)
+    (lost,) = figures.lost
+    (log,) = (tmp_path / "cache" / "errors").iterdir()
+    assert lost.after >= 3
+    assert lost.why == (
+        f"pi was lost: its measurement failed unexpectedly (ZeroDivisionError: division); where, is in {log}"
+    )
+    assert lost.why in said
+    assert "fake_device.py" in log.read_text()
+    assert [row.timing.passes for row in figures.rows if row.device == "nano"] == [2, 2, 2]
+    assert (broken.closed, other.closed) == (1, 1)
+
+
+@pytest.mark.parametrize("error", [MlkdcError("could not write bench.json"), BrokenPipeError()])
+def test_what_fails_on_this_machine_ends_the_measurement(rows, error):
+    def write(figures):
+        raise error
+
+    with pytest.raises(type(error)):
+        bench(rows, Plan(passes=1), devices=[FakeDevice("pi", {name: [turn()] for name in NAMES})], write=write)
+
+
 def test_a_device_that_is_not_set_up(rows):
     refusing = FakeDevice("pi", {}, refuses=UsageError("pi has no python3"))
     written = []

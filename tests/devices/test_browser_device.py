@@ -163,10 +163,21 @@ def test_a_page_in_the_background_is_not_believed(subject: Subject) -> None:
         connected.turn(subject, LOAD)
 
 
+def test_a_page_that_measured_too_little_is_not_believed(subject: Subject) -> None:
+    few = {**TURN, "samples_ms": [1.0] * 199, "calls_per_sample": 4}
+    with (
+        opened(replying(few)) as connected,
+        pytest.raises(MlkdcError, match="the page timed 199 samples, expected at least 200"),
+    ):
+        connected.turn(subject, LOAD)
+
+
 @pytest.mark.parametrize(
     "change",
     [
         {"samples_ms": []},
+        {"samples_ms": [1e308] * 300},
+        {"calls_per_sample": 10**400},
         {"samples_ms": [1.0, -1.0, 1.0]},
         {"samples_ms": [1.0, None, 1.0]},
         {"samples_ms": "<b>fast</b>"},

@@ -1,5 +1,6 @@
 """This side of the pipe: what answers may be slow, at work, or no agent at all."""
 
+import json
 import os
 import signal
 import subprocess
@@ -86,6 +87,7 @@ def test_what_steers_a_terminal_does_not_reach_it() -> None:
         ({"free_mib": float("nan")}, "free_mib"),
         ({"versions": ["numpy"]}, "versions"),
         ({"system": {"cpu": 3, "cores": "many"}}, r"system\.cpu"),
+        ({"system": {**HELLO["system"], "memory_gib": float("nan")}}, r"system\.memory_gib"),
         ({"python": None}, "python"),
         ({"sudo": True}, "unknown key sudo"),
     ],
@@ -119,6 +121,30 @@ def test_signs_of_life_without_an_answer_are_not_waited_for_forever() -> None:
     finally:
         channel._process.kill()
         channel.close()
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"runs": -5}, "the worker printed no result"),
+        ({"minute_ms": [0, 1]}, "the worker printed no result"),
+        ({"median_ms": 5e-324}, "the worker printed no result"),
+        ({"runs": 199}, "the worker timed 199 calls, expected at least 200"),
+    ],
+)
+def test_a_turn_that_cannot_have_been(change: dict, says: str) -> None:
+    turn = {"median_ms": 1, "p90_ms": 1, "min_ms": 1, "runs": 200, "warmup_runs": 1, "settled": True}
+    with answering(HELLO, {"returncode": 0, "stdout": json.dumps({**turn, **change}), "stderr": ""}) as device:
+        device.open()
+        with pytest.raises(MlkdcError, match=says):
+            device.timed(["time"], Load(threads=1))
+
+
+def test_a_device_that_cannot_be_claimed_is_lost() -> None:
+    with answering(HELLO, {"error": "Read-only file system"}) as device:
+        device.open()
+        with pytest.raises(DeviceLost, match="fake was lost: fake: Read-only file system"):
+            device.claim()
 
 
 @pytest.mark.parametrize("median", ["NaN", "Infinity", "-1", "1e300", '"fast"', "null"])

@@ -87,6 +87,8 @@ class BrowserDevice(Device):
         reply = self._ask(subject, task, TurnReply)
         if reply.hidden:
             raise MlkdcError("the page was in the background while it measured; keep it in front and the screen on")
+        if len(reply.samples_ms) < load.least_runs:
+            raise MlkdcError(f"the page timed {len(reply.samples_ms)} samples, expected at least {load.least_runs}")
         return _turn(reply)
 
     def answers(self, subject: Subject, pixels: np.ndarray) -> np.ndarray:

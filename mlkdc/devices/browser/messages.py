@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, FiniteFloat, TypeAdapter
 
-from mlkdc.records.base import Record
+from mlkdc.records.base import Milliseconds, Record
 from mlkdc.records.manifest import InputSpec, OutputSpec
 
 Accelerator = Literal["wasm", "webgpu"]
@@ -100,13 +100,13 @@ class TurnReply(Record):
     """
 
     kind: Literal["turn"]
-    load_ms: Positive
-    first_ms: Positive
+    load_ms: Milliseconds
+    first_ms: Milliseconds
     warmup_runs: int = Field(ge=1)
     settled: bool
     clock_step_ms: Positive
-    calls_per_sample: int = Field(ge=1)
-    samples_ms: tuple[Positive, ...] = Field(min_length=3)
+    calls_per_sample: int = Field(ge=1, le=10**9)
+    samples_ms: tuple[Milliseconds, ...] = Field(min_length=3)
     hidden: bool
 
 
