@@ -14,7 +14,7 @@ class TimedTurn(Record):
 
     Args:
         turn: without its samples.
-        verdict: of it alone.
+        verdict: of it alone (which is at best ``unknown`` now: one process has no spread).
         steady: whether its calls agree with each other, which is all that can be seen from within.
     """
 

@@ -48,6 +48,7 @@ def protocol() -> str:
         waited=percent(verdict.WAITED),
         cpu=percent(verdict.CPU_FRACTION),
         spread=percent(verdict.SPREAD),
+        least_turns=verdict.LEAST_TURNS,
     )
 
 

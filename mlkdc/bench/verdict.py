@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from statistics import median
 
+from mlkdc.figures import counted
 from mlkdc.records.bench import Turn, Verdict
 
 #: Of threads x wall time without a core. Alone: 0.00 to 0.02; next to busy neighbors: 0.34.
@@ -15,6 +16,8 @@ DRIFT = 1.05
 CLOCK = 0.95
 #: The turns' medians may lie so far apart, as a fraction of their median.
 SPREAD = 0.10
+#: Of fewer turns it is not known how far processes differ.
+LEAST_TURNS = 3
 
 
 def judge(turns: Sequence[Turn], threads: int) -> tuple[Verdict, str]:
@@ -43,6 +46,9 @@ def judge(turns: Sequence[Turn], threads: int) -> tuple[Verdict, str]:
     spread = (max(medians) - min(medians)) / median(medians)
     if spread > SPREAD:
         return "spread", f"its turns lie {spread:.0%} apart; close other programs and measure again, with more --passes"
+    if len(turns) < LEAST_TURNS:
+        few = f"only {counted(len(turns), 'process')}, at least {LEAST_TURNS} are needed to know the spread"
+        return "unknown", f"{few}; measure again with more --passes"
     if not _contention_known(turns, threads):
         return "unknown", "the device does not say whether other work disturbed it"
     return "stable", ""

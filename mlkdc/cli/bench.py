@@ -243,5 +243,5 @@ def _too_slow(row: "LatencyRow", fail_over: float) -> list[str]:
         return []
     slow = f"{row.name} takes up to {row.slowest_ms:.2f} ms on {row.device}, more than {fail_over:g}"
     if not row.timing.stable:
-        slow += f" (its timing is {row.timing.verdict})"
+        slow += f" (its verdict is {row.timing.verdict})"
     return [slow]

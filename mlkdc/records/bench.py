@@ -12,7 +12,8 @@ from mlkdc.records.machine import Machine
 BASELINE = "torch eager"
 LOCAL = "local"
 
-#: Whether a timing can be relied on, worst last; ``unknown`` where the device says too little to judge.
+#: Whether a timing can be relied on, worst last; ``unknown`` where the device says too
+#: little to judge, or too few processes were timed.
 Verdict = Literal["stable", "unknown", "spread", "unsettled", "disturbed", "throttled"]
 
 

@@ -18,7 +18,7 @@ MEANINGS: dict[Verdict, str] = {
     "disturbed": "Timings that other work disturbed (verdict disturbed)",
     "unsettled": "Timings that were not steady yet (verdict unsettled)",
     "spread": "Timings that differ between processes (verdict spread)",
-    "unknown": "Timings that other work may have disturbed unseen (verdict unknown)",
+    "unknown": "Timings of which too little is known to rely on them (verdict unknown)",
 }
 
 

@@ -42,7 +42,7 @@ def test_where_waiting_is_not_recorded_cpu_time_tells_at_one_thread(fraction, ex
     turns = [turn(conditions=Conditions(cpu_fraction=fraction))] * 3
     assert verdict(turns) == expected
     assert verdict(turns, threads=2) == "unknown"
-    assert verdict([turn(conditions=Conditions())]) == "unknown"
+    assert "does not say" in judge([turn(conditions=Conditions())] * 3, 1)[1]
 
 
 def test_a_warm_up_that_never_ended():
@@ -55,16 +55,25 @@ def test_turns_that_disagree(other, expected):
     assert verdict([turn(1.0), turn(1.0), turn(other)]) == expected
 
 
+@pytest.mark.parametrize(("count", "said"), [(1, "only 1 process, at least 3"), (2, "only 2 processes, at least 3")])
+def test_few_processes_do_not_show_the_spread(count, said):
+    found, why = judge([turn()] * count, 1)
+    assert found == "unknown"
+    assert why == f"{said} are needed to know the spread; measure again with more --passes"
+    assert verdict([turn(1.0), turn(1.2)]) == "spread", "what two show is known"
+    assert verdict([turn(conditions=conditions(waited=0.5))]) == "disturbed"
+
+
 def test_throttling_by_firmware_clock_or_drift():
     weak = turn(conditions=conditions(throttled="under-voltage"))
     assert judge([weak], 1)[1].startswith("the firmware reports under-voltage")
     clocks = [turn(conditions=conditions(mhz=(600.0, mhz))) for mhz in (2400.0, 2000.0)]
     assert "from 2400 to 2000 MHz" in judge(clocks, 1)[1]
     rising = turn(conditions=conditions(mhz=(600.0, 2400.0)))
-    assert verdict([rising] * 2) == "stable", "before a turn the clock may idle"
+    assert verdict([rising] * 3) == "stable", "before a turn the clock may idle"
     assert verdict([turn(drift=1.06)] * 2) == "throttled"
     assert verdict([turn(drift=1.06), turn(drift=1.0), turn(drift=1.0)]) == "stable"
-    assert verdict([turn(conditions=conditions(throttled=""))]) == "stable"
+    assert verdict([turn(conditions=conditions(throttled=""))] * 3) == "stable"
 
 
 def test_contention_explains_drift():

@@ -33,6 +33,7 @@ def test_a_table_a_file_and_what_limits_the_figures(make_artifact, tmp_path):
     assert "answers not compared" in rest
     (row,) = BenchFile.load_from(out).rows
     assert row.timing.passes == len(row.turns) == 1
+    assert not row.timing.stable, "one process does not show the spread"
 
 
 def test_answers_and_accuracy_are_measured_on_the_device(finished_run: Path, tmp_path):
