@@ -4,7 +4,9 @@ A process that shares its cores looks steady from within: of 36 timed next to bu
 and their own calls agreed within 2 %. How long its threads were ready and had no core tells the two apart.
 """
 
+import math
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -18,6 +20,8 @@ THERMAL = Path("/sys/class/thermal")
 CLOCKS = Path("/sys/devices/system/cpu")
 MEMORY = Path("/proc/meminfo")
 COOLING_SECONDS = 300
+#: A firmware that answers at all does so at once.
+FIRMWARE_SECONDS = 5
 #: Bits of ``vcgencmd get_throttled`` that are about now; SINCE_BOOT bits higher, they say that it was so once.
 THROTTLED = {0: "under-voltage", 1: "clock capped", 2: "throttled", 3: "soft temperature limit"}
 SINCE_BOOT = 16
@@ -75,22 +79,22 @@ class Watch:
         after = waits_ns()
         if not after:
             return None
-        waited = 0
+        waited = 0.0
         for thread, total in after.items():
             waited += total - self._waits.get(thread, 0)
         return waited / 1e9 / available
 
 
-def waits_ns() -> dict[str, int]:
+def waits_ns() -> dict[str, float]:
     """For each thread of this process, how long it was ready and had no core; empty where Linux does not say."""
-    waits = {}
+    waits: dict[str, float] = {}
     if not THREADS.is_dir():
         return {}
     for thread in THREADS.iterdir():
-        # A thread may end meanwhile; kernels without scheduler statistics have no such file.
-        text = _text(thread / "schedstat")
-        if text is not None:
-            waits[thread.name] = int(text.split()[1])
+        # A thread may end meanwhile; kernels without scheduler statistics have no such file, or zeros in it.
+        ran_and_waited = [_number(word) for word in (_text(thread / "schedstat") or "").split()]
+        if len(ran_and_waited) > 1 and ran_and_waited[0] and ran_and_waited[1] is not None:
+            waits[thread.name] = ran_and_waited[1]
     return waits
 
 
@@ -105,15 +109,19 @@ def mhz() -> float | None:
 
 
 def firmware_bits() -> int | None:
-    """What a Raspberry Pi's firmware reports of throttling; None on other machines."""
+    """What a Raspberry Pi's firmware reports of throttling; None where it does not, and on other machines."""
     program = shutil.which("vcgencmd")
     if program is None:
         return None
-    done = subprocess.run([program, "get_throttled"], capture_output=True, text=True, check=False)
-    _, _, bits = done.stdout.strip().partition("=")
-    if not bits:
+    try:
+        done = subprocess.run([program, "get_throttled"], capture_output=True, timeout=FIRMWARE_SECONDS, check=False)
+    except (OSError, subprocess.TimeoutExpired):
         return None
-    return int(bits, 16)
+    # It may say instead that it knows no such command, or that it was not given the device for it.
+    bits = re.fullmatch(rb"throttled=0x([0-9a-fA-F]+)", done.stdout.strip())
+    if bits is None:
+        return None
+    return int(bits[1], 16)
 
 
 def _throttled(before: int | None, after: int | None) -> str | None:
@@ -157,10 +165,19 @@ def peak_mib() -> float | None:
 def _highest(files: Iterable[Path], unit: float) -> float | None:
     values = []
     for file in files:
-        text = _text(file)
-        if text:
-            values.append(float(text) / unit)
+        value = _number(_text(file))
+        if value is not None:
+            values.append(value / unit)
     return max(values, default=None)
+
+
+def _number(text: str | None) -> float | None:
+    """None where a system says something else: a clock may be ``<unknown>``."""
+    try:
+        value = float(text or "")
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None
 
 
 def _text(file: Path) -> str | None:
@@ -180,11 +197,14 @@ def _both(before: float | None, after: float | None) -> tuple[float, float] | No
 def _load() -> float | None:
     if not hasattr(os, "getloadavg"):
         return None
-    return os.getloadavg()[0]
+    try:
+        return os.getloadavg()[0]
+    except OSError:
+        return None
 
 
 def _free_mib() -> float | None:
-    for line in (_text(MEMORY) or "").splitlines():
-        if line.startswith("MemAvailable:"):
-            return int(line.split()[1]) / 2**10
-    return None
+    available = re.search(r"^MemAvailable:\s*(\d+) kB$", _text(MEMORY) or "", re.MULTILINE)
+    if available is None:
+        return None
+    return int(available[1]) / 2**10

@@ -1,5 +1,7 @@
 """What the programs and Android print, in the forms of several versions; no adb."""
 
+import re
+
 import pytest
 
 from mlkdc.devices.adb import benchmark_model, executor_runner
@@ -118,6 +120,8 @@ def test_waits() -> None:
     assert read_waits(noted + "101.50 /proc/7/task/7/schedst", threads=2) == waits
     assert waits.waited == pytest.approx((0.2 + 0.4) / 2)
     assert waits.cpu_fraction == pytest.approx((0.8 + 0.6) / 2)
+    zeros = re.sub(r"schedstat .*", "schedstat 0 0", noted)
+    assert read_waits(zeros, threads=2) == Waits(None, None), "a kernel that does not count"
     assert read_waits(noted.partition("100.50")[0], threads=2) == read_waits("", threads=1) == Waits(None, None)
 
 

@@ -64,6 +64,44 @@ def test_a_system_that_says_nothing(linux):
     assert found.cpu_fraction >= 0
 
 
+@pytest.mark.parametrize(
+    "printed",
+    [
+        "echo 'error=1 error_msg=\"Command not registered\"'",
+        "echo throttled=0x",
+        "echo throttled=50005",
+        "printf 'throttled=\\377'",
+        "while :; do :; done",
+    ],
+)
+def test_a_firmware_that_answers_otherwise(linux, printed, monkeypatch):
+    monkeypatch.setattr(conditions, "FIRMWARE_SECONDS", 0.3)
+    linux("vcgencmd", f"#!/bin/sh\n{printed}\n", 0o755)
+    assert Watch(threads=1).read().throttled is None
+
+
+def test_a_firmware_program_that_does_not_start(linux):
+    linux("vcgencmd", "no program", 0o755)
+    assert conditions.firmware_bits() is None
+
+
+@pytest.mark.parametrize("noise", ["", "<unknown>", "nan", "1 2"])
+def test_sensors_that_say_something_else(linux, noise):
+    linux("thermal/thermal_zone0/temp", noise)
+    linux("thermal/thermal_zone1/temp", "41000\n")
+    linux("clocks/cpu0/cpufreq/scaling_cur_freq", noise)
+    linux("threads/1/schedstat", f"{noise}\n")
+    linux("meminfo", f"MemAvailable: {noise}\n")
+    found = Watch(threads=1).read()
+    assert (found.celsius, found.mhz, found.free_mib) == ((41, 41), None, None)
+
+
+def test_a_kernel_that_does_not_count_waits_says_nothing_of_them(linux):
+    linux("threads/1/schedstat", "0 0 0\n")
+    assert conditions.waits_ns() == {}
+    assert Watch(threads=1).read().waited is None
+
+
 def test_nothing_to_report_is_not_the_same_as_no_report(linux):
     linux("vcgencmd", "#!/bin/sh\necho throttled=0x50000\n", 0o755)
     assert Watch(threads=1).read().throttled == "", "only bits of the past are set"
