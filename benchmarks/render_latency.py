@@ -12,6 +12,7 @@ from tables import origin
 
 from mlkdc.agent.frames import SILENCE_SECONDS
 from mlkdc.bench import verdict
+from mlkdc.bench.ratios import LEAST_PASSES
 from mlkdc.bench.schedule import LEAST_RUNS, WARMER, Plan
 from mlkdc.bench.table import speedup_text
 from mlkdc.devices.bootstrap import archive
@@ -48,6 +49,7 @@ def protocol() -> str:
         waited=percent(verdict.WAITED),
         cpu=percent(verdict.CPU_FRACTION),
         spread=percent(verdict.SPREAD),
+        least_passes=LEAST_PASSES,
         least_turns=verdict.LEAST_TURNS,
     )
 

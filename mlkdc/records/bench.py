@@ -133,7 +133,7 @@ class Speedup(Record):
 
     Args:
         to: name of that row.
-        low, high: None where there was one pass.
+        low, high: None where there were fewer than five passes (earlier versions: fewer than two).
     """
 
     to: str

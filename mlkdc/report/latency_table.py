@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from mlkdc.bench.ratios import LEAST_PASSES
 from mlkdc.bench.table import speedup_text
 from mlkdc.figures import DASH, counted, megabytes, number
 from mlkdc.records.bench import BenchFile
@@ -74,9 +75,12 @@ def latency_conditions(bench: BenchFile | None) -> str:
     if not protocol.least_seconds:
         # Of an earlier version, whose processes had no least time.
         return f"{batch}. Medians of {counted(protocol.passes, 'process')} of {protocol.least_runs} calls."
+    interval = "with the 95 % bootstrap interval over the passes"
+    if not any(row.speedup and row.speedup.low is not None for row in bench.rows):
+        interval = f"without an interval, which takes at least {LEAST_PASSES} passes"
     return (
         f"{batch}. Medians of {counted(protocol.passes, 'pass')}; in each, every row had a turn in a process of its "
         f"own, in random order: at least a second of warm-up, then at least {protocol.least_runs} calls and "
-        f"{protocol.least_seconds:g} s. Speedup: how many times as fast, paired by pass, with the 95 % bootstrap "
-        "interval over the passes. Label flips: decisions on the device that differ from the torch model's."
+        f"{protocol.least_seconds:g} s. Speedup: how many times as fast, paired by pass, {interval}. "
+        "Label flips: decisions on the device that differ from the torch model's."
     )

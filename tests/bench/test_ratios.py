@@ -29,9 +29,22 @@ def test_a_slow_minute_falls_out_of_paired_passes():
     assert (found.value, found.low, found.high) == pytest.approx((2, 2, 2))
 
 
-def test_one_pass_has_no_interval_and_none_no_value():
-    single = speedup("a", turns([6]), turns([3]))
-    assert (single.value, single.low, single.high) == (pytest.approx(2), None, None)
+@pytest.mark.parametrize("passes", [1, 2, 3, 4])
+def test_few_passes_have_no_interval(passes):
+    few = speedup("a", turns([6] * passes), turns([3] * passes))
+    assert (few.value, few.low, few.high) == (pytest.approx(2), None, None)
+
+
+def test_an_interval_holds_the_truth_about_as_often_as_it_says():
+    random = np.random.default_rng(2)
+    holds = []
+    for _ in range(200):
+        found = speedup("a", *(turns(np.exp(random.normal(0, 0.03, 5))) for _ in range(2)))
+        holds.append(found.low <= 1 <= found.high)
+    assert np.mean(holds) > 0.88
+
+
+def test_no_pass_has_no_value():
     assert speedup("a", turns([]), turns([3])) is None
 
 

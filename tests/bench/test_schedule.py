@@ -61,8 +61,6 @@ def test_figures_are_medians_over_turns_and_speedups_are_paired_by_pass(rows):
     # Median of 8/4, 16/4, 8.4/4, not the ratio of the medians' own passes.
     assert fast.speedup.value == pytest.approx(2.1)
     assert fast.speedup.to == "onnx-fp32"
-    assert fast.speedup.low == pytest.approx(2.0)
-    assert fast.speedup.high == pytest.approx(4.0)
     assert slow.speedup.value == 1
     assert [len(row.turns) for row in figures.rows] == [3, 3, 3]
 

@@ -14,6 +14,7 @@ from report_folder import write_full
 from mlkdc.bench.imported import with_import
 from mlkdc.records.bench import BenchFile, LatencyRow
 from mlkdc.report import write_report
+from mlkdc.report.latency_table import latency_conditions
 
 BENCH = devices_bench()
 #: Of the parity checks of write_full, for what was not scored on the device.
@@ -251,3 +252,13 @@ def test_a_row_of_another_tool_is_marked_and_has_no_accuracy(tmp_path):
     for entry in (report["best"], *report["latency"]):
         assert not {"turns", "sustained"} & set(entry)
     assert any(row["turns"][0]["samples_us"] for row in report["bench"]["rows"])
+
+
+def test_an_interval_is_explained_where_there_is_one():
+    assert "with the 95 % bootstrap interval over the passes." in latency_conditions(BENCH)
+    rows = []
+    for row in BENCH.rows:
+        speedup = row.speedup and row.speedup.model_copy(update={"low": None, "high": None})
+        rows.append(row.model_copy(update={"speedup": speedup}))
+    few = BENCH.model_copy(update={"rows": tuple(rows)})
+    assert "paired by pass, without an interval, which takes at least 5 passes." in latency_conditions(few)
