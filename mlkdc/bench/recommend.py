@@ -84,9 +84,7 @@ def _of_device(device: str, candidates: Sequence[_Candidate], budget: Budget) ->
     fitting = [candidate for candidate in candidates if _excess(candidate, budget) == 0]
     if fitting:
         best = max(fitting, key=_rank)
-        reason = "the highest mAP" if best.map_percent is not None else "the fastest, of unknown mAP,"
-        why = f"{_described(best)}: {reason} within {budget.milliseconds:g} ms"
-        return Recommendation(device, best.row, why + _doubt(best))
+        return Recommendation(device, best.row, _reason(best, max(fitting, key=_merit), budget))
     nearest = min(candidates, key=lambda candidate: _excess(candidate, budget))
     wanted = f"{budget.milliseconds:g} ms"
     if budget.map_percent is not None:
@@ -94,18 +92,38 @@ def _of_device(device: str, candidates: Sequence[_Candidate], budget: Budget) ->
     return Recommendation(device, None, f"none fits {wanted}; {_described(nearest)} comes nearest{_doubt(nearest)}")
 
 
+def _reason(best: _Candidate, rival: _Candidate, budget: Budget) -> str:
+    """Why the best of what fits is named; the rival is better where its timing, which is not stable, holds."""
+    among = after = ""
+    more_accurate = _merit(rival)[0] > _merit(best)[0]
+    if more_accurate or (best.map_percent is None and rival is not best):
+        among = " of the stable timings"
+        better = "more accurate" if more_accurate else "faster"
+        after = f"; {_described(rival)} is {better}, but its timing is {_state(rival)}: measure it again"
+    reason = f"the highest mAP{among}" if best.map_percent is not None else f"the fastest{among}, of unknown mAP,"
+    return f"{_described(best)}: {reason} within {budget.milliseconds:g} ms{after}{_doubt(best)}"
+
+
 def _doubt(candidate: _Candidate) -> str:
     """What is said of a timing that is not stable: it may be a slower one than the artifact's."""
     if candidate.timing.stable:
         return ""
-    state = STATES.get(candidate.timing.verdict, candidate.timing.verdict)
-    return f"; its timing is {state}, measure again before you rely on it"
+    return f"; its timing is {_state(candidate)}, measure again before you rely on it"
+
+
+def _state(candidate: _Candidate) -> str:
+    return STATES.get(candidate.timing.verdict, candidate.timing.verdict)
 
 
 def _rank(candidate: _Candidate) -> tuple[bool, float, float]:
+    return candidate.timing.stable, *_merit(candidate)
+
+
+def _merit(candidate: _Candidate) -> tuple[float, float]:
+    """Accurate, then fast, whatever is to be thought of its timing."""
     percent = candidate.map_percent if candidate.map_percent is not None else -1.0
     # Two decimals: what differs by less is the same mAP.
-    return candidate.timing.stable, round(percent, 2), -candidate.slowest_ms
+    return round(percent, 2), -candidate.slowest_ms
 
 
 def _excess(candidate: _Candidate, budget: Budget) -> float:

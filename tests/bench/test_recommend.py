@@ -86,6 +86,34 @@ def test_stable_timings_first(verdict, expected):
     assert found.row.name == expected
 
 
+def test_what_would_be_better_if_its_timing_held_is_named():
+    found = chosen(row("fp32", 5.0, verdict="spread"), row("int8", 4.0), budget=Budget(8))
+    assert found.why == (
+        "int8 (4.00 ms with 1 thread, mAP 60.00): the highest mAP of the stable timings within 8 ms; fp32 (5.00 ms "
+        "with 1 thread, mAP 61.00) is more accurate, but its timing is spread out: measure it again"
+    )
+    found = chosen(row("a", 5.0, verdict="unknown"), row("b", 6.0), budget=Budget(8))
+    assert found.why == (
+        "b (6.00 ms with 1 thread, mAP –): the fastest of the stable timings, of unknown mAP, within 8 ms; a (5.00 ms "
+        "with 1 thread, mAP –) is faster, but its timing is of unknown quality: measure it again"
+    )
+
+
+@pytest.mark.parametrize(
+    ("best", "other"),
+    [
+        (row("int8", 4.0), row("fp32", 9.0, verdict="spread")),  # does not fit
+        (row("fp32", 5.0), row("fp16", 3.0, verdict="spread")),  # is as accurate
+        (row("fp32", 5.0, verdict="spread"), row("fp16", 6.0, verdict="spread")),
+    ],
+)
+def test_what_is_not_better_is_not_named(best, other):
+    found = chosen(best, other, budget=Budget(8))
+    assert found.row.name == best.name
+    assert "the highest mAP within 8 ms" in found.why
+    assert other.name not in found.why
+
+
 def test_a_timing_that_is_not_stable_is_said():
     found = chosen(row("fp32", 5.0, verdict="disturbed"), budget=Budget(8))
     assert found.why.endswith("its timing is disturbed, measure again before you rely on it")
