@@ -23,8 +23,8 @@ LEAST_TURNS = 3
 def judge(turns: Sequence[Turn], threads: int) -> tuple[Verdict, str]:
     """The worst that can be said of a row's turns, and why.
 
-    A row is called disturbed or throttled when that holds for half of its turns or more: the median over the turns
-    is not moved by fewer, and where one was moved far, the spread shows it.
+    Neighbors and drift must show in half of a row's turns or more: the median over the turns is not moved by fewer,
+    and where one was moved far, the spread shows it. What the firmware or the clock says of one turn counts.
 
     Args:
         turns: one or more.
@@ -74,13 +74,19 @@ def _throttled(turns: Sequence[Turn], threads: int, disturbed: bool) -> str:
 def _disturbed(turns: Sequence[Turn], threads: int) -> str | None:
     fractions = [turn.conditions.waited for turn in turns if turn.conditions.waited is not None]
     if fractions:
-        if median(fractions) > WAITED:
-            waited = f"its threads waited {median(fractions):.0%} of the time for a core"
-            return f"{waited}; close other programs, or use fewer --threads, and measure again"
+        waits = [fraction for fraction in fractions if fraction > WAITED]
+        if 2 * len(waits) >= len(fractions):
+            waited = f"its threads waited {median(waits):.0%} of the time for a core"
+            which = f"in {len(waits)} of {counted(len(fractions), 'turn')}"
+            return f"{which} {waited}; close other programs, or use fewer --threads, and measure again"
         return None
     busy = [turn.conditions.cpu_fraction for turn in turns if turn.conditions.cpu_fraction is not None]
-    if busy and threads == 1 and median(busy) < CPU_FRACTION:
-        return f"it had a core for {median(busy):.0%} of the time only; close other programs and measure again"
+    shared = [fraction for fraction in busy if fraction < CPU_FRACTION]
+    if busy and threads == 1 and 2 * len(shared) >= len(busy):
+        which = f"in {len(shared)} of {counted(len(busy), 'turn')}"
+        return (
+            f"{which} it had a core for {median(shared):.0%} of the time only; close other programs and measure again"
+        )
     return None
 
 

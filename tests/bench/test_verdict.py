@@ -37,6 +37,25 @@ def test_one_disturbed_turn_of_five_does_not_move_the_median():
     assert verdict([turn(), disturbed, disturbed]) == "disturbed"
 
 
+@pytest.mark.parametrize(
+    ("quiet", "shared", "said"),
+    [
+        (QUIET, conditions(waited=0.05), "in 2 of 4 turns its threads waited 5% of the time for a core"),
+        (
+            Conditions(cpu_fraction=1.0),
+            Conditions(cpu_fraction=0.85),
+            "in 2 of 4 turns it had a core for 85% of the time only",
+        ),
+    ],
+)
+def test_half_of_the_turns_are_enough(quiet, shared, said):
+    turns = [turn(conditions=quiet)] * 3 + [turn(conditions=shared)] * 2
+    found, why = judge(turns[1:], 1)
+    assert found == "disturbed"
+    assert why.startswith(said)
+    assert verdict(turns[:-1]) == "stable"
+
+
 @pytest.mark.parametrize(("fraction", "expected"), [(0.96, "stable"), (0.76, "disturbed")])
 def test_where_waiting_is_not_recorded_cpu_time_tells_at_one_thread(fraction, expected):
     turns = [turn(conditions=Conditions(cpu_fraction=fraction))] * 3
