@@ -8,7 +8,7 @@ import numpy as np
 
 from mlkdc.data.runs import is_gone, run_data
 from mlkdc.errors import UsageError
-from mlkdc.exporting.identity import check_scores, check_weights, checked_answers
+from mlkdc.exporting.identity import check_classes, check_scores, check_weights, checked_answers
 from mlkdc.exporting.kept import keep_answers
 from mlkdc.exporting.reference import Reference, make_reference
 from mlkdc.figures import counted
@@ -30,8 +30,9 @@ def reference_of(run: Run, say: Callable[[str], None], moved_to: str | None = No
     ``moved_to``: where the run's data is now, if it has moved.
 
     Raises:
-        UsageError: as :class:`RunImages`.
+        UsageError: as :class:`RunImages`, or its classes or weights are not those that were scored.
     """
+    check_classes(run)
     check_weights(run)
     return RunImages(run, load_model(run), say, moved_to).reference
 
@@ -73,7 +74,7 @@ class RunImages:
         if self.uses_kept:
             return self._kept_reference()
         reference = make_reference(model, self.data, run.recipe.data.train_splits)
-        check_scores(run, model, self.data, reference)
+        check_scores(run, model, self.data, reference, self.say)
         keep_answers(run, reference, self.say)
         return reference
 

@@ -17,6 +17,7 @@ from mlkdc.exporting import builder, known
 from mlkdc.models import LinearHead, MultiLabelModel, build_model
 from mlkdc.recipe import Head, Model, Recipe
 from mlkdc.records.manifest import Preprocess
+from mlkdc.records.results import Scores
 from mlkdc.train.score import score
 from mlkdc.types import Sample, TaggedImages
 
@@ -114,8 +115,12 @@ class StubRun:
         return self.path / "model.safetensors"
 
     @cached_property
+    def scores(self) -> Scores:
+        return score(self.model, self.data, ("train",))
+
+    @cached_property
     def map_percent(self) -> float:
-        return score(self.model, self.data, ("train",)).map_percent
+        return self.scores.map_percent
 
     @property
     def results(self) -> SimpleNamespace:
@@ -125,6 +130,7 @@ class StubRun:
             weights_sha256=self.weights_sha256,
             scored_on="val",
             map_percent=self.map_percent,
+            per_class=self.scores.per_class,
         )
 
 

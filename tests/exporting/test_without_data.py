@@ -13,7 +13,7 @@ from PIL import Image
 from mlkdc import distill, export
 from mlkdc.commands.describe import artifact_lines
 from mlkdc.errors import MlkdcError, UsageError
-from mlkdc.exporting import ExportOptions, export_several
+from mlkdc.exporting import ExportOptions, export_several, identity
 from mlkdc.recipe import load_recipe
 from mlkdc.records.answers import KnownAnswers, load_calibration
 from mlkdc.records.manifest import Manifest
@@ -94,6 +94,24 @@ def test_kept_answers_of_another_model_are_refused(trained: tuple[Run, Path], tm
     KnownAnswers(known.pixels, 1 - known.probabilities, known.targets).save(alone.path)
     with pytest.raises(UsageError, match="does not give the answers in"):
         export(alone, "onnx")
+
+
+@pytest.mark.parametrize("moved", [True, False])
+def test_class_names_in_another_order_than_scored_are_refused(
+    moved: bool, trained: tuple[Run, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The data takes its order from the same file, and of a large split only some images are answered."""
+    monkeypatch.setattr(identity, "MOST_IMAGES", 1)
+    alone = without(trained[0], tmp_path / "reversed")
+    names = alone.classes
+    (alone.path / "classes.txt").write_text("\n".join(names[::-1]) + "\n")
+    alone, expected = load_run(alone.path), f'expected "{names[0]}" in line 1, got "{names[-1]}"'
+    with pytest.raises(UsageError, match=expected):
+        export(alone, "onnx", data=str(trained[1]) if moved else None)
+    (alone.path / "classes.txt").write_text("\n".join(names[:-1]) + "\n")
+    with pytest.raises(UsageError, match=f'expected "{names[-1]}" in line 3, got nothing'):
+        list(export_several(load_run(alone.path), [ExportOptions(target="onnx"), ExportOptions(target="onnx")], print))
+    assert alone.artifacts() == []
 
 
 def test_moved_data_is_compared_in_its_new_place(trained: tuple[Run, Path], tmp_path: Path) -> None:
