@@ -17,8 +17,10 @@ from samples import write_photos
 from mlkdc.bench import artifact_rows
 from mlkdc.cli import cli
 from mlkdc.errors import MlkdcError, UsageError
+from mlkdc.records.manifest import describe_files
 from mlkdc.records.metadata import metadata
 from mlkdc.records.preparation import Preparation
+from mlkdc.runtime.backends.openvino import load_openvino
 
 onnx = pytest.importorskip("onnx")
 MODEL, MANIFEST = "model.onnx", "manifest.json"
@@ -79,6 +81,18 @@ def without_checksum(content):
     return json.dumps({**values, "format": 2}).encode()
 
 
+def weights_not_listed(folder):
+    """The same model in OpenVINO's format, its weights changed, in a file that the manifest does not list."""
+    pytest.importorskip("openvino")
+    openvino = load_openvino()
+    openvino.save_model(openvino.convert_model(folder / MODEL), folder / "model.xml")
+    weights = folder / "model.bin"
+    weights.write_bytes(flipped(weights.read_bytes()))
+    listed = describe_files(folder, ["model.xml"])["model.xml"].model_dump()
+    for key, value in (("target", "openvino"), ("runtime", "openvino"), ("files", {"model.xml": listed})):
+        edited(folder / MANIFEST, key, value=value)
+
+
 DAMAGES = {
     "reversed classes": (edit("classes", value=["blue", "green", "red"]), "entry 1 of classes is"),
     "a class twice": (edit("classes", value=["red", "red", "blue"]), "got red more than once"),
@@ -113,6 +127,7 @@ DAMAGES = {
     "an unknown target": (edit("target", value="nonesuch"), "unknown target 'nonesuch'"),
     "an unknown precision": (edit("precision", value="fp64"), "target onnx has no precision 'fp64'"),
     "no files": (edit("files", value={}), "expected one .onnx file in the manifest, got none"),
+    "weights not listed": (weights_not_listed, "expected one .bin file in the manifest, got none"),
     "a file elsewhere": (edit("files", value={"/etc/hosts": {"sha256": "", "size_bytes": 1}}), "outside its folder"),
     "not JSON": (manifest_bytes(lambda content: b"{classes"), "is not JSON"),
     "empty": (manifest_bytes(lambda content: b""), "is not JSON"),
@@ -189,7 +204,7 @@ def refusal(folder):
 
 
 # What only the runtime can tell, or the file itself; said where it is timed.
-BY_THE_FILE = ("entry", "input.fit", "the manifest says", "cannot load", "'any'", "expected one .onnx")
+BY_THE_FILE = ("entry", "input.fit", "the manifest says", "cannot load", "'any'", "expected one .")
 
 
 @pytest.mark.parametrize("damage", [name for name in DAMAGES if not DAMAGES[name][1].startswith(BY_THE_FILE)])

@@ -24,10 +24,10 @@ class OpenVino(Backend):
     """
 
     def __init__(self, folder: Path, spec: ModelSpec, threads: int | None) -> None:
-        path = spec.only_file(folder, ".xml")
+        path, weights = spec.only_file(folder, ".xml"), spec.only_file(folder, ".bin")
         self._openvino = load_openvino()
         core = self._openvino.Core()
-        model = _read(core, path)
+        model = _read(core, path, weights)
         inputs = [_describe(port, spec.input.name) for port in model.inputs]
         outputs = [_describe(port, spec.output.name) for port in model.outputs]
         check_signature(path, spec, inputs, outputs)
@@ -81,9 +81,9 @@ def reason(error: BaseException) -> str:
     return lines[-1].strip()
 
 
-def _read(core: Any, path: Path) -> Any:
+def _read(core: Any, path: Path, weights: Path) -> Any:
     try:
-        return core.read_model(path, path.with_suffix(".bin"))
+        return core.read_model(path, weights)
     except RuntimeError as error:
         raise UsageError(f"OpenVINO cannot load {path}: {reason(error)}; export the run again") from error
 
