@@ -128,3 +128,15 @@ def faults(error: ValidationError) -> str:
     if more > 0:
         clauses.append(f"and {more} more")
     return "; ".join(clauses)
+
+
+def read_run_text(path: Path) -> str:
+    """A text file of a run folder.
+
+    Raises:
+        UsageError: it is missing, cannot be read, or is not UTF-8.
+    """
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} cannot be read ({error}); copy the complete run folder") from None

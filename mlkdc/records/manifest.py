@@ -7,7 +7,7 @@ from pydantic import Field, ValidationError, model_validator
 from typing_extensions import Self
 
 from mlkdc.errors import UsageError
-from mlkdc.records.base import FileRecord, Moment, Record, read_mapping
+from mlkdc.records.base import FileRecord, Moment, Record, read_mapping, read_run_text
 from mlkdc.records.parity import FineTuning, Parity, Promise, QuantizationReport
 from mlkdc.records.preparation import InsideNote, Preparation
 from mlkdc.records.preparation import Preprocess as Preprocess  # what models are made with is looked for here too
@@ -283,12 +283,12 @@ class Manifest(FileRecord):
         return self.model_copy(update={"runtime": runtime, "details": details})
 
     def check_run(self, folder: Path) -> None:
-        """Raise UsageError where the artifact lies in the folder of a run that has other classes."""
+        """Raise UsageError where the artifact lies in the folder of a run that has other or unreadable classes."""
         labels = folder.resolve().parent.parent / CLASSES_FILE
         if folder.resolve().parent.name != EXPORT_FOLDER or not labels.is_file():
             return
-        classes = labels.read_text(encoding="utf-8").splitlines()
-        if tuple(classes) != self.classes:
+        classes = read_classes(labels)
+        if classes != self.classes:
             raise UsageError(
                 f"{folder} is an artifact of another run: its classes are not those of {labels.parent} "
                 f"({_other_names(classes, self.classes)}); export that run again"
@@ -323,7 +323,13 @@ def _scored_weights(run: Path) -> str | None:
         return None
 
 
-def _other_names(expected: list[str], got: tuple[str, ...]) -> str:
+def read_classes(path: Path) -> tuple[str, ...]:
+    """Label names in the order of the outputs, from a run's classes.txt. Raises as :func:`read_run_text`."""
+    # Not splitlines: a label may hold what that takes for the end of a line.
+    return tuple(read_run_text(path).rstrip("\n").split("\n"))
+
+
+def _other_names(expected: tuple[str, ...], got: tuple[str, ...]) -> str:
     """In which way two lists of labels differ."""
     if sorted(expected) == sorted(got):
         return "the same in another order"

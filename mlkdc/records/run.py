@@ -9,11 +9,12 @@ from pathlib import Path
 
 from mlkdc.errors import MlkdcError, UsageError
 from mlkdc.recipe import Recipe, make_recipe, read_yaml
+from mlkdc.records.base import read_run_text
 from mlkdc.records.bench import BenchFile
 from mlkdc.records.images import ImageList
 from mlkdc.records.manifest import CLASSES_FILE as CLASSES_FILE
 from mlkdc.records.manifest import EXPORT_FOLDER as EXPORT_FOLDER
-from mlkdc.records.manifest import Manifest
+from mlkdc.records.manifest import Manifest, read_classes
 from mlkdc.records.owner import Owner
 from mlkdc.records.results import METRICS_FILE, Epoch, Results, read_epochs
 from mlkdc.resources import TEMPORARY, write_text
@@ -47,19 +48,12 @@ class Run:
     @cached_property
     def classes(self) -> tuple[str, ...]:
         """Label names in the order of the model's outputs."""
-        # Not splitlines: a label may hold what that takes for the end of a line.
-        return tuple(self._text(CLASSES_FILE).rstrip("\n").split("\n"))
+        return read_classes(self.path / CLASSES_FILE)
 
     @property
     def command(self) -> str:
         """The command that began it."""
-        return self._text(COMMAND_FILE).strip()
-
-    def _text(self, name: str) -> str:
-        try:
-            return (self.path / name).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise UsageError(f"{self.path / name} cannot be read ({error}); copy the complete run folder") from None
+        return read_run_text(self.path / COMMAND_FILE).strip()
 
     @property
     def exists(self) -> bool:

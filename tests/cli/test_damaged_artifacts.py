@@ -93,6 +93,19 @@ def weights_not_listed(folder):
         edited(folder / MANIFEST, key, value=value)
 
 
+def in_a_run(classes):
+    """The artifact among a run's exports, and the run's classes.txt has these bytes; a link is where it was."""
+
+    def do(folder):
+        exports = folder.parent / "run" / "export"
+        exports.mkdir(parents=True)
+        (exports.parent / "classes.txt").write_bytes(classes)
+        folder.rename(exports / folder.name)
+        folder.symlink_to(exports / folder.name)
+
+    return do
+
+
 DAMAGES = {
     "reversed classes": (edit("classes", value=["blue", "green", "red"]), "entry 1 of classes is"),
     "a class twice": (edit("classes", value=["red", "red", "blue"]), "got red more than once"),
@@ -143,8 +156,13 @@ DAMAGES = {
     "no model, recorded so": (model_bytes(lambda content: b"", recorded=True), "cannot load"),
     "a model that is missing": (replaced(lambda path: None), "is missing"),
     "a model that is a folder": (replaced(Path.mkdir), "is missing"),
+    "classes.txt of another run": (in_a_run(b"red\nblue\ngreen\n"), "is an artifact of another run"),
+    "classes.txt that is no text": (in_a_run(b"\xff\xferand"), "classes.txt cannot be read ('utf-8' codec"),
     "a link to nowhere": (replaced(lambda path: path.symlink_to("nowhere")), "is missing"),
 }
+
+
+REMEDIES = ("export the run again", "export that run again", "copy the complete run folder")
 
 
 @pytest.fixture
@@ -190,7 +208,7 @@ def test_a_damaged_artifact_is_refused_with_one_sentence(damage, received, home)
         sentence = str(done.exception)
         assert message in sentence
         assert "\n" not in sentence
-        assert "export the run again" in sentence
+        assert any(remedy in sentence for remedy in REMEDIES)
         assert done.stdout == ""
 
 
