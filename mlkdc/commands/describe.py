@@ -22,6 +22,8 @@ def artifact_lines(manifest: Manifest) -> list[str]:
     lines.append(f"{_compared(parity.comparison, figures)}: {manifest.status}")
     if manifest.status == "unverified":
         lines.append(parity.reason or "")
+    if parity.comparison.note is not None:
+        lines.append(parity.comparison.note)
     if manifest.fine_tuning is not None:
         lines.append(manifest.fine_tuning.sentence())
     if manifest.promise is not None:

@@ -9,7 +9,7 @@ import numpy as np
 from mlkdc.exporting.parity import answers_of
 from mlkdc.records.manifest import Manifest, describe_files
 from mlkdc.records.parity import BatchCheck, Parity
-from mlkdc.runtime.backends.openvino import load_openvino
+from mlkdc.runtime.backends.openvino import load_openvino, reason
 from mlkdc.runtime.model import BATCH
 from mlkdc.runtime.quiet import quiet
 from mlkdc.runtime.session import spec_of
@@ -26,7 +26,7 @@ def check_batches(parity: Parity, folder: Path, manifest: Manifest, pixels: np.n
     """The comparison with what batches of several sizes give; not passed where an image's answer depends on others.
 
     An ONNX file is read by other runtimes too, and OpenVINO, where it is installed, is asked as well: it has its own
-    ways to run a batch.
+    ways to run a batch. That it cannot read the file is no fault of the export, and only noted.
 
     Args:
         parity: of the answers as a session gives them.
@@ -35,14 +35,17 @@ def check_batches(parity: Parity, folder: Path, manifest: Manifest, pixels: np.n
         pixels: ``uint8[n, 3, s, s]``, of which the first are used.
         scratch: a folder for the other runtime's file.
     """
-    checks = _checks(folder, manifest, pixels[:IMAGES])
+    checks, note = _checks(folder, manifest, pixels[:IMAGES]), None
     if manifest.target == "onnx" and find_spec("openvino"):
         other = scratch / "openvino"
-        as_openvino = _converted(folder, manifest, other)
-        checks += _checks(other, as_openvino, pixels[:IMAGES])
+        try:
+            as_openvino = _converted(folder, manifest, other)
+            checks += _checks(other, as_openvino, pixels[:IMAGES])
+        except Exception as error:  # OpenVINO's exceptions share no base class but this one
+            note = f"OpenVINO could not read the file: {reason(error)}"
     comparison = parity.comparison
     if comparison is not None:
-        comparison = comparison.model_copy(update={"batches": tuple(checks)})
+        comparison = comparison.model_copy(update={"batches": tuple(checks), "note": note})
     fault = _fault(checks, ALLOWED[manifest.precision])
     if fault is not None and parity.reason is not None:
         fault = f"{parity.reason}; {fault}"

@@ -70,6 +70,7 @@ class Comparison(Record):
         figures: None where the artifact's answers were no probabilities.
         batches: of an artifact that takes any number of images at once.
         kept: whether they are those that the run folder keeps, as its data was not there.
+        note: what could not be asked as well, and why; None where there is nothing to say.
     """
 
     runtime: str
@@ -80,6 +81,7 @@ class Comparison(Record):
     figures: ParityFigures | None
     batches: tuple[BatchCheck, ...] = ()
     kept: bool = False
+    note: str | None = None
 
     @property
     def which(self) -> str:

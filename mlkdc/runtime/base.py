@@ -76,9 +76,7 @@ def check_signature(path: Path, spec: ModelSpec, inputs: Sequence[Signature], ou
 
 def import_error(runtime: str, error: ImportError, extra: str) -> UsageError:
     """The sentence for a runtime whose package cannot be imported; ``extra`` is the pip extra that brings it."""
-    return UsageError(
-        f"this artifact needs {runtime}, which cannot be imported ({error}); run: pip install 'mlkdc[{extra}]'"
-    )
+    return UsageError(f"this needs {runtime}, which cannot be imported ({error}); run: pip install 'mlkdc[{extra}]'")
 
 
 RUNTIMES: Registry[type[Backend]] = Registry("runtime", "mlkdc.runtime.backends")

@@ -9,14 +9,16 @@ import pytest
 import torch
 from torch import nn
 
+from mlkdc.commands.describe import artifact_lines
 from mlkdc.errors import MlkdcError, UsageError
-from mlkdc.exporting import builder, export
+from mlkdc.exporting import batches, builder, export
 from mlkdc.exporting.formats import EXPORTERS
 from mlkdc.exporting.known import RunImages
 from mlkdc.records.manifest import Manifest
 from mlkdc.records.metadata import metadata
 from mlkdc.resources import file_sha256
 from mlkdc.runtime import open_artifact
+from mlkdc.runtime.base import import_error
 
 for package in ("onnx", "onnxruntime", "onnxscript", "onnxslim"):
     pytest.importorskip(package)
@@ -231,3 +233,37 @@ def test_a_sound_batch_is_recorded(run, tmp_path):
     batches = Manifest.load(export(run, "onnx", dynamic=True, out=tmp_path / "a")).parity.comparison.batches
     assert ("onnxruntime", 3) in {(check.runtime, check.batch) for check in batches}
     assert max(check.max_difference_from_single for check in batches) < 1e-5
+
+
+@pytest.mark.parametrize(
+    ("does", "said"),
+    [
+        ("fail to convert", "OpenVINO could not read the file: no rule for Mul"),
+        ("fail to run", "OpenVINO could not read the file: the exported model does not run: OpenVINO cannot load"),
+        ("fail to import", "OpenVINO could not read the file: this needs OpenVINO, which cannot be imported (broken)"),
+    ],
+)
+def test_that_openvino_cannot_read_a_sound_file_is_noted(does, said, run, monkeypatch, tmp_path):
+    openvino = pytest.importorskip("openvino")
+
+    def fail(model, *rest, **more):
+        raise RuntimeError("Check failed at some_source.cpp:1\nno rule for Mul")
+
+    def save_damaged(model, path, **options):
+        path.write_text("<net/>")
+        path.with_suffix(".bin").write_bytes(b"")
+
+    def not_importable():
+        raise import_error("OpenVINO", ImportError("broken"), "openvino-runtime")
+
+    if does == "fail to convert":
+        monkeypatch.setattr(openvino, "convert_model", fail)
+    if does == "fail to run":
+        monkeypatch.setattr(openvino, "save_model", save_damaged)
+    if does == "fail to import":
+        monkeypatch.setattr(batches, "load_openvino", not_importable)
+    manifest = Manifest.load(export(run, "onnx", dynamic=True, out=tmp_path / "a"))
+    assert manifest.status == "ok"
+    assert {check.runtime for check in manifest.parity.comparison.batches} == {"onnxruntime"}
+    assert manifest.parity.comparison.note.startswith(said)
+    assert manifest.parity.comparison.note in artifact_lines(manifest)
