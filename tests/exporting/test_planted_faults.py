@@ -197,15 +197,25 @@ def test_a_flipped_bit_is_refused(sound, tmp_path):
         open_artifact(damaged(sound, tmp_path, flip))
 
 
-def test_ranges_of_images_unlike_any_are_caught(run, monkeypatch, tmp_path):
-    """Calibrated on noise that is next to black, all that is brighter is cut off: the ladder gives int8 up for it."""
-    noise = np.random.default_rng(0).integers(0, 3, (4, 3, 64, 64), dtype=np.uint8)
-    monkeypatch.setattr(RunImages, "_calibration", lambda images, count: noise)
-    monkeypatch.setattr(run.recipe.export, "max_drop", 0.0)
-    first, *_, last = Manifest.load(export(run, "onnx", precision="int8", out=tmp_path / "a")).quantization.steps
+@pytest.mark.parametrize("fault", [False, True])
+def test_ranges_of_images_unlike_any_are_caught(fault, run, monkeypatch, tmp_path):
+    """Calibrated on noise that is next to black, all that is brighter is cut off: the ladder gives int8 up for it.
+
+    The answers to six images of noise are nearly equal, so that their order, and mAP with it, depends on any rounding.
+    It is given room: labels that flip tell the sound calibration from the other.
+    """
+    if fault:
+        noise = np.random.default_rng(0).integers(0, 3, (4, 3, 64, 64), dtype=np.uint8)
+        monkeypatch.setattr(RunImages, "_calibration", lambda images, count: noise)
+    monkeypatch.setattr(run.recipe.export, "max_drop", 50.0)
+    monkeypatch.setattr(run.recipe.export, "max_class_drop", 50.0)
+    first, *others = Manifest.load(export(run, "onnx", precision="int8", out=tmp_path / "a")).quantization.steps
+    if not fault:
+        assert (first.passed, first.keep, others) == (True, (), [])
+        return
     assert not first.passed
-    assert "allowed" in first.reason
-    assert (last.passed, len(last.keep)) == (True, 2)
+    assert first.reason == "6 of 18 labels flipped, allowed 3 %"
+    assert (others[-1].passed, len(others[-1].keep)) == (True, 2)
 
 
 @pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
