@@ -161,7 +161,7 @@ def _breach(comparison: Comparison, decisions: int) -> str | None:
         return None
     reasons = []
     if figures.max_probability_difference > allowed.probability:
-        difference = f"{figures.max_probability_difference:.2g}"
+        difference = _above(figures.max_probability_difference, allowed.probability)
         reasons.append(f"largest probability difference {difference}, allowed {allowed.probability:g}")
     if 100 * figures.label_flips / decisions > allowed.label_flips_percent:
         flips = f"{figures.label_flips} of {decisions} labels flipped"
@@ -175,6 +175,14 @@ def _breach(comparison: Comparison, decisions: int) -> str | None:
     if not reasons:
         return None
     return "; ".join(reasons)
+
+
+def _above(value: float, limit: float) -> str:
+    """A value above a limit with two significant digits, or as many as tell the two apart."""
+    digits = 2
+    while float(f"{value:.{digits}g}") <= limit:
+        digits += 1
+    return f"{value:.{digits}g}"
 
 
 def answers_of(artifact: Path, pixels: np.ndarray, *, batch: int | None = None) -> np.ndarray:

@@ -10,6 +10,7 @@ from mlkdc.errors import MlkdcError
 from mlkdc.exporting.parity import ROUNDING, answers_of, compare, drop_interval
 from mlkdc.exporting.reference import Reference
 from mlkdc.records.parity import Tolerance
+from mlkdc.runtime.targets import load_target
 
 STRICT = Tolerance(probability=1e-4, label_flips_percent=0, map_drop_points=0.1, class_drop_points=1)
 LOOSE = Tolerance(probability=1, label_flips_percent=100, map_drop_points=100, class_drop_points=100)
@@ -42,6 +43,26 @@ def test_a_difference_is_reported_with_its_size():
     assert not actual.passed
     assert actual.figures.max_probability_difference == pytest.approx(0.01, abs=1e-6)
     assert "largest probability difference 0.01, allowed 0.0001" in actual.reason
+
+
+@pytest.mark.parametrize(("moved", "said"), [(0.0503, "0.0503"), (0.050004, "0.050004"), (0.2, "0.2")])
+def test_a_difference_next_to_its_limit_is_told_from_it(moved, said):
+    changed = TORCH.astype(np.float64)
+    changed[2, 1] += moved
+    reference = Reference("val", ("cat", "dog"), TARGETS, np.zeros((4, 3, 8, 8), dtype=np.uint8), TORCH.astype(float))
+    tolerance = LOOSE.model_copy(update={"probability": 0.05})
+    actual = compare(reference, changed, THRESHOLDS, tolerance, "stub")
+    assert actual.reason == f"largest probability difference {said}, allowed 0.05"
+
+
+@pytest.mark.parametrize("target", ["coreml", "ncnn", "openvino", "tensorrt"])
+def test_half_precision_that_costs_no_label_and_no_map_passes(target):
+    changed = TORCH.copy()
+    changed[2, 1] += 0.0503
+    tolerance = load_target(target).tolerance("fp16")
+    assert parity(changed, tolerance).passed
+    changed[2, 1] += 0.06
+    assert parity(changed, tolerance).reason == "largest probability difference 0.11, allowed 0.1"
 
 
 def test_label_flips_are_counted_against_their_tolerance():
