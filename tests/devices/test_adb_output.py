@@ -6,11 +6,13 @@ import pytest
 
 from mlkdc.devices.adb import benchmark_model, executor_runner
 from mlkdc.devices.adb.client import Adb, Output
-from mlkdc.devices.adb.state import read_now
+from mlkdc.devices.adb.program import Printed
+from mlkdc.devices.adb.state import read_facts, read_now
 from mlkdc.devices.adb.waits import Waits, read_waits
 from mlkdc.devices.base import Load
 from mlkdc.errors import MlkdcError
 
+CURRENT = "Current temperatures from HAL:\n"
 RUNNING = (
     "INFO: Running benchmark for at least {} iterations and at least {} seconds but terminate if exceeding 150 seconds."
 )
@@ -64,6 +66,15 @@ def test_benchmark_model_without_timings(printed: str) -> None:
         benchmark_model.turn(printed)
 
 
+@pytest.mark.parametrize(
+    ("said", "instead"),
+    [("median=8000", "median=0"), (" p95=8600", ""), ("median=8000", "median=1.2.3"), ("count=370", "count=3.7")],
+)
+def test_benchmark_model_with_other_figures(said: str, instead: str) -> None:
+    with pytest.raises(MlkdcError, match=r"expected times above 0 us .*, got 'INFO: count=120 .*; take a newer one"):
+        benchmark_model.turn(LITERT.replace(said, instead))
+
+
 def test_the_command_of_benchmark_model() -> None:
     commands = []
 
@@ -107,6 +118,16 @@ def test_executor_runner_that_had_not_settled() -> None:
     assert not executor_runner.turn(log([9.0] * 10 + [5.0] * 30), warmup=10, least_runs=30).settled
 
 
+@pytest.mark.parametrize(
+    ("taken", "said"),
+    [("0.000000", "expected times above 0 ms from executor_runner, got 0.000000"), ("1.2.3", "no times of single")],
+)
+def test_executor_runner_with_other_figures(taken: str, said: str) -> None:
+    printed = log([5.0] * executor_runner.PROBE_RUNS).replace("5.000000", taken)
+    with pytest.raises(MlkdcError, match=said):
+        executor_runner.ExecutorRunner("/x").time(lambda command: Printed(printed, 0), (1, 3, 8, 8), Load(threads=1))
+
+
 def test_waits() -> None:
     """Two threads, of which one comes later; a core each would be 2 s of time in the second between the looks."""
     noted = """\
@@ -123,6 +144,7 @@ def test_waits() -> None:
     zeros = re.sub(r"schedstat .*", "schedstat 0 0", noted)
     assert read_waits(zeros, threads=2) == Waits(None, None), "a kernel that does not count"
     assert read_waits(noted.partition("100.50")[0], threads=2) == read_waits("", threads=1) == Waits(None, None)
+    assert read_waits(noted.replace("805000000 203000000", "805000000"), threads=2) == Waits(None, None)
 
 
 class Says(Adb):
@@ -140,6 +162,13 @@ class Says(Adb):
         return Output("".join(parts).encode(), "", 0)
 
 
+class Silent(Says):
+    """A phone whose answer ends before the first of it."""
+
+    def shell(self, script: str, *, seconds: float = 60.0) -> Output:
+        return Output(b"", "", 0)
+
+
 @pytest.mark.parametrize(
     ("power", "dark"),
     [
@@ -155,6 +184,17 @@ def test_screens(power: str, dark: bool | None) -> None:
     assert read_now(Says(power=power)).dark is dark
 
 
-def test_a_phone_that_says_nothing() -> None:
-    now = read_now(Says())
+@pytest.mark.parametrize(
+    "phone",
+    [Says(), Says(**{"/proc/loadavg": "n/a"}, thermalservice=f"{CURRENT}Temperature{{mValue=-.-, mType=0"), Silent()],
+)
+def test_a_phone_that_says_nothing_or_something_else(phone: Adb) -> None:
+    now = read_now(phone)
     assert (now.celsius, now.status, now.mhz, now.governor, now.load, now.free_mib) == (None,) * 6
+
+
+@pytest.mark.parametrize(
+    ("present", "cores"), [("0-7", 8), ("0-3,6", 5), ("0", 1), ("all", None), ("0-", None), ("", None)]
+)
+def test_cores(present: str, cores: int | None) -> None:
+    assert read_facts(Says(**{"/sys/devices/system/cpu/present": present})).machine.cores == cores

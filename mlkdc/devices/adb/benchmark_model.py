@@ -14,6 +14,7 @@ from mlkdc.records.bench import Turn
 NAME = "image"
 MOST_SECONDS = 600
 SETTLED = 0.05
+MOST_QUOTED = 500
 
 _NUMBER = r"([\d.]+(?:e[+-]?\d+)?)"
 _FIELD = re.compile(rf"(\w+)={_NUMBER}")
@@ -64,7 +65,7 @@ def turn(printed: str) -> Turn:
     """What it printed as a record.
 
     Raises:
-        MlkdcError: the lines are missing, or those of a version before percentiles.
+        MlkdcError: the lines are missing, those of a version before percentiles, or no times above 0.
     """
     summary = _SUMMARY.search(printed)
     # One line for the warm-up and one for what is timed.
@@ -74,14 +75,26 @@ def turn(printed: str) -> Turn:
     warmup, timed = stretches
     if "median" not in timed:
         raise MlkdcError("this benchmark_model prints a mean and no median; take a newer one")
+    try:
+        return _turn(summary, warmup, timed)
+    except (KeyError, ValueError):
+        lines = [line.strip() for line in printed.splitlines() if "count=" in line or _SUMMARY.search(line)]
+        raise MlkdcError(
+            "expected times above 0 us and their percentiles from benchmark_model, got "
+            f"{' / '.join(lines)[:MOST_QUOTED]!r}; take a newer one"
+        ) from None
+
+
+def _turn(summary: re.Match[str], warmup: dict[str, str], timed: dict[str, str]) -> Turn:
+    """The record. Raises :class:`KeyError` without a field, and :class:`ValueError` where one is no such number."""
     median_ms = _ms(timed, "median")
     return Turn(
         median_ms=median_ms,
         p90_ms=_ms(timed, "p95"),
         # Where all calls took the same time, there is no range.
         min_ms=_ms(timed, "min" if "min" in timed else "curr"),
-        load_ms=float(summary[1]) / 1000,
-        first_ms=float(summary[2]) / 1000,
+        load_ms=float(summary[1]) / 1000 or None,
+        first_ms=float(summary[2]) / 1000 or None,
         runs=int(timed["count"]),
         warmup_runs=int(warmup["count"]),
         settled=abs(_ms(warmup, "median") - median_ms) <= SETTLED * median_ms,

@@ -18,8 +18,8 @@ from mlkdc.runtime.timing import KEPT_SAMPLES, SETTLED, WINDOW
 
 PROBE_RUNS = 20
 
-_ITERATION = re.compile(r"Iteration (\d+) of (\d+): ([\d.]+) ms")
-_LOADED = re.compile(r"Model loaded in ([\d.]+) ms")
+_ITERATION = re.compile(r"Iteration (\d+) of (\d+): (\d+(?:\.\d+)?) ms")
+_LOADED = re.compile(r"Model loaded in (\d+(?:\.\d+)?) ms")
 
 
 class ExecutorRunner(Program):
@@ -80,7 +80,7 @@ def turn(printed: str, warmup: int, least_runs: int) -> Turn:
         median_ms=float(middle),
         p90_ms=float(p90),
         min_ms=min(times),
-        load_ms=float(loaded[1]) if loaded else None,
+        load_ms=(float(loaded[1]) or None) if loaded else None,
         first_ms=calls.get(1),
         runs=len(times),
         warmup_runs=warmup,
@@ -91,11 +91,16 @@ def turn(printed: str, warmup: int, least_runs: int) -> Turn:
 
 
 def _calls(printed: str) -> dict[int, float]:
-    """Milliseconds by number, from 1."""
+    """Milliseconds by number, from 1. Raises :class:`MlkdcError` where there are none, or they are no times."""
     calls = {int(number): float(taken) for number, _, taken in _ITERATION.findall(printed)}
     if not calls:
         raise MlkdcError(
             "executor_runner logged no times of single calls; build a recent one with -DEXECUTORCH_ENABLE_LOGGING=ON "
             "-DEXECUTORCH_LOG_LEVEL=Info"
+        )
+    if not min(calls.values()) > 0:
+        raise MlkdcError(
+            f"expected times above 0 ms from executor_runner, got {min(calls.values()):f} ms for one of its calls; "
+            "take another build"
         )
     return calls

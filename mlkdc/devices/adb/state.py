@@ -90,14 +90,14 @@ def read_facts(adb: Adb) -> Facts:
 def read_now(adb: Adb) -> Now:
     """Ask the phone how it is doing. Raises :class:`DeviceLost`."""
     said = _ask(adb, _NOW)
-    clocks = [int(clock) for clock in said["clocks"].split() if clock.isdigit()]
+    clocks = [int(clock) for clock in said["clocks"].split() if clock.isdecimal()]
     return Now(
         dark=_dark(said["power"]),
         status=_number(re.search(r"Thermal Status: (\d+)", said["thermal"])),
         celsius=_hottest(said["thermal"]),
         mhz=max(clocks, default=0) / 1000 or None,
         governor=said["governor"] or None,
-        load=float(said["load"].split()[0]) if said["load"] else None,
+        load=_decimal(said["load"].partition(" ")[0]),
         free_mib=_kib(said["memory"], "MemAvailable", per=2**10),
     )
 
@@ -132,20 +132,23 @@ def thermal_word(status: int) -> str:
 
 
 def _ask(adb: Adb, commands: Mapping[str, str]) -> dict[str, str]:
-    """What each command prints, in one connection; empty where it fails."""
+    """What each command prints, in one connection; empty where it fails, or the phone says no more."""
     rule = f"mlkdc-{secrets.token_hex(8)}"
     script = "\n".join(f"{command} 2>/dev/null; echo; echo {rule}" for command in commands.values())
     parts = adb.shell(script).text.split(f"{rule}\n")
-    return {name: part.strip() for name, part in zip(commands, parts, strict=False)}
+    said = {name: part.strip() for name, part in zip(commands, parts, strict=False)}
+    return {name: said.get(name, "") for name in commands}
 
 
-def _cores(present: str) -> int:
-    """Of a list like ``0-7`` or ``0-3,6``."""
+def _cores(present: str) -> int | None:
+    """Of a list like ``0-7`` or ``0-3,6``; None where it is another."""
+    if not re.fullmatch(r"\d+(-\d+)?(,\d+(-\d+)?)*", present):
+        return None
     cores = 0
-    for part in filter(None, present.split(",")):
+    for part in present.split(","):
         first, _, last = part.partition("-")
         cores += int(last or first) - int(first) + 1
-    return max(cores, 1)
+    return cores
 
 
 def _kib(meminfo: str, key: str, per: int) -> float | None:
@@ -179,11 +182,19 @@ def _hottest(dump: str) -> float | None:
     # The lists before it are of earlier readings.
     current = dump.partition("Current temperatures from HAL:")[2].partition("Current cooling devices")[0]
     values = []
-    for value, kind in re.findall(r"Temperature\{mValue=([-\d.]+), mType=(-?\d+)", current):
-        celsius = float(value)
-        if kind not in _NO_TEMPERATURES and _PLAUSIBLE_CELSIUS[0] < celsius < _PLAUSIBLE_CELSIUS[1]:
+    for value, kind in re.findall(r"Temperature\{mValue=([^,]+), mType=(-?\d+)", current):
+        celsius = _decimal(value)
+        if celsius is None or kind in _NO_TEMPERATURES:
+            continue
+        if _PLAUSIBLE_CELSIUS[0] < celsius < _PLAUSIBLE_CELSIUS[1]:
             values.append(celsius)
     return max(values, default=None)
+
+
+def _decimal(text: str) -> float | None:
+    if not re.fullmatch(r"-?\d+(\.\d+)?", text):
+        return None
+    return float(text)
 
 
 def _number(match: re.Match[str] | None) -> int | None:

@@ -4,6 +4,7 @@ The kernel counts that for each thread (``/proc/PID/task/*/schedstat``). A loop 
 with what its shell has built in: it starts nothing but ``sleep``.
 """
 
+import re
 from dataclasses import dataclass
 
 from mlkdc.devices.adb.program import PID
@@ -30,6 +31,7 @@ watch=$!
 code=$?
 kill $watch 2>/dev/null
 exit $code"""
+_LOOK = re.compile(r"(\d+(?:\.\d+)?) (\S+) (\d+) (\d+)")
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,10 @@ def read_waits(noted: str, threads: int) -> Waits:
     moments = []
     # The last line may have been cut off.
     for line in noted.rpartition("\n")[0].splitlines():
-        moment, thread, ran, waited = line.split()
+        look = _LOOK.fullmatch(line)
+        if look is None:
+            return Waits(None, None)
+        moment, thread, ran, waited = look.groups()
         moments.append(float(moment))
         first_look = moments[-1] == moments[0]
         # A thread that came later had neither run nor waited before.
