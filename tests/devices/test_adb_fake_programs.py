@@ -157,6 +157,28 @@ def test_a_program_that_shares_its_core(phone: FakePhone, android: Android, tmp_
         assert conditions.waited > 0.5
 
 
+def test_the_clock_is_read_while_the_program_runs(
+    phone: FakePhone, android: Android, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not after its end, where that of an idle core has fallen."""
+    for core, khz in {"cpu0": "600000", "cpu1": "300000", "cpu2": "<unknown>"}.items():
+        (tmp_path / core).write_text(f"{khz}\n")
+    monkeypatch.setattr("mlkdc.devices.adb.watch.CLOCKS", f"{tmp_path}/cpu[0-9]")
+    code = f"""
+import pathlib, time
+clock = pathlib.Path({str(tmp_path / "cpu1")!r})
+clock.write_text("2400000\\n")
+time.sleep(3.2)
+clock.write_text("300000\\n")
+print({LITERT!r})
+"""
+    program = android.add_python("benchmark_model", code)
+    with AdbDevice(f"adb://{phone.serial}?benchmark_model={program}") as device:
+        device.open()
+        conditions = device.turn(matrix(tmp_path / "artifact", "litert"), QUICK).conditions
+    assert conditions.mhz == (2400, 2400)
+
+
 def test_a_file_that_says_otherwise_than_its_manifest_is_not_sent(
     device: AdbDevice, phone: FakePhone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -8,7 +8,7 @@ from mlkdc.devices.adb import benchmark_model, executor_runner
 from mlkdc.devices.adb.client import Adb, Output
 from mlkdc.devices.adb.program import Printed
 from mlkdc.devices.adb.state import read_facts, read_now
-from mlkdc.devices.adb.waits import Waits, read_waits
+from mlkdc.devices.adb.watch import Looks, read_looks
 from mlkdc.devices.base import Load
 from mlkdc.errors import MlkdcError
 
@@ -137,14 +137,23 @@ def test_waits() -> None:
 101.00 /proc/7/task/7/schedstat 805000000 203000000
 101.00 /proc/7/task/8/schedstat 600000000 400000000
 """
-    waits = read_waits(noted, threads=2)
-    assert read_waits(noted + "101.50 /proc/7/task/7/schedst", threads=2) == waits
-    assert waits.waited == pytest.approx((0.2 + 0.4) / 2)
-    assert waits.cpu_fraction == pytest.approx((0.8 + 0.6) / 2)
+    looks = read_looks(noted, threads=2)
+    assert read_looks(noted + "101.50 /proc/7/task/7/schedst", threads=2) == looks
+    assert looks.waited == pytest.approx((0.2 + 0.4) / 2)
+    assert looks.cpu_fraction == pytest.approx((0.8 + 0.6) / 2)
+    assert looks.mhz is None
     zeros = re.sub(r"schedstat .*", "schedstat 0 0", noted)
-    assert read_waits(zeros, threads=2) == Waits(None, None), "a kernel that does not count"
-    assert read_waits(noted.partition("100.50")[0], threads=2) == read_waits("", threads=1) == Waits(None, None)
-    assert read_waits(noted.replace("805000000 203000000", "805000000"), threads=2) == Waits(None, None)
+    assert read_looks(zeros, threads=2) == Looks(), "a kernel that does not count"
+    assert read_looks(noted.partition("100.50")[0], threads=2) == read_looks("", threads=1) == Looks()
+    assert read_looks(noted.replace("805000000 203000000", "805000000"), threads=2) == Looks()
+
+
+def test_clocks() -> None:
+    noted = "".join(f"{second}.00 clock {khz}\n" for second, khz in enumerate([300, 2400, 2300, 2400, 1800, 1800, 600]))
+    noted = noted.replace("00\n", "00000\n")
+    assert read_looks(noted, threads=1).mhz == (2300, 1800)
+    assert read_looks("7.00 clock 2400000\n", threads=1).mhz == (2400, 2400)
+    assert read_looks("7.00 clock 0\n", threads=1).mhz is None
 
 
 class Says(Adb):
@@ -190,7 +199,7 @@ def test_screens(power: str, dark: bool | None) -> None:
 )
 def test_a_phone_that_says_nothing_or_something_else(phone: Adb) -> None:
     now = read_now(phone)
-    assert (now.celsius, now.status, now.mhz, now.governor, now.load, now.free_mib) == (None,) * 6
+    assert (now.celsius, now.status, now.governor, now.load, now.free_mib) == (None,) * 5
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import numpy as np
 
 from mlkdc.devices.adb.client import Adb
 from mlkdc.devices.adb.program import INPUT, INPUTS, MODEL, Printed, Program, failed
-from mlkdc.devices.adb.waits import WAITS, read_waits, watched
+from mlkdc.devices.adb.watch import LOOKS, read_looks, watched
 from mlkdc.devices.base import Load, Subject
 from mlkdc.devices.metadata import check_here
 from mlkdc.errors import MlkdcError
@@ -52,7 +52,7 @@ class Binaries:
         self._pushed: dict[Path, str] = {}
 
     def turn(self, subject: Subject, load: Load) -> Turn:
-        """Time an artifact, without the phone's state. Raises as :meth:`mlkdc.devices.base.Device.turn`."""
+        """Time an artifact, without what surrounds it. Raises as :meth:`mlkdc.devices.base.Device.turn`."""
         program, place, model = self._ready(subject)
         image = model.random_input()
         self._push(image, f"{place}/{INPUT}")
@@ -63,8 +63,8 @@ class Binaries:
             return Printed(f"{done.text}\n{done.stderr}", done.code)
 
         turn = program.time(run, image.shape, load)
-        waits = read_waits(self._adb.shell(f"cat {place}/{WAITS}").text, load.threads)
-        conditions = Conditions(waited=waits.waited, cpu_fraction=waits.cpu_fraction)
+        looks = read_looks(self._adb.shell(f"cat {place}/{LOOKS}").text, load.threads)
+        conditions = Conditions(waited=looks.waited, cpu_fraction=looks.cpu_fraction, mhz=looks.mhz)
         return turn.model_copy(update={"conditions": conditions})
 
     def answers(self, subject: Subject, pixels: np.ndarray) -> np.ndarray:

@@ -30,7 +30,6 @@ _FACTS = {
 _NOW = {
     "thermal": "dumpsys thermalservice",
     "power": "dumpsys power",
-    "clocks": "cat /sys/devices/system/cpu/cpu[0-9]*/cpufreq/scaling_cur_freq",
     "governor": "cat /sys/devices/system/cpu/cpu0/cpufreq/scaling_governor",
     "load": "cat /proc/loadavg",
     "memory": "cat /proc/meminfo",
@@ -58,13 +57,11 @@ class Now:
         dark: whether its screen is off.
         status: how much it throttles, an index of :data:`THERMAL_STATUS`.
         celsius: of the hottest sensor.
-        mhz: of the fastest core.
     """
 
     dark: bool | None
     status: int | None
     celsius: float | None
-    mhz: float | None
     governor: str | None
     load: float | None
     free_mib: float | None
@@ -90,12 +87,10 @@ def read_facts(adb: Adb) -> Facts:
 def read_now(adb: Adb) -> Now:
     """Ask the phone how it is doing. Raises :class:`DeviceLost`."""
     said = _ask(adb, _NOW)
-    clocks = [int(clock) for clock in said["clocks"].split() if clock.isdecimal()]
     return Now(
         dark=_dark(said["power"]),
         status=_number(re.search(r"Thermal Status: (\d+)", said["thermal"])),
         celsius=_hottest(said["thermal"]),
-        mhz=max(clocks, default=0) / 1000 or None,
         governor=said["governor"] or None,
         load=_decimal(said["load"].partition(" ")[0]),
         free_mib=_kib(said["memory"], "MemAvailable", per=2**10),
@@ -103,10 +98,9 @@ def read_now(adb: Adb) -> Now:
 
 
 def conditions(before: Now, after: Now, cooled_seconds: float) -> Conditions:
-    """What surrounded a turn between two looks at the phone."""
+    """What surrounded a turn between two looks at the phone: no clock, which has fallen when the work has ended."""
     return Conditions(
         celsius=_both(before.celsius, after.celsius),
-        mhz=_both(before.mhz, after.mhz),
         throttled=throttled(after),
         governor=before.governor,
         load=before.load,
