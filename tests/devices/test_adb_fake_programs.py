@@ -281,6 +281,18 @@ def test_a_dark_screen_is_refused(device: AdbDevice, android: Android, phone: Fa
         device.turn(matrix(tmp_path / "artifact", "litert"), QUICK)
 
 
+def test_a_turn_during_which_the_screen_goes_dark_does_not_count(
+    phone: FakePhone, android: Android, tmp_path: Path
+) -> None:
+    power = str(android.folder / "power.txt")
+    turns_it_off = f"open({power!r}, 'w').write('  mWakefulness=Dozing')"
+    program = android.add_python("benchmark_model", f"{turns_it_off}\nprint({LITERT!r})")
+    with AdbDevice(f"adb://{phone.serial}?benchmark_model={program}") as device:
+        device.open()
+        with pytest.raises(DeviceLost, match=r"screen of adb://.* went dark while it measured, .*Stay awake"):
+            device.turn(matrix(tmp_path / "artifact", "litert"), QUICK)
+
+
 def test_a_hot_phone(device: AdbDevice, android: Android, tmp_path: Path) -> None:
     device.open()
     subject = matrix(tmp_path / "artifact", "litert")

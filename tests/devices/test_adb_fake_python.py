@@ -54,6 +54,9 @@ def test_the_agent_times_and_answers(
         times = device.photos(subject, [photo, photo], 1)
         assert (times.photos, times.megapixels) == (2, 0.5)
         assert list(phone.tmp.iterdir())
+        android.screen(on=False)
+        with pytest.raises(DeviceLost, match="went dark while it measured"):
+            device.photos(subject, [photo], 1)
     assert list(phone.tmp.iterdir()) == []
     assert android.calls[-1] == f"{FIXED}false"
 

@@ -99,7 +99,7 @@ class AdbDevice(Device):
         if before.celsius is not None:
             load = replace(load, cool_to=None)
         turn = self._measuring.turn(subject, load)
-        around = conditions(before, read_now(self._adb), cooled_seconds)
+        around = conditions(before, self._still_bright(), cooled_seconds)
         return turn.model_copy(update={"conditions": _filled(turn.conditions, around)})
 
     def answers(self, subject: Subject, pixels: np.ndarray) -> np.ndarray:
@@ -109,7 +109,9 @@ class AdbDevice(Device):
     def photos(self, subject: Subject, files: Sequence[Path], threads: int) -> PhotoTiming:
         if self._agent is None:
             return super().photos(subject, files, threads)
-        return self._agent.photos(subject, files, threads)
+        times = self._agent.photos(subject, files, threads)
+        self._still_bright()
+        return times
 
     def close(self) -> None:
         if self._agent is not None:
@@ -155,6 +157,17 @@ class AdbDevice(Device):
         """adb ends with 0 where the phone was unplugged."""
         said = stderr.splitlines()[-1:] or ["it was unplugged, or restarted"]
         return DeviceLost(f"{self.name} was lost: {said[0]}")
+
+    def _still_bright(self) -> Now:
+        """The phone after it measured. Raises :class:`DeviceLost` where its screen went dark."""
+        assert self._adb
+        now = read_now(self._adb)
+        if now.dark:
+            raise DeviceLost(
+                f"the screen of adb://{self._adb.serial} went dark while it measured, and Android slows programs down "
+                "then, so that does not count; keep it on with Developer options > Stay awake, and measure again"
+            )
+        return now
 
     def _cooled(self, limit: float | None) -> tuple[Now, float]:
         """The phone once it is cool, and the seconds that took, at most five minutes."""

@@ -16,6 +16,7 @@ from mlkdc.errors import UsageError
 # Runs on the phone while it is measured. Its input ends when mlkdc closes it, when mlkdc or adb dies, and when the
 # cable is pulled: then it ends the program that still runs, and cleans up. adbd sends SIGHUP too, which must not end
 # it first. Its number lies in its folder: another guard finds it, and removes the folder of one that was killed.
+# Android does not tell whether fixed performance mode was on before: it is off at the end.
 _SCRIPT = """trap '' HUP INT TERM
 mkdir {folder} || exit 1
 echo $$ >{folder}/guard.new && mv {folder}/guard.new {folder}/guard || exit 1
