@@ -21,7 +21,8 @@ GOODBYE_SECONDS = 10.0
 ANSWER_SECONDS = 900.0
 CHATTER = 1 << 16
 
-#: The error for how the program that carries the pipe ended: exit code, and what it wrote to stderr.
+#: The error for how the program that carries the pipe ended: exit code, and what it wrote to stderr, once the agent has
+#: spoken since then.
 Explain = Callable[[int, str], MlkdcError]
 
 
@@ -46,6 +47,9 @@ class Channel:
         self._unanswered = False
         self._nonsense = ""
         self._stalled = False
+        self._said_before = 0
+        self.started = False
+        """Whether the agent has spoken: the device was reached, and has a Python."""
         # A pipe that nobody reads would fill up and stop the program.
         self._stderr: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the channel
         try:
@@ -147,6 +151,9 @@ class Channel:
         assert self._process.stdout is not None
         try:
             _skip_chatter(self._process.stdout.read)
+            # What a login script wrote to stderr says nothing of how the agent ends.
+            self._said_before = os.fstat(self._stderr.fileno()).st_size
+            self.started = True
             while True:
                 frame = receive(self._read, LONGEST_ANSWER)
                 self._frames.put(frame._replace(values=_shown(frame.values)))
@@ -181,7 +188,7 @@ class Channel:
             return DeviceLost(f"{self._name} was lost: what answers there is not mlkdc's agent ({self._nonsense})")
         code = self._process.wait()
         end = self._stderr.seek(0, os.SEEK_END)
-        self._stderr.seek(max(0, end - CHATTER))
+        self._stderr.seek(max(self._said_before, end - CHATTER))
         return self._explain(code, _shown(self._stderr.read().decode(errors="replace")).strip())
 
 

@@ -3,6 +3,7 @@
 import re
 import shutil
 from collections.abc import Mapping
+from pathlib import PurePosixPath
 from urllib.parse import parse_qsl
 
 from mlkdc.devices.agent import AgentDevice
@@ -29,6 +30,10 @@ URL = re.compile(
     r"/?(?:\?(?P<query>[^#]*))?"
 )
 MOST_PORT = 65535
+#: The exit code for ssh's own failures.
+OWN_CODE = 255
+#: Of stderr, in which ssh says what its own failure was; behind a jump host its last two say that it was closed.
+LAST_LINES = 4
 EXAMPLE = "expected ssh://[user@]host[:port][?python=PATH], such as ssh://pi@kitchen"
 
 
@@ -53,7 +58,12 @@ class SshDevice(AgentDevice):
         for option in OPTIONS:
             command += ["-o", option]
         command += [*destination, f'{python} -c "{start_code()}"']
-        super().__init__(url, command, explain=lambda code, stderr: explained(url, python, code, stderr), keep=keep)
+        self._wanted_python = python
+        super().__init__(url, command, explain=self._ended, keep=keep)
+
+    def _ended(self, code: int, stderr: str) -> MlkdcError:
+        started = self._channel is not None and self._channel.started
+        return explained(self.name, self._wanted_python, code, stderr, started=started)
 
 
 def _parsed(url: str) -> tuple[list[str], str]:
@@ -81,29 +91,43 @@ def _parsed(url: str) -> tuple[list[str], str]:
     return ["-p", parts["port"], "--", destination], python
 
 
-def explained(url: str, python: str, code: int, stderr: str) -> MlkdcError:
-    """Why ssh ended, and what to do, in one sentence."""
+def explained(url: str, python: str, code: int, stderr: str, *, started: bool = False) -> MlkdcError:
+    """Why ssh ended, and what to do, in one sentence.
+
+    Args:
+        url, python: that were asked for.
+        code: of ssh: that of the program there, or its own.
+        stderr: of ssh and of that program, a noisy login script included.
+        started: whether the agent had spoken, so that it was reached and has Python.
+    """
     name = url.partition("?")[0]
-    for words, sentence in _NOT_SET_UP.items():
-        if words in stderr:
-            return UsageError(f"{name}: {sentence}")
-    for words, sentence in _NOT_REACHED.items():
-        if words in stderr:
-            return DeviceLost(f"{name}: {sentence}")
-    if code == 127 or "not found" in stderr or "No such file" in stderr:
+    lines = stderr.splitlines() or [f"ssh ended with exit code {code}"]
+    last = lines[-1].strip()
+    if started:
+        return DeviceLost(f"{name} was lost: {last}")
+    if code == OWN_CODE:
+        said = "\n".join(lines[-LAST_LINES:])
+        for words, sentence in _NOT_SET_UP.items():
+            if words in said:
+                return UsageError(f"{name}: {sentence}")
+        for words, sentence in _NOT_REACHED.items():
+            if words in said:
+                return DeviceLost(f"{name}: {sentence}")
+    # Not every shell ends with 127.
+    not_there = "not found" in last or "No such file" in last
+    if code == 127 or (code != OWN_CODE and not_there and PurePosixPath(python).name in last):
         return UsageError(f"{name} has no {python}; name its Python with ?python=PATH, or install one (3.10 or later)")
-    last = (stderr.splitlines() or [f"ssh ended with exit code {code}"])[-1].strip()
     return DeviceLost(f"{name} was lost: {last}")
 
 
 #: What OpenSSH says, and what a user does about it. The first that fits.
 _NOT_SET_UP: Mapping[str, str] = {
-    "REMOTE HOST IDENTIFICATION HAS CHANGED": "its host key is another than the one you know: someone may be in "
-    "between, or it was set up again; if you are sure, remove the old key with `ssh-keygen -R HOST` and connect once "
-    "with ssh",
+    "has changed and you have requested strict checking": "its host key is another than the one you know: someone may "
+    "be in between, or it was set up again; if you are sure, remove the old key with `ssh-keygen -R HOST` and connect "
+    "once with ssh",
     "Host key verification failed": "its host key is not known yet; connect once with `ssh` by hand, compare the "
     "fingerprint, and accept it",
-    "Permission denied": "it accepts none of your keys; `ssh-copy-id` puts one there, and `ssh-add` unlocks it",
+    "Permission denied (": "it accepts none of your keys; `ssh-copy-id` puts one there, and `ssh-add` unlocks it",
 }
 _NOT_REACHED: Mapping[str, str] = {
     "Could not resolve hostname": "there is no host of that name; check the spelling, or give its address",

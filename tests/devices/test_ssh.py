@@ -207,19 +207,49 @@ def test_no_client(monkeypatch):
         SshDevice("ssh://pi@kitchen")
 
 
+NOISE = """\
+bash: /home/pi/.cargo/env: No such file or directory
+mesg: cannot open /dev/tty: Permission denied
+sh: python3-config: not found
+"""
+
+
+@pytest.mark.parametrize("noise", ["", NOISE])
 @pytest.mark.parametrize(
-    ("stderr", "words"),
+    ("code", "stderr", "words"),
     [
-        ("ssh: Could not resolve hostname kitchen: Name or service not known", "there is no host of that name"),
-        ("ssh: connect to host kitchen port 22: Connection timed out", "it does not answer"),
-        ("ssh: connect to host kitchen port 22: No route to host", "there is no way to it"),
-        ("fish: Unknown command: python3\nsh: python3: not found", "has no python3"),
-        ("client_loop: send disconnect: Broken pipe", "was lost: client_loop: send disconnect: Broken pipe"),
-        ("", "was lost: ssh ended with exit code 255"),
+        (255, "ssh: Could not resolve hostname kitchen: Name or service not known", "there is no host of that name"),
+        (255, "ssh: connect to host kitchen port 22: Connection timed out", "it does not answer"),
+        (255, "ssh: connect to host kitchen port 22: No route to host", "there is no way to it"),
+        (255, "pi@hall: Permission denied (publickey).\nkex_exchange\nConnection closed", "accepts none of your keys"),
+        (127, "fish: Unknown command: python3\nfish: python3", "has no python3"),
+        (1, "python3: Command not found.", "has no python3"),
+        (255, "client_loop: send disconnect: Broken pipe", "was lost: client_loop: send disconnect: Broken pipe"),
+        (255, "Timeout, server kitchen not responding.", "was lost: Timeout, server kitchen not responding."),
     ],
 )
-def test_what_ssh_says_in_a_sentence(stderr, words):
-    assert words in str(explained("ssh://kitchen?python=x", "python3", 255, stderr))
+def test_what_ssh_says_in_a_sentence(noise, code, stderr, words):
+    assert words in str(explained("ssh://kitchen?python=x", "python3", code, noise + stderr))
+
+
+def test_an_ssh_that_says_nothing():
+    assert "was lost: ssh ended with exit code 255" in str(explained("ssh://kitchen", "python3", 255, ""))
+
+
+@pytest.mark.parametrize("said", ["Timeout, server kitchen not responding.", "sh: python: not found"])
+def test_a_connection_that_is_lost_after_a_noisy_login(tmp_path, monkeypatch, said):
+    """A made-up ssh with this machine behind it: what ends a connection is not what a login script says."""
+    (tmp_path / "noise").write_text(NOISE)
+    (tmp_path / "said").write_text(said)
+    ssh = tmp_path / "ssh"
+    ssh.write_text(f'#!/bin/bash\ncat {tmp_path}/noise >&2\nsh -c "${{@: -1}}"\ncat {tmp_path}/said >&2\nexit 255\n')
+    ssh.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    with SshDevice(f"ssh://pi@kitchen?python={sys.executable}") as device:
+        device.open()
+        with pytest.raises(DeviceLost, match=f"^ssh://pi@kitchen was lost: {said}"):
+            device.run(["-c", "import os; os.kill(os.getppid(), 9)"])
+    shutil.rmtree(device.folder)
 
 
 @pytest.mark.parametrize("shell", ["sh", "bash", "dash", "tcsh", "fish", "zsh", "busybox"])
