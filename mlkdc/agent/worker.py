@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from mlkdc.agent.install import run_there
 from mlkdc.errors import MlkdcError, UsageError
 from mlkdc.runtime.conditions import Conditions, Watch, cool_down, peak_mib
 from mlkdc.runtime.model import BATCH, Model, load_backend
@@ -102,7 +103,7 @@ def _photos(options: argparse.Namespace) -> str:
     try:
         from mlkdc.runtime.photos import time_photos
     except ImportError:
-        raise UsageError(f"photos are decoded with Pillow; run there: {sys.executable} -m pip install pillow") from None
+        raise UsageError(f"photos are decoded with Pillow; {run_there('pillow')}") from None
     with _opened(options.folder, options.threads) as model:
         return json.dumps(asdict(time_photos(model, options.files, options.fit)))
 

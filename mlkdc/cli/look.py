@@ -152,10 +152,14 @@ def _show_device(url: str, as_json: bool) -> None:
         click.echo("\nto install what an artifact of yours needs, run there:")
         for line in installs:
             click.echo(f"  {line}")
+    if report.then:
+        click.echo(f"the device is then {report.then}")
 
 
 def _machine_line(machine: "Machine") -> str:
-    parts = [machine.cpu, f"{machine.cores} cores"]
+    parts = [machine.cpu]
+    if machine.cores is not None:
+        parts.append(f"{machine.cores} cores")
     if machine.vnni is not None:
         parts.append("VNNI" if machine.vnni else "no VNNI")
     if machine.memory_gib is not None:

@@ -6,12 +6,12 @@ from mlkdc.commands.doctor import READY
 from mlkdc.devices.agent import AgentDevice
 from mlkdc.devices.urls import Say, device_at
 from mlkdc.records.base import Record
-from mlkdc.records.bench import DeviceInfo
+from mlkdc.records.bench import LOCAL, DeviceInfo
 from mlkdc.runtime.system import version_numbers
 from mlkdc.runtime.targets import Target, load_target, module_name, target_names
 
 IMPORT_SECONDS = 120
-NEEDED_MIB = 100
+INSTALL, BASE = "mlkdc.agent.install", "mlkdc.runtime.base"
 
 
 class RuntimeState(Record):
@@ -36,11 +36,13 @@ class DeviceReport(Record):
     Args:
         free_mib: disk space for the agent and the artifacts; None where it is not known.
         runtimes: what can run there; empty for a device that is not measured through Python.
+        then: its name once those lines were run, which install for another Python; empty where it stays the same.
     """
 
     info: DeviceInfo
     free_mib: float | None = None
     runtimes: tuple[RuntimeState, ...] = ()
+    then: str = ""
 
 
 def check_device(url: str, say: Say = lambda text: None) -> DeviceReport:
@@ -57,7 +59,11 @@ def check_device(url: str, say: Say = lambda text: None) -> DeviceReport:
         states = [_numpy(device, info)]
         for name in target_names():
             states.append(_state(device, info, load_target(name)))
-        return DeviceReport(info=info, free_mib=device.free_mib, runtimes=tuple(states))
+        python = ""
+        if url != LOCAL and any(state.install for state in states):
+            python = _printed(device, INSTALL, "print(environment_python())")
+        then = f"{url.partition('?')[0]}?python={python}" if python else ""
+        return DeviceReport(info=info, free_mib=device.free_mib, runtimes=tuple(states), then=then)
 
 
 def _numpy(device: AgentDevice, info: DeviceInfo) -> RuntimeState:
@@ -76,11 +82,13 @@ def _state(device: AgentDevice, info: DeviceInfo, target: Target) -> RuntimeStat
 
 def _never(device: AgentDevice, runtime: str) -> str:
     """Why the device can never run it, asked there; empty where it can."""
-    code = (
-        f"import sys; sys.path.insert(0, {device.archive!r}); from mlkdc.runtime.base import RUNTIMES; "
-        f"print(RUNTIMES.get({runtime!r}).cannot_run() or '')"
-    )
-    return device.run(["-c", code], timeout_seconds=IMPORT_SECONDS).stdout.strip()
+    return _printed(device, BASE, f"print(RUNTIMES.get({runtime!r}).cannot_run() or '')")
+
+
+def _printed(device: AgentDevice, module: str, code: str) -> str:
+    """What code that uses the agent's module prints there."""
+    start = f"import sys; sys.path.insert(0, {device.archive!r}); from {module} import *"
+    return device.run(["-c", f"{start}; {code}"], timeout_seconds=IMPORT_SECONDS).stdout.strip()
 
 
 def _checked(device: AgentDevice, info: DeviceInfo, target: str, alternatives: Sequence[str]) -> RuntimeState:
@@ -95,7 +103,7 @@ def _checked(device: AgentDevice, info: DeviceInfo, target: str, alternatives: S
             state = f"broken: {done.failure}"
         return RuntimeState(target=target, package=package, version=version, state=state)
     package = alternatives[0]
-    install = f"{device.python} -m pip install {package}"
+    install = _printed(device, INSTALL, f"print(install_line({package!r}))")
     return RuntimeState(target=target, package=package, version=None, state="missing", install=install)
 
 

@@ -21,8 +21,8 @@ try:
     from mlkdc.agent.process import end_with_parent
     from mlkdc.agent.worker import main
 except ImportError as error:
-    install = sys.executable + " -m pip install numpy"
-    sys.exit("the device's Python cannot import NumPy (%s); run there: %s" % (error, install))
+    from mlkdc.agent.install import run_there
+    sys.exit("the device's Python cannot import NumPy (%s); %s" % (error, run_there("numpy")))
 # An agent that is killed cannot end its worker, which would slow down the next measurement.
 end_with_parent()
 sys.exit(main())
