@@ -85,6 +85,14 @@ def with_import(
     return figures.model_copy(update={"devices": {**figures.devices, key: info}, "rows": (*kept, row)})
 
 
+def with_imports_of(figures: BenchFile, earlier: BenchFile) -> BenchFile:
+    """The same with the rows of earlier figures that another tool measured."""
+    rows = tuple(row for row in earlier.rows if row.imported_from)
+    names = {row.device for row in rows}
+    devices = {name: info for name, info in earlier.devices.items() if name in names}
+    return figures.model_copy(update={"devices": {**figures.devices, **devices}, "rows": (*figures.rows, *rows)})
+
+
 def _of_qai_hub(path: Path, name: str | None, device: str | None) -> tuple[LatencyRow, DeviceInfo]:
     """One profile of Qualcomm AI Hub."""
     profile = _read_profile(path)

@@ -85,6 +85,12 @@ min_map_option = click.option(
 @click.option("--data", "data_path", metavar="PATH", help="With --score or --photos: where the images are now.")
 @click.option("--sustained", type=Finite(min=0), default=0.0, metavar="MIN", help="Then minutes of load.")
 @click.option("--cool-to", type=Finite(), metavar="C", help="Wait for this temperature before each turn.")
+@click.option(
+    "--web-runtime",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="For browsers: a node_modules folder with the runtimes; nothing is fetched then.",
+)
 @click.option("--keep", is_flag=True, help="Leave what was put on the device.")
 @budget_option
 @min_map_option
@@ -115,6 +121,7 @@ def bench(
     data_path: str | None,
     sustained: float,
     cool_to: float | None,
+    web_runtime: Path | None,
     keep: bool,
     budget: float | None,
     min_map: float | None,
@@ -154,6 +161,7 @@ def bench(
         sustained_minutes=sustained,
         cool_to=cool_to,
         keep=keep,
+        web_runtime=web_runtime,
         out=out,
         command=command_line(),
     )
@@ -177,6 +185,10 @@ def _import(
     if len(paths) > 1 or len(devices) > 1:
         raise UsageError("--import adds one row to the figures of one run; name one run, and one --device at most")
     target = out or pick_run(paths[0] if paths else None).path / BenchFile.FILE
+    if not target.is_file():
+        raise UsageError(
+            f"{target} is missing: --import adds a row to measured figures; run `mlkdc bench` on the run first"
+        )
     tool, file = imported
     device = None if devices == (LOCAL,) else devices[0]
     figures = with_import(BenchFile.load_from(target), tool, file, name=name, device=device)
@@ -224,7 +236,7 @@ def _show_recommendations(figures: "BenchFile", folders: list[Path], budget: flo
 def _raise_if_bad(figures: "BenchFile", fail_over: float | None) -> None:
     """What makes the command fail, after all of it was shown and saved."""
     reasons = [f"{lost.device} was lost" for lost in figures.lost]
-    if all(row.timing is None for row in figures.rows):
+    if all(row.timing is None for row in figures.rows if row.imported_from is None):
         reasons.append("nothing could be timed")
     for row in figures.rows:
         if row.accuracy is not None and row.accuracy.within_tolerance is False:

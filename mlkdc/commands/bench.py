@@ -5,9 +5,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mlkdc.bench import BASELINE, Plan, Questions, Row, ScoredImages, artifact_rows, bench, eager_row
+from mlkdc.bench.imported import with_imports_of
 from mlkdc.bench.rows import endings, named
 from mlkdc.commands.evaluate import is_artifact_folder
 from mlkdc.data.runs import run_data, scored_split
+from mlkdc.devices.browser import is_browser
 from mlkdc.devices.urls import device_at
 from mlkdc.errors import UsageError
 from mlkdc.progress import Progress
@@ -32,6 +34,7 @@ class Asked:
         photos: so many photos of that split are timed from their file to probabilities; None = none.
         data: where the images that are scored or timed are now, if the run's data has moved.
         keep: leave what was put on the devices.
+        web_runtime: a ``node_modules`` folder for browsers whose name has none; None = the cache.
         out: the JSON file; None = the run's bench.json if one run is all there is, else ``bench.json`` here.
         command: recorded.
     """
@@ -48,6 +51,7 @@ class Asked:
     cool_to: float | None = None
     data: str | None = None
     keep: bool = False
+    web_runtime: Path | None = None
     out: Path | None = None
     command: str = ""
 
@@ -71,7 +75,7 @@ def bench_paths(
         progress: hears of every turn.
 
     Returns:
-        The figures, and the file they were written to after every turn.
+        The figures, and the file they were written to after every turn; rows of another tool that it held stay in it.
 
     Raises:
         UsageError: a path is neither a finished run nor an artifact, or no device could be used.
@@ -79,7 +83,11 @@ def bench_paths(
     asked, progress = asked or Asked(), progress or Progress()
     if len(set(asked.devices)) < len(asked.devices):
         raise UsageError("a device was named twice")
-    devices = [device_at(url, keep=asked.keep, say=progress.say) for url in asked.devices]
+    if asked.web_runtime is not None and not any(is_browser(url) for url in asked.devices):
+        raise UsageError("--web-runtime goes with a browser; for example: --device browser --web-runtime node_modules")
+    devices = [
+        device_at(url, keep=asked.keep, say=progress.say, web_runtime=asked.web_runtime) for url in asked.devices
+    ]
     # What is named twice is measured once.
     paths = list({path.resolve(): path for path in paths}.values())
     contents = _read(paths)
@@ -99,12 +107,12 @@ def bench_paths(
         image_size=_common_image_size(contents),
         command=asked.command,
     )
-    earlier = target.exists()
+    earlier, imported = target.exists(), _earlier(target)
 
     def keep(so_far: BenchFile) -> None:
         # Figures of an earlier measurement are worth more than the news that a device is gone.
         if so_far.measured or not earlier:
-            so_far.save_as(target)
+            _with_imports(so_far, imported).save_as(target)
 
     figures = bench(
         rows,
@@ -117,7 +125,19 @@ def bench_paths(
     keep(figures)
     if earlier and not figures.measured:
         progress.say(f"nothing was measured; the earlier figures in {target} stay")
-    return figures, target
+    return _with_imports(figures, imported), target
+
+
+def _earlier(target: Path) -> BenchFile | None:
+    """What the file holds; None where it is missing or cannot be read, and is replaced."""
+    try:
+        return BenchFile.load_from(target)
+    except UsageError:
+        return None
+
+
+def _with_imports(figures: BenchFile, earlier: BenchFile | None) -> BenchFile:
+    return figures if earlier is None else with_imports_of(figures, earlier)
 
 
 def _read(paths: Sequence[Path]) -> _Contents:

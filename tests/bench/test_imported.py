@@ -196,12 +196,34 @@ def test_the_command_adds_it_to_the_figures(measured, tmp_path):
     assert [row.name for row in BenchFile.load(tmp_path).rows] == ["onnx-fp32", "phone-int8"]
 
 
+def test_what_was_imported_stays_when_the_run_is_measured_again(measured, tmp_path, make_artifact):
+    out = tmp_path / "bench.json"
+    with_import(measured, "qai-hub", write(tmp_path, profile()), name="phone-int8", device=PHONE).save_as(out)
+    options = ["--passes", "1", "--threads", "1", "--seconds", "0.1", "--out", str(out)]
+    artifact = str(make_artifact())
+    for _ in range(2):
+        done = CliRunner().invoke(cli, ["bench", artifact, *options])
+        assert done.exit_code == 0, done.output
+        assert "phone-int8 " in done.stdout
+        figures = BenchFile.load_from(out)
+        assert [row.name for row in figures.rows] == ["onnx-fp32", "phone-int8"]
+        assert list(figures.devices) == ["local", f"qai-hub: {PHONE}"]
+    # It is no measurement: a command that could time nothing fails, and changes nothing.
+    before = out.read_bytes()
+    done = CliRunner().invoke(cli, ["bench", artifact, *options, "--device", "ssh://nobody@127.0.0.1:1"])
+    assert "nothing could be timed" in str(done.exception)
+    assert out.read_bytes() == before
+
+
 @pytest.mark.parametrize(
     ("options", "says"),
     [
         (["--threads", "2"], "--import measures nothing, so --threads has no meaning with it; omit it"),
         (["--device", "Pixel 9"], "name one run, and one --device at most"),
-        (["--out", "none.json"], "none.json is missing; measure again with `mlkdc bench`"),
+        (
+            ["--out", "none.json"],
+            "none.json is missing: --import adds a row to measured figures; run `mlkdc bench` on the run first",
+        ),
     ],
 )
 def test_a_command_that_makes_no_sense_changes_nothing(measured, tmp_path, options, says):

@@ -214,6 +214,20 @@ def test_doctor_looks_at_a_device():
     assert states["onnx"]["state"] == "ready"
 
 
+def test_a_folder_of_web_runtimes_goes_to_the_browser(make_artifact, tmp_path, monkeypatch):
+    asked = {}
+
+    def device_at(url, **options):
+        asked[url] = options["web_runtime"]
+        raise UsageError("no further")
+
+    monkeypatch.setattr("mlkdc.commands.bench.device_at", device_at)
+    option = ("--web-runtime", tmp_path)
+    assert str(bench(make_artifact(), "--device", "browser", *option).exception) == "no further"
+    assert asked == {"browser": tmp_path}
+    assert "--web-runtime goes with a browser" in str(bench(tmp_path, *option).exception)
+
+
 def test_doctor_gives_the_line_that_installs_what_is_missing(monkeypatch):
     from mlkdc.commands.device import check_device
     from mlkdc.devices.local import LocalDevice

@@ -267,12 +267,21 @@ def test_more_than_the_origin_allows_is_refused(subject: Subject) -> None:
 
     with (
         opened(insecure) as connected,
-        pytest.raises(MlkdcError, match=r"4 threads were asked for, and plain http .* not a secure context"),
+        pytest.raises(
+            MlkdcError, match=r"4 threads .*, and plain http .*; open the page as localhost .*, or use --threads 1"
+        ),
+    ):
+        connected.turn(subject, Load(threads=4))
+    with (
+        opened(lambda page: assert_ok(page.hello(isolated=False))) as connected,
+        pytest.raises(MlkdcError, match=r"not cross-origin isolated: .*; try another browser, or use --threads 1"),
     ):
         connected.turn(subject, Load(threads=4))
     with (
         opened(insecure, "browser://?accelerator=webgpu") as connected,
-        pytest.raises(MlkdcError, match=r"WebGPU was asked for, and plain http .* not a secure context"),
+        pytest.raises(
+            MlkdcError, match=r"WebGPU was asked for, and plain http .*; open the page as localhost .* proxy of yours$"
+        ),
     ):
         connected.turn(subject, LOAD)
     with (
@@ -293,6 +302,10 @@ def test_what_no_browser_runs_is_skipped(subject: Subject) -> None:
 @pytest.mark.parametrize(
     ("url", "message"),
     [
+        ("browser://[x", "is no browser: expected browser, browser://chromium"),
+        ("browser+adb://[a", "is no browser"),
+        ("foo://[x", "unknown device 'foo://"),
+        ("browser-x", "unknown device"),
         ("browser://firefox", "is no browser: expected browser, browser://chromium"),
         ("browser://chromium/page", "is no browser"),
         ("browser+adb://", "names no phone"),
@@ -306,6 +319,16 @@ def test_what_no_browser_runs_is_skipped(subject: Subject) -> None:
 def test_wrong_addresses(url: str, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         device_at(url)
+
+
+def test_the_folder_of_runtimes_is_that_of_the_address_else_that_of_the_option(tmp_path: Path) -> None:
+    for name, version in {"named": "1.0", "option": "2.0"}.items():
+        (tmp_path / name / "onnxruntime-web").mkdir(parents=True)
+        (tmp_path / name / "onnxruntime-web/package.json").write_text(f'{{"version": "{version}"}}')
+    for url, version in {f"browser?web_runtime={tmp_path / 'named'}": "1.0", "browser": "2.0"}.items():
+        listener = Invited(lambda page: assert_ok(page.hello()))
+        with device_at(url, say=listener.say, web_runtime=tmp_path / "option") as connected:
+            assert connected.open().versions["onnxruntime-web"] == version
 
 
 def test_right_addresses() -> None:

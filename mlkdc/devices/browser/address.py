@@ -1,5 +1,6 @@
 """``browser``, ``browser://chromium?accelerator=webgpu``, ``browser+adb://SERIAL``: what they mean."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
@@ -10,6 +11,7 @@ from mlkdc.errors import UsageError, nearest
 
 OPTIONS = ("host", "port", "accelerator", "web_runtime", "wait")
 EXPECTED = "expected browser, browser://chromium or browser+adb://SERIAL, with options such as ?host=0.0.0.0&port=8000"
+_BROWSER = re.compile(r"browser(\+adb)?(?![A-Za-z0-9+.-])", re.IGNORECASE)
 PAGE_SECONDS = 300.0
 #: Chromium was seen to need a second, and ten on a busy machine.
 CHROMIUM_SECONDS = 60.0
@@ -38,8 +40,7 @@ class Address:
 
 def is_browser(url: str) -> bool:
     """Whether a device's URL names one; the rest of it may still be wrong."""
-    parts = urlsplit(url)
-    return (parts.scheme or parts.path) in ("browser", "browser+adb")
+    return _BROWSER.match(url) is not None
 
 
 def parse_address(url: str) -> Address:
@@ -48,7 +49,10 @@ def parse_address(url: str) -> Address:
     Raises:
         UsageError: it is not one of a browser, or an option is unknown or wrong.
     """
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        raise UsageError(f"{url} is no browser: {EXPECTED}") from None
     kind = parts.scheme or parts.path
     names = {"browser": ("", "chromium"), "browser+adb": (parts.netloc,)}
     path = parts.path if parts.scheme else ""

@@ -14,6 +14,9 @@ _BROWSERS = (
     ("Safari", r"Version/([\d.]+).*Safari/"),
 )
 NOT_SECURE = "plain http from another machine is not a secure context: one thread, no WebGPU, a coarse clock"
+SECURE = (
+    "open the page as localhost there (on a phone: --device browser+adb://SERIAL), or by https through a proxy of yours"
+)
 NOT_ISOLATED = "the page is not cross-origin isolated: one thread"
 
 
@@ -40,10 +43,10 @@ def describe(url: str, facts: Facts, accelerator: Accelerator, runtimes: dict[st
 def limits(facts: Facts, accelerator: Accelerator, threads: int) -> str | None:
     """Why the page cannot run an artifact in that way; None where it can."""
     if threads > 1 and not facts.isolated:
-        why = NOT_ISOLATED if facts.secure else NOT_SECURE
-        return f"{threads} threads were asked for, and {why}; open the page by localhost or https, or use --threads 1"
+        why = f"{NOT_ISOLATED}; try another browser" if facts.secure else f"{NOT_SECURE}; {SECURE}"
+        return f"{threads} threads were asked for, and {why}, or use --threads 1"
     if accelerator == "webgpu" and facts.adapter is None:
-        why = "the browser has no WebGPU adapter" if facts.secure else NOT_SECURE
+        why = "the browser has no WebGPU adapter" if facts.secure else f"{NOT_SECURE}; {SECURE}"
         return f"WebGPU was asked for, and {why}"
     return None
 

@@ -1,7 +1,7 @@
 """A page in a browser as a device."""
 
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -32,15 +32,18 @@ class BrowserDevice(Device):
     Args:
         url: ``browser``, ``browser://chromium`` or ``browser+adb://SERIAL``, with options.
         say: hears the page's address and of downloads.
+        web_runtime: a ``node_modules`` folder, where the URL names none; None = the cache.
 
     Raises:
         UsageError: the URL is wrong.
     """
 
-    def __init__(self, url: str, say: Callable[[str], None]) -> None:
+    def __init__(self, url: str, say: Callable[[str], None], web_runtime: Path | None = None) -> None:
         self.name = url
         self._say = say
         self._address = parse_address(url)
+        if self._address.web_runtime is None:
+            self._address = replace(self._address, web_runtime=web_runtime)
         self._exchange = Exchange()
         self._served: dict[str, RuntimeFile] = {}
         self._server: PageServer | None = None
