@@ -7,12 +7,13 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 from ssh_servers import dropbear, keys, openssh
-from waiting import vanished
+from waiting import vanished, waited_for
 
 from mlkdc.devices import Load, Subject
 from mlkdc.devices.base import DeviceLost
@@ -121,6 +122,58 @@ def test_a_full_disk(sshd, tmp_path, make_artifact, images):
         assert device.answers(subject, images[:1]).shape == (1, 3)
         there = Path(device.folder)
     assert not there.exists()
+
+
+def bare_python(folder: Path) -> str:
+    """A Python with NumPy and nothing else."""
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
+    (packages,) = folder.glob("lib/python*/site-packages")
+    installed = Path(np.__file__).parent.parent
+    for part in installed.glob("numpy*"):
+        (packages / part.name).symlink_to(part)
+    return str(folder / "bin/python")
+
+
+def test_a_runtime_that_is_missing_there(sshd, tmp_path, make_artifact, images):
+    folder = make_artifact()
+    subject = Subject(folder, Manifest.load(folder))
+    with device_of(sshd, python=bare_python(tmp_path / "bare")) as device:
+        assert set(device.open().versions) == {"numpy"}
+        for job in (
+            lambda: device.turn(subject, Load(threads=1, least_seconds=0.1)),
+            lambda: device.answers(subject, images),
+        ):
+            # Not a lost device: other artifacts may run there.
+            with pytest.raises(MlkdcError, match="needs ONNX Runtime, which cannot be imported") as caught:
+                job()
+            assert not isinstance(caught.value, DeviceLost)
+        assert device.run(["-c", "print(1)"]).stdout == "1\n"
+
+
+def worker_of(server) -> int | None:
+    """The process that times an artifact there."""
+    for pid in server.children():
+        try:
+            command = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+        except OSError:  # it has ended
+            continue
+        if b"time" in command:
+            return pid
+    return None
+
+
+def test_a_worker_that_is_killed_there(sshd, make_artifact):
+    """As the system kills one that needs too much memory."""
+    folder = make_artifact()
+    subject = Subject(folder, Manifest.load(folder))
+    with device_of(sshd) as device, ThreadPoolExecutor(1) as beside:
+        device.open()
+        timing = beside.submit(device.turn, subject, Load(threads=1, least_seconds=60))
+        assert waited_for(lambda: worker_of(sshd), seconds=20)
+        os.kill(worker_of(sshd), signal.SIGKILL)
+        with pytest.raises(MlkdcError, match=r"^the worker was killed by signal 9 \(SIGKILL\)$"):
+            timing.result(timeout=30)
+        assert device.turn(subject, Load(threads=1, least_seconds=0.1)).runs >= 200
 
 
 def test_a_lost_connection_leaves_nothing_there(sshd):
