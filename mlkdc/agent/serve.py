@@ -88,7 +88,6 @@ class Agent:
             "system": asdict(system()),
             "libc": libc(),
             "python": platform.python_version(),
-            "executable": sys.executable,
             "versions": versions(values["packages"]),
             "free_mib": shutil.disk_usage(self._folder).free / 2**20,
             "celsius": conditions.celsius(),

@@ -47,7 +47,6 @@ class Hello(Record):
 
     Args:
         folder, archive: where the agent's files and its program are.
-        executable: its Python.
         celsius: None without a sensor.
         schedstat: whether the kernel says how long threads wait.
         removed: folders of agents that were killed, and so could not do it.
@@ -57,7 +56,6 @@ class Hello(Record):
 
     folder: str
     archive: str
-    executable: str
     agent_sha256: str
     system: Machine
     libc: str | None
@@ -103,7 +101,7 @@ class AgentDevice(Device):
         self._channel: Channel | None = None
         self._pushed: dict[Path, str] = {}
         self._photos: dict[str, Path] = {}
-        self.folder = self.archive = self.python = ""
+        self.folder = self.archive = ""
         self.free_mib = 0.0
 
     def open(self) -> DeviceInfo:
@@ -122,7 +120,7 @@ class AgentDevice(Device):
         return DeviceLost(f"{self.name} was lost: it does not answer as mlkdc's agent does ({faults(error)})")
 
     def _described(self, facts: Hello) -> DeviceInfo:
-        self.folder, self.archive, self.python = facts.folder, facts.archive, facts.executable
+        self.folder, self.archive = facts.folder, facts.archive
         self.free_mib = facts.free_mib
         self.start_celsius = facts.celsius
         notes = []

@@ -52,7 +52,6 @@ def test_what_sends_nonsense_and_does_not_end_is_lost_at_once(sent: bytes) -> No
 HELLO = {
     "folder": "/tmp/mlkdc-x",
     "archive": "/tmp/mlkdc-x/agent.pyz",
-    "executable": "/usr/bin/python3",
     "agent_sha256": "0" * 64,
     "system": {"cpu": "made \x1b[2J up", "cores": 4, "system": "Linux"},
     "libc": None,
