@@ -63,10 +63,11 @@ class _Kind:
 
 
 _NOT_RUN = "Written for {needs}; not run by mlkdc's authors."
+_NODE = "Node: `npm install onnxruntime-node sharp`, sharp 0.33 or later."
 _NCNN = "With ncnn; decode and resize with any library. An older ncnn may lack one of the options: omit its line there."
 _OTHERS = {
     "onnxruntime": (
-        _Kind("JavaScript", "js", "onnxruntime.js", "Node: `npm install onnxruntime-node sharp`."),
+        _Kind("JavaScript", "js", "onnxruntime.js", _NODE),
         _Kind("C++", "cpp", "onnxruntime.cpp", "With ONNX Runtime's C++ package; decode and resize with any library."),
     ),
     "openvino": (_Kind("C++", "cpp", "openvino.cpp", "With OpenVINO; decode and resize with any library."),),

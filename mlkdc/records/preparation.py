@@ -38,6 +38,7 @@ class Preparation(Record):
     Args:
         orientation: first of all.
         color: and then.
+        color_profile: of the file, such as an iPhone's Display P3: the stored values are taken as they are.
         fit: the recipe's ``data.fit``.
         resize: the same in words.
         size: width and height of the square.
@@ -49,6 +50,7 @@ class Preparation(Record):
 
     orientation: Literal["upright, by the EXIF tag"] = "upright, by the EXIF tag"
     color: Literal["RGB"] = "RGB"
+    color_profile: Literal["ignored"] = "ignored"
     fit: Fit = "stretch"
     resize: str = RESIZE["stretch"]
     size: int = Field(ge=1)

@@ -1,5 +1,7 @@
 """A manifest that was edited, its checksum computed again: the model file still says what it was made with."""
 
+import json
+
 import phone
 import pytest
 
@@ -7,6 +9,7 @@ from mlkdc.errors import UsageError
 from mlkdc.records.metadata import EMBEDDING, metadata
 from mlkdc.records.preparation import Preparation
 from mlkdc.runtime import open_artifact
+from mlkdc.runtime.metadata import check_metadata
 from mlkdc.runtime.targets import load_target, target_names
 
 pytestmark = [pytest.mark.converter, pytest.mark.timeout(900)]
@@ -60,6 +63,18 @@ def test_the_file_is_asked(target, exported):
             open_artifact(folder, threads=1)
         assert "the manifest is not that of the model file" in str(caught.value)
         assert "export the run again" in str(caught.value)
+
+
+def test_an_older_file_says_less(exported):
+    """It was written before color profiles were mentioned."""
+    folder, manifest = exported("onnx")
+    manifest.save(folder)
+    with open_artifact(folder, threads=1) as session:
+        said = session._backend.metadata()
+        older = {key: value for key, value in json.loads(said["input"]).items() if key != "color_profile"}
+        check_metadata(folder, session.spec.metadata, {**said, "input": json.dumps(older)})
+        with pytest.raises(UsageError, match=r"input\.color is"):
+            check_metadata(folder, session.spec.metadata, {**said, "input": json.dumps({**older, "color": "BGR"})})
 
 
 @pytest.mark.parametrize("target", HERE)

@@ -4,13 +4,14 @@ import json
 import os
 import re
 import shutil
+import struct
 import subprocess
 import sys
 
 import numpy as np
 import phone
 import pytest
-from PIL import Image
+from PIL import Image, ImageCms
 
 from mlkdc.exporting.readme import snippets
 from mlkdc.images import load_square
@@ -36,6 +37,16 @@ def with_a_transparent_color(path):
     Image.fromarray(noise(270, 150)).quantize(16).save(path, transparency=0)
 
 
+def display_p3():
+    """The profile of an iPhone's photos: Pillow's of sRGB, with other primaries."""
+    profile = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+    red, green, blue = (0.5151, 0.2412, -0.0011), (0.2920, 0.6922, 0.0419), (0.1571, 0.0666, 0.7841)
+    for tag, primary in ((b"rXYZ", red), (b"gXYZ", green), (b"bXYZ", blue)):
+        (offset,) = struct.unpack_from(">I", profile, profile.index(tag) + 4)
+        struct.pack_into(">3i", profile, offset + 8, *(round(65536 * value) for value in primary))
+    return bytes(profile)
+
+
 IMAGES = {
     "wide.png": lambda path: Image.fromarray(noise(900, 210)).save(path),
     "tall.jpg": lambda path: Image.fromarray(noise(120, 720)).save(path, quality=95),
@@ -46,6 +57,10 @@ IMAGES = {
     "gray-transparent.png": lambda path: Image.fromarray(noise(270, 150, 4)).convert("LA").save(path),
     "palette.png": with_a_transparent_color,
     "16-bits.png": lambda path: Image.fromarray(noise(270, 150)[..., 0].astype(np.uint16) * 257).save(path),
+    "p3.png": lambda path: Image.fromarray(noise(270, 150)).save(path, icc_profile=display_p3()),
+    "p3.jpg": lambda path: Image.fromarray(noise(270, 150)).save(path, icc_profile=display_p3(), quality=95),
+    "cmyk.jpg": lambda path: Image.fromarray(noise(270, 150, 4), "CMYK").save(path, quality=95),
+    "cmyk.tif": lambda path: Image.fromarray(noise(270, 150, 4), "CMYK").save(path),
     "modern.webp": lambda path: Image.fromarray(noise(270, 150)).save(path, lossless=True),
 }
 

@@ -156,13 +156,22 @@ def test_it_says_what_the_artifact_is_and_takes(exported):
         "ok: it answers like the torch model",
         f"| mAP | {manifest.parity.figures.map_artifact_percent:.2f} %",
         "Do not normalize:",
-        "upright, by the EXIF tag; RGB",
+        "upright, by the EXIF tag; RGB, without transparency; color profiles are ignored",
         "64 x 64 pixels: bilinear, antialiased, aspect ratio not kept",
         "float32 in 0..255, NCHW, [1, 3, rows, columns]: all of red",
         "at least (`>=`)",
         "The sigmoid is inside the model",
     ):
         assert said in text
+
+
+#: Where the operating system would convert colors by an image's profile.
+IGNORES_PROFILES = {
+    "coreml": "let photo = image.copy(colorSpace: sRGB) ?? image",
+    "executorch": "square.setColorSpace(ColorSpace.get(ColorSpace.Named.SRGB))",
+    "litert": "square.setColorSpace(ColorSpace.get(ColorSpace.Named.SRGB))",
+    "onnx": "ignoreIcc: true",
+}
 
 
 @pytest.mark.parametrize("target", target_names())
@@ -183,6 +192,8 @@ def test_every_target_has_code_whatever_it_takes(target, fit, dtype, tmp_path):
     assert {"stretch": "image.resize", "crop": "ImageOps.fit", "pad": "ImageOps.pad"}[fit] in python
     if target in ("onnx", "openvino", "ncnn"):
         assert 'classes[] = {"a \\"b\\"", "c\\\\d", "e"}' in text
+    if target in IGNORES_PROFILES:
+        assert IGNORES_PROFILES[target] in text
     assert len(snippets(manifest)) == 1 + len(re.findall(r"^## (?!Python|What)", text, re.MULTILINE))
     assert spec.runtime == manifest.runtime
 

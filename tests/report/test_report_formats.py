@@ -11,6 +11,7 @@ from mlkdc.report import write_report
 PREPARED = {
     "orientation": "upright, by the EXIF tag",
     "color": "RGB",
+    "color_profile": "ignored",
     "fit": "stretch",
     "antialiased": True,
     "range": "0..255",
