@@ -34,12 +34,6 @@ _SHARP: dict[Fit, str] = {
     '    .resize(size, size, { fit: "fill", kernel: "linear" })',
     "pad": '.resize(size, size, { fit: "contain", background: "#727272", kernel: "linear" })',
 }
-# Of phones, whose own resizers only stretch.
-_FIRST: dict[Fit, str] = {
-    "stretch": "",
-    "crop": "  // of its central square",
-    "pad": "  // after padding it to a square with gray (114, 114, 114)",
-}
 
 
 @dataclass(frozen=True)
@@ -128,8 +122,7 @@ def snippets(manifest: Manifest) -> list[Snippet]:
 
 def _words(manifest: Manifest) -> dict[str, str]:
     """What the templates of other languages put in, by the names they use."""
-    fit = manifest.preprocess.fit
-    words = {"tables": _tables(manifest), "sharp": _SHARP[fit], "kotlin_note": _FIRST[fit], "swift_note": _FIRST[fit]}
+    words = {"tables": _tables(manifest), "sharp": _SHARP[manifest.preprocess.fit]}
     if manifest.input.dtype == "uint8":
         return {
             **words,

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image, ImageCms
 
 from mlkdc.exporting.readme import snippets
-from mlkdc.images import load_square
+from mlkdc.images import BORDER, load_square, square
 from mlkdc.records.preparation import RESIZE
 
 SIZE = phone.SIZE
@@ -141,8 +141,8 @@ def test_phones_halve_before_they_filter(tmp_path):
     for target in ("litert", "executorch"):
         job = phone.make_job(phone.make_model(), target, tmp_path)
         kotlin = next(item.code for item in snippets(phone.manifest_of(job, [])) if item.language == "kotlin")
-        assert re.search(r"while \(square\.width > 2 \* size \|\| square\.height > 2 \* size\)", kotlin)
-        assert "maxOf(size, square.width / 2), maxOf(size, square.height / 2)" in kotlin
+        assert re.search(r"while \(photo\.width > 2 \* width \|\| photo\.height > 2 \* height\)", kotlin)
+        assert "maxOf(width, photo.width / 2), maxOf(height, photo.height / 2)" in kotlin
     import torch
 
     def scaled(pixels, height, width):
@@ -158,3 +158,13 @@ def test_phones_halve_before_they_filter(tmp_path):
         pixels = scaled(pixels, max(SIZE, pixels.shape[2] // 2), max(SIZE, pixels.shape[3] // 2))
     by_halves = np.abs(scaled(pixels, SIZE, SIZE)[0].numpy().transpose(1, 2, 0) - right).mean()
     assert by_halves < at_once / 2
+
+
+@pytest.mark.parametrize("shape", [(270, 150), (150, 270), (64, 63), (64, 61), (640, 355), (355, 640)])
+def test_phones_pad_at_the_same_place(shape):
+    """Kotlin's ``round`` and Swift's ``toNearestOrEven`` are Python's: their arithmetic, in Python."""
+    width, height = (round(side / max(shape) * SIZE) for side in shape)
+    left, top = round((SIZE - width) / 2), round((SIZE - height) / 2)
+    expected = np.full((SIZE, SIZE, 3), BORDER, np.uint8)
+    expected[top : top + height, left : left + width] = 0
+    np.testing.assert_array_equal(square(Image.new("RGB", shape), SIZE, "pad"), expected)

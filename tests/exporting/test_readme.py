@@ -165,11 +165,45 @@ def test_it_says_what_the_artifact_is_and_takes(exported):
         assert said in text
 
 
+_KOTLIN = {
+    "crop": ("Bitmap.createBitmap(photo, (photo.width - side) / 2, (photo.height - side) / 2, side, side)",),
+    "pad": (
+        "round(photo.width.toDouble() / longer * size)",
+        "round((size - width) / 2.0).toInt() to round((size - height) / 2.0).toInt()",
+        "canvas.drawColor(Color.rgb(114, 114, 114))",
+        "canvas.drawBitmap(photo, null, Rect(left, top, left + width, top + height), null)",
+        "import android.graphics.Canvas\n",
+        "import android.graphics.Rect\n",
+        "import kotlin.math.round\n",
+    ),
+}
+#: What makes the square in other languages, by how it is made.
+SQUARES = {
+    "executorch": _KOTLIN,
+    "litert": _KOTLIN,
+    "coreml": {
+        "stretch": ("let place = CGRect(x: 0, y: 0, width: size, height: size)",),
+        "crop": (
+            "let scale = Double(size) / Double(min(photo.width, photo.height))",
+            "CGRect(x: (Double(size) - width) / 2, y: (Double(size) - height) / 2, width: width, height: height)",
+        ),
+        "pad": (
+            "(Double(photo.width) / longer * Double(size)).rounded(.toNearestOrEven)",
+            "CGRect(x: left, y: Double(size) - top - height, width: width, height: height)",
+            "components: [114.0 / 255, 114.0 / 255, 114.0 / 255, 1]",
+        ),
+    },
+    "onnx": {
+        "stretch": ('channels: 3 } })\n    .resize(size, size, { fit: "fill"',),
+        "crop": (".extract({ left: (info.width - side) >> 1",),
+        "pad": ('fit: "contain", background: "#727272"',),
+    },
+}
 #: Where the operating system would convert colors by an image's profile.
 IGNORES_PROFILES = {
     "coreml": "let photo = image.copy(colorSpace: sRGB) ?? image",
-    "executorch": "square.setColorSpace(ColorSpace.get(ColorSpace.Named.SRGB))",
-    "litert": "square.setColorSpace(ColorSpace.get(ColorSpace.Named.SRGB))",
+    "executorch": "photo.setColorSpace(ColorSpace.get(ColorSpace.Named.SRGB))",
+    "litert": "photo.setColorSpace(ColorSpace.get(ColorSpace.Named.SRGB))",
     "onnx": "ignoreIcc: true",
 }
 
@@ -192,6 +226,9 @@ def test_every_target_has_code_whatever_it_takes(target, fit, dtype, tmp_path):
     assert {"stretch": "image.resize", "crop": "ImageOps.fit", "pad": "ImageOps.pad"}[fit] in python
     if target in ("onnx", "openvino", "ncnn"):
         assert 'classes[] = {"a \\"b\\"", "c\\\\d", "e"}' in text
+    other = text.partition("```python")[2]
+    for name, marks in SQUARES.get(target, {}).items():
+        assert all((mark in other) is (name == fit) for mark in marks), (name, fit)
     if target in IGNORES_PROFILES:
         assert IGNORES_PROFILES[target] in text
     assert len(snippets(manifest)) == 1 + len(re.findall(r"^## (?!Python|What)", text, re.MULTILINE))
