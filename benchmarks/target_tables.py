@@ -8,7 +8,7 @@ from study_records import Int8Figures, Shipped, StudentEntry
 from mlkdc.figures import DASH, megabytes, number, scientific
 from mlkdc.figures import threads as threads_in_words
 from mlkdc.records.bench import BASELINE, RowTiming
-from mlkdc.records.parity import Parity, ParityFigures
+from mlkdc.records.parity import Parity, ParityFigures, Promise
 from mlkdc.tables import Table
 
 #: How much faster than the baseline the best artifact should be, at no more than LOSS points of mAP.
@@ -89,6 +89,35 @@ def artifact_table(entry: StudentEntry) -> str:
             cells += _time_cells(timings(entry, threads), name)
         lines.append(cells)
     return Table(head, lines, "lrrrrrrlrrrr").markdown_as_is()
+
+
+def other_images(entry: StudentEntry) -> list[str]:
+    """What int8 may lose on images that did not choose the ladder's step, where that was measured."""
+    lines = []
+    for name, artifact in entry.artifacts.items():
+        if artifact.quantization is None or artifact.status == "failed":
+            continue
+        if promise := artifact.quantization.promise:
+            lines.append([name, *_promise_cells(promise)])
+    if not lines:
+        return []
+    head = ["", "drop", "upper end", "worst class", "its drop", "upper end", "promise"]
+    return ["int8 on other images:", Table(head, lines, "lrrlrrl").markdown_as_is()]
+
+
+def _promise_cells(promise: Promise) -> list[str]:
+    """Of mAP and of the worst class: the drop, and how large it may be."""
+    figures, upper = promise.figures, DASH
+    if figures.worst_class_interval_points is not None:
+        upper = number(figures.worst_class_interval_points[1])
+    return [
+        number(figures.map_drop_points),
+        number(promise.map_drop_interval_points[1]),
+        figures.worst_class or DASH,
+        number(figures.worst_class_drop_points),
+        upper,
+        "firm" if promise.firm else f"weak: {promise.doubt}",
+    ]
 
 
 def _parity_cells(entry: StudentEntry, name: str) -> list[str]:

@@ -17,6 +17,7 @@ from mlkdc.records.parity import (
     LadderStep,
     Parity,
     ParityFigures,
+    Promise,
     QuantizationReport,
     Tolerance,
 )
@@ -73,6 +74,21 @@ def shipped(
         versions={"onnx": "1"},
         size_bytes=2_000_000,
     )
+
+
+def promised(artifact: Shipped, doubt: str | None = None) -> Shipped:
+    """An int8 artifact that was judged by cross-fitting, too."""
+    promise = Promise(
+        images=(50, 50),
+        chosen=("a", "b"),
+        figures=figures(map_drop_points=0.3, worst_class="dog", worst_class_interval_points=(-1.0, 7.25)),
+        map_drop_interval_points=(-0.1, 0.75),
+        firm=doubt is None,
+        doubt=doubt,
+    )
+    calibration = Calibration(images=4, split="train", seed=0)
+    report = QuantizationReport(calibration=calibration, equalize=False, steps=(), promise=promise)
+    return artifact.model_copy(update={"quantization": report})
 
 
 def step(name: str, compared: ParityFigures | None) -> LadderStep:
@@ -158,6 +174,18 @@ def test_made_up_figures(render: Any, entry: StudentEntry, tmp_path: Path) -> No
         "at least 200 calls, 2 processes a row, rows taking turns. 12 of 14 timings are stable, 2 spread (its" in text
     )
     assert "| second | 39.80 | 0.20 | 3.00 | no |" in text
+
+
+def test_what_int8_may_lose_on_other_images_is_shown(render: Any, entry: StudentEntry) -> None:
+    assert "on other images" not in "\n".join(render.student_parts(entry))  # measured before that was
+    weak = changed(entry, "openvino-int8", promised(shipped(figures()), "mAP may drop by up to 0.75, allowed 0.5"))
+    both = changed(weak, "ncnn-fp32", promised(shipped(figures())))
+    text = "\n".join(render.student_parts(both))
+    cells = "0.30 | 0.75 | dog | 3.00 | 7.25"
+    assert f"| openvino-int8 | {cells} | weak: mAP may drop by up to 0.75, allowed 0.5 |" in text
+    assert f"| ncnn-fp32 | {cells} | firm |" in text
+    failed = changed(entry, "onnx-int8", promised(shipped(figures(), status="failed")))
+    assert render.other_images(failed) == []  # nothing is promised of it
 
 
 def test_unstable_timings_are_marked(render: Any, entry: StudentEntry) -> None:
