@@ -57,14 +57,21 @@ class _Kind:
 
 
 _NOT_RUN = "Written for {needs}; not run by mlkdc's authors."
-_NODE = "Node: `npm install onnxruntime-node sharp`, sharp 0.33 or later."
-_NCNN = "With ncnn; decode and resize with any library. An older ncnn may lack one of the options: omit its line there."
+_NODE = (
+    "With Node, as `predict.cjs` in this folder: `npm install onnxruntime-node sharp` (sharp 0.33 or later), then "
+    "`node predict.cjs photo.jpg`."
+)
+_CPP = (
+    "With {what}; decode and resize with any library. As `predict.cpp` in this folder: "
+    "`g++ -std=c++17 predict.cpp -o predict {flags}`, then `./predict square.rgb`."
+)
+_NCNN = " An older ncnn may lack one of the options: omit its line there."
 _OTHERS = {
     "onnxruntime": (
         _Kind("JavaScript", "js", "onnxruntime.js", _NODE),
-        _Kind("C++", "cpp", "onnxruntime.cpp", "With ONNX Runtime's C++ package; decode and resize with any library."),
+        _Kind("C++", "cpp", "onnxruntime.cpp", _CPP.format(what="ONNX Runtime's C++ package", flags="-lonnxruntime")),
     ),
-    "openvino": (_Kind("C++", "cpp", "openvino.cpp", "With OpenVINO; decode and resize with any library."),),
+    "openvino": (_Kind("C++", "cpp", "openvino.cpp", _CPP.format(what="OpenVINO", flags="-lopenvino")),),
     "litert": (
         _Kind(
             "Kotlin", "kotlin", "litert.kt", _NOT_RUN.format(needs="Android with `com.google.ai.edge.litert:litert`")
@@ -75,7 +82,7 @@ _OTHERS = {
             "Kotlin", "kotlin", "executorch.kt", _NOT_RUN.format(needs="Android with `org.pytorch:executorch-android`")
         ),
     ),
-    "ncnn": (_Kind("C++", "cpp", "ncnn.cpp", _NCNN),),
+    "ncnn": (_Kind("C++", "cpp", "ncnn.cpp", _CPP.format(what="ncnn", flags="-lncnn -fopenmp") + _NCNN),),
     "coreml": (_Kind("Swift", "swift", "coreml.swift", _NOT_RUN.format(needs="iOS 16, macOS 13 and later")),),
 }
 

@@ -4,14 +4,14 @@ import json
 import os
 import re
 import shutil
-import struct
 import subprocess
 import sys
 
 import numpy as np
 import phone
 import pytest
-from PIL import Image, ImageCms
+from image_files import display_p3, noise
+from PIL import Image
 
 from mlkdc.exporting.readme import snippets
 from mlkdc.images import BORDER, load_square, square
@@ -19,12 +19,6 @@ from mlkdc.records.preparation import RESIZE
 
 SIZE = phone.SIZE
 FITS = tuple(RESIZE)
-
-
-def noise(width, height, channels=3):
-    """Blocks of 30 pixels, so that some structure is left in the square."""
-    blocks = np.random.default_rng(3).integers(0, 256, (-(-height // 30), -(-width // 30), channels), dtype=np.uint8)
-    return blocks.repeat(30, 0).repeat(30, 1)[:height, :width]
 
 
 def turned(path):
@@ -35,16 +29,6 @@ def turned(path):
 
 def with_a_transparent_color(path):
     Image.fromarray(noise(270, 150)).quantize(16).save(path, transparency=0)
-
-
-def display_p3():
-    """The profile of an iPhone's photos: Pillow's of sRGB, with other primaries."""
-    profile = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
-    red, green, blue = (0.5151, 0.2412, -0.0011), (0.2920, 0.6922, 0.0419), (0.1571, 0.0666, 0.7841)
-    for tag, primary in ((b"rXYZ", red), (b"gXYZ", green), (b"bXYZ", blue)):
-        (offset,) = struct.unpack_from(">I", profile, profile.index(tag) + 4)
-        struct.pack_into(">3i", profile, offset + 8, *(round(65536 * value) for value in primary))
-    return bytes(profile)
 
 
 IMAGES = {
