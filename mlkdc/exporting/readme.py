@@ -100,7 +100,7 @@ def write_readme(folder: Path, manifest: Manifest) -> None:
         megabytes=megabytes(manifest.size_bytes),
         verdict=_verdict(manifest),
         figures=_figures(manifest),
-        embedded=manifest.target in EMBEDDING,
+        holder=_holder(manifest.target),
         snippets=snippets(manifest),
     )
     write_text(folder / README, text + "\n")
@@ -157,6 +157,15 @@ def _tables(manifest: Manifest) -> str:
 def _quoted(text: str) -> str:
     escaped = text.replace("\\", "\\\\").replace('"', '\\"')
     return f'"{escaped}"'
+
+
+def _holder(target: str) -> str | None:
+    """Which file says by itself what it takes and gives, in words."""
+    if target not in EMBEDDING:
+        return None
+    if target == "tensorrt":
+        return "`model.onnx`"  # an engine has no place for it
+    return "the model file"
 
 
 def _verdict(manifest: Manifest) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from mlkdc.records.preparation import Preparation
 
-#: Targets whose files carry it.
+#: Targets whose files carry it; of TensorRT, the graph next to the engine.
 EMBEDDING = ("onnx", "tensorrt", "openvino", "litert", "executorch", "coreml")
 
 

@@ -12,6 +12,8 @@ from mlkdc.runtime.targets import load_target, target_names
 
 pytestmark = pytest.mark.converter
 
+#: Where else than in the manifest it is said.
+HOLDERS = {"tensorrt": "description are in `model.onnx` too.", "ncnn": "in a form for programs. | |"}
 #: How other languages' code is run.
 RUN = {
     "onnx": (
@@ -77,6 +79,7 @@ def test_every_target_has_code_whatever_it_takes(target, fit, dtype, tmp_path):
     write_readme(tmp_path, manifest.model_copy(update={"preprocess": prepared, "status": "failed", "parity": failed}))
     text = (tmp_path / "README.md").read_text(encoding="utf-8")
     assert "**This export failed its check and should not be shipped:** made up." in text
+    assert HOLDERS.get(target, "description are in the model file too.") in " ".join(text.split())
     (python,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     compile(python, "README.md", "exec")
     assert f"dtype=np.{dtype}" in python

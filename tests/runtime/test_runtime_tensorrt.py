@@ -18,6 +18,7 @@ from mlkdc.errors import MlkdcError, UsageError
 from mlkdc.records.manifest import Engine, Manifest, RuntimeDetails, describe_files
 from mlkdc.runtime import cuda, open_artifact
 from mlkdc.runtime.backends import tensorrt
+from mlkdc.runtime.session import spec_of
 
 VERSION = "1.7.1.116"
 ENGINE = {"library": "tensorrt_rtx", "version": VERSION, "compute_capability": "8.0+", "gpu": None, "batch": (1, 8, 32)}
@@ -215,4 +216,31 @@ def test_the_drivers_errors_are_named(make_engine, library, gpu, monkeypatch):
     monkeypatch.setenv("FAKE_CUDA_MEMORY", "100")
     with pytest.raises(MlkdcError, match="cuMemAlloc_v2 says CUDA_ERROR_OUT_OF_MEMORY"):
         open_artifact(make_engine())
+    assert gpu.live_allocations() == before
+
+
+def test_the_graph_next_to_an_engine_says_what_it_is(make_engine, library, gpu, monkeypatch):
+    onnx = pytest.importorskip("onnx")
+    folder = make_engine()
+    graph, manifest = folder / "model.onnx", Manifest.load(folder)
+    model = onnx.load(graph)
+    onnx.helper.set_model_props(model, spec_of(manifest).metadata)
+
+    def written(content, **changes):
+        graph.write_bytes(content)
+        files = describe_files(folder, list(manifest.files))
+        manifest.model_copy(update={"files": files, **changes}).save(folder)
+
+    written(model.SerializeToString())
+    open_artifact(folder).close()
+    written(model.SerializeToString(), classes=manifest.classes[::-1])
+    before = gpu.live_allocations()
+    with pytest.raises(UsageError, match="the manifest is not that of the model file: entry 1 of classes is"):
+        open_artifact(folder)
+    with monkeypatch.context() as without:
+        without.setitem(sys.modules, "onnx", None)
+        open_artifact(folder).close()  # nothing can read the graph
+    written(b"no graph")
+    with pytest.raises(UsageError, match=r"model\.onnx is not an ONNX file .*; export the run again"):
+        open_artifact(folder)
     assert gpu.live_allocations() == before

@@ -6,14 +6,14 @@ from typing import Any
 
 from mlkdc.errors import MlkdcError, UsageError
 from mlkdc.exporting.formats import EXPORTERS
-from mlkdc.exporting.formats.onnx import FILE, onnx_graph, save
+from mlkdc.exporting.formats.onnx import onnx_graph, save
 from mlkdc.exporting.half import to_half
 from mlkdc.exporting.int8.qdq import quantize
 from mlkdc.exporting.job import INPUT, Built, Job
 from mlkdc.exporting.merging.model import for_half
 from mlkdc.records.manifest import Engine, RuntimeDetails
 from mlkdc.runtime import cuda
-from mlkdc.runtime.backends.tensorrt import ENGINE, load_library, log, title
+from mlkdc.runtime.backends.tensorrt import ENGINE, GRAPH, load_library, log, title
 
 # Of a batch of any size: the smallest, the one that kernels are chosen for, and the largest, that of a session.
 BATCHES = (1, 8, 32)
@@ -43,7 +43,7 @@ def export_tensorrt(job: Job) -> Built:
         graph = to_half(graph)
     save(graph, job)
     (job.folder / ENGINE).write_bytes(_build(trt, graph, job))
-    return Built([ENGINE, FILE], _details(trt, job))
+    return Built([ENGINE, GRAPH], _details(trt, job))
 
 
 def _library() -> Any:

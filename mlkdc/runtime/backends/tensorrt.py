@@ -14,6 +14,8 @@ from mlkdc.runtime.spec import EngineSpec, ModelSpec, TensorSpec
 from mlkdc.runtime.system import version_numbers
 
 ENGINE = "model.engine"
+#: The graph that the engine was built from, which is next to it.
+GRAPH = "model.onnx"
 # By package; both have the same interface.
 LIBRARIES = {"tensorrt": "TensorRT", "tensorrt_rtx": "TensorRT-RTX"}
 _REBUILD = "build it on this machine: mlkdc export RUN --target tensorrt"
@@ -31,7 +33,7 @@ class TensorRt(Backend):
         if why := self.cannot_run():
             raise UsageError(f"{folder / ENGINE} {why} with its driver, and this machine has none")
         trt = _matching_library(folder / ENGINE, spec.engine)
-        self._spec, self._gpu = spec, cuda.Gpu()
+        self._graph, self._spec, self._gpu = folder / GRAPH, spec, cuda.Gpu()
         try:
             self._engine = _read(trt, folder / ENGINE)
             _check_signature(trt, folder / ENGINE, self._engine, spec)
@@ -69,6 +71,9 @@ class TensorRt(Backend):
         self._gpu.download(self._addresses[output.name], result)
         self._gpu.wait()
         return result
+
+    def metadata(self) -> dict[str, str]:
+        return _said_of(self._graph)
 
     def close(self) -> None:
         del self._context, self._engine
@@ -147,6 +152,21 @@ def _read(trt: Any, path: Path) -> Any:
     if engine is None:
         raise UsageError(f"{title(trt)} cannot read {path}: {log(trt).errors()}; {_REBUILD}")
     return engine
+
+
+def _said_of(graph: Path) -> dict[str, str]:
+    """What the engine's graph says, as an engine has no place for it; empty where the graph cannot be asked."""
+    try:
+        import onnx
+    except ImportError:
+        return {}
+    if not graph.is_file():
+        return {}
+    try:
+        model = onnx.load(graph, load_external_data=False)
+    except Exception as error:  # protobuf's DecodeError, whose package has no types
+        raise UsageError(f"{graph} is not an ONNX file ({error}); export the run again") from None
+    return {entry.key: entry.value for entry in model.metadata_props}
 
 
 def _largest_batch(engine: Any, spec: ModelSpec) -> int:
