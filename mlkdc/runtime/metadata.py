@@ -1,5 +1,6 @@
 """Does a model file say of itself what its manifest says? Standard library only: this runs on devices too."""
 
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,6 +9,10 @@ from mlkdc.errors import UsageError
 
 # What decides which label an answer is for; the rest is in words, which a later version may choose otherwise.
 COMPARED = ("classes", "thresholds", "input", "names")
+#: The key of :func:`fingerprint` where a file has a place for a number only.
+FINGERPRINT = "fingerprint"
+# Of the input, what can be one thing or another; the rest has one value, and a later version may say more.
+VARIABLE = ("fit", "order", "resize", "size")
 
 
 def check_metadata(folder: Path, expected: Mapping[str, str], written: Mapping[str, str]) -> None:
@@ -26,10 +31,29 @@ def check_metadata(folder: Path, expected: Mapping[str, str], written: Mapping[s
             continue
         difference = _difference(key, _parsed(expected[key]), _parsed(written[key]))
         if difference is not None:
-            raise UsageError(
-                f"{folder}: the manifest is not that of the model file: {difference}; copy the complete artifact "
-                "folder again, or export the run again"
-            )
+            raise _not_its(folder, difference)
+    if FINGERPRINT in written and written[FINGERPRINT] != str(fingerprint(expected)):
+        raise _not_its(folder, "classes, thresholds, names or the input's description are others")
+
+
+def fingerprint(values: Mapping[str, str]) -> int:
+    """31 bits of what is compared, for a file that has no place for more.
+
+    Args:
+        values: by :func:`mlkdc.records.metadata.metadata`.
+    """
+    said = {key: json.loads(values[key]) for key in COMPARED}
+    said["input"] = {key: said["input"][key] for key in VARIABLE}
+    said["thresholds"] = [float(threshold) for threshold in said["thresholds"]]
+    digest = hashlib.sha256(json.dumps(said, sort_keys=True).encode()).digest()
+    return int.from_bytes(digest[:4], "big") >> 1
+
+
+def _not_its(folder: Path, difference: str) -> UsageError:
+    return UsageError(
+        f"{folder}: the manifest is not that of the model file: {difference}; copy the complete artifact "
+        "folder again, or export the run again"
+    )
 
 
 def _parsed(text: str) -> object:

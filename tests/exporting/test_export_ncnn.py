@@ -15,6 +15,7 @@ from mlkdc.exporting.merging.merge import merge
 from mlkdc.records.manifest import Manifest, ModelFile
 from mlkdc.runtime import open_artifact
 from mlkdc.runtime.backends.ncnn import Ncnn
+from mlkdc.runtime.metadata import fingerprint
 from mlkdc.runtime.session import spec_of
 
 ncnn = pytest.importorskip("ncnn")
@@ -103,7 +104,8 @@ def test_half_precision_is_half_the_size(exported):
 
 def test_the_net_names_its_ends_and_holds_nothing_that_could_have_been_merged(exported):
     lines = [line.split() for line in (exported["fp32"] / "model.ncnn.param").read_text().splitlines()[2:]]
-    assert lines[0] == ["Input", "image", "0", "1", "image", "0=64", "1=64", "2=3"]
+    mark = fingerprint(spec_of(Manifest.load(exported["fp32"])).metadata)
+    assert lines[0] == ["Input", "image", "0", "1", "image", "0=64", "1=64", "2=3", f"19={mark}"]
     assert lines[-1][0] == "Sigmoid"
     assert lines[-1][-1] == "probabilities"
     assert "BatchNorm" not in {line[0] for line in lines}

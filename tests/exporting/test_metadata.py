@@ -1,22 +1,23 @@
 """A manifest that was edited, its checksum computed again: the model file still says what it was made with."""
 
 import json
+import re
 
 import phone
 import pytest
 
 from mlkdc.errors import UsageError
+from mlkdc.records.manifest import describe_files
 from mlkdc.records.metadata import EMBEDDING, metadata
 from mlkdc.records.preparation import Preparation
 from mlkdc.runtime import open_artifact
-from mlkdc.runtime.metadata import check_metadata
+from mlkdc.runtime.metadata import check_metadata, fingerprint
 from mlkdc.runtime.targets import load_target, target_names
 
 pytestmark = [pytest.mark.converter, pytest.mark.timeout(900)]
 CLASSES = ("rød", "green", 'a "b"')
 THRESHOLDS = (0.5, 0.123456789012345678, 0.25)
-# What these cannot hold, a reader of the manifest alone has to believe; TensorRT and Core ML do not run here.
-SILENT = ("ncnn", "tensorrt")
+# TensorRT and Core ML do not run here; ncnn's file has a place for a number only.
 HERE = ("onnx", "openvino", "litert", "executorch")
 
 
@@ -65,6 +66,37 @@ def test_the_file_is_asked(target, exported):
         assert "export the run again" in str(caught.value)
 
 
+def test_ncnns_number_is_that_of_the_manifest(exported):
+    folder, manifest = exported("ncnn")
+    manifest.save(folder)
+    with open_artifact(folder, threads=1) as session:
+        assert list(session._backend.metadata()) == ["fingerprint"]
+    for change in (
+        {"classes": CLASSES[::-1]},
+        {"thresholds": (0.5, 0.5, 0.25)},
+        *({"preprocess": manifest.preprocess.model_copy(update={key: "crop"})} for key in ("fit", "order", "resize")),
+    ):
+        manifest.model_copy(update=change).save(folder)
+        with pytest.raises(UsageError, match="not that of the model file: classes, thresholds, names or the input's"):
+            open_artifact(folder, threads=1)
+    # An earlier version wrote none.
+    net = folder / "model.ncnn.param"
+    net.write_text(re.sub(r" 19=\d+", "", net.read_text()))
+    older = manifest.model_copy(update={"files": describe_files(folder, list(manifest.files))})
+    for artifact in (older, older.model_copy(update={"classes": CLASSES[::-1]})):
+        artifact.save(folder)
+        open_artifact(folder, threads=1).close()
+
+
+def test_a_fingerprint_is_of_what_can_differ():
+    """A later version that says more of the input, in which nothing has changed, reads the same number."""
+    texts = metadata(CLASSES, THRESHOLDS, Preparation(size=8), ("image", "probabilities"))
+    more = {**texts, "input": json.dumps({**json.loads(texts["input"]), "since": "then"}), "decision": "in other words"}
+    assert fingerprint(more) == fingerprint(texts) < 2**31
+    whole = metadata(CLASSES, (1.0, 0.0, 0.25), Preparation(size=8), ("image", "probabilities"))
+    assert fingerprint({**whole, "thresholds": "[1, 0, 0.25]"}) == fingerprint(whole) != fingerprint(texts)
+
+
 def test_an_older_file_says_less(exported):
     """It was written before color profiles were mentioned."""
     folder, manifest = exported("onnx")
@@ -88,7 +120,7 @@ def test_ends_by_other_names_are_refused(target, exported):
 
 
 def test_every_target_is_known_to_say_it_or_not():
-    assert {*HERE, *SILENT, "coreml"} == set(target_names())
+    assert {*HERE, "ncnn", "tensorrt", "coreml"} == set(target_names())
     assert set(EMBEDDING) == {*HERE, "tensorrt", "coreml"}  # TensorRT's in the graph next to its engine
 
 

@@ -14,7 +14,8 @@ from mlkdc.exporting.formats import EXPORTERS
 from mlkdc.exporting.job import INPUT, OUTPUT, Built, Job
 from mlkdc.exporting.merging.model import ExportModel, for_half
 from mlkdc.records.manifest import RuntimeDetails
-from mlkdc.runtime.backends.ncnn import OPTIONS
+from mlkdc.runtime.backends.ncnn import MARK, OPTIONS
+from mlkdc.runtime.metadata import fingerprint
 
 PARAM, WEIGHTS = "model.ncnn.param", "model.ncnn.bin"
 
@@ -76,11 +77,14 @@ def _last_words(output: str) -> str:
 
 
 def _named(net: str, job: Job) -> str:
-    """The net with its ends named as in all formats, and with the input's size, which pnnx does not write."""
+    """The net with its ends named as in all formats, and with what pnnx does not write: the input's size and a mark."""
     for blob, name in (("in0", INPUT), ("out0", OUTPUT)):
         net = re.sub(rf"(?<!\S){blob}(?!\S)", name, net)
     _, channels, height, width = job.input_shape
-    return re.sub(r"^(Input .*\S)", rf"\1 0={width} 1={height} 2={channels}", net, count=1, flags=re.MULTILINE)
+    numbers = f"0={width} 1={height} 2={channels}"
+    if job.metadata:
+        numbers += f" {MARK}={fingerprint(job.metadata)}"
+    return re.sub(r"^(Input .*\S)", rf"\1 {numbers}", net, count=1, flags=re.MULTILINE)
 
 
 def _check_layers(net: str) -> None:

@@ -7,6 +7,7 @@ import numpy as np
 
 from mlkdc.errors import MlkdcError, UsageError
 from mlkdc.runtime.base import RUNTIMES, Backend, check_signature, import_error
+from mlkdc.runtime.metadata import FINGERPRINT
 from mlkdc.runtime.spec import ModelSpec
 
 # By default ncnn stores weights and activations in half precision, and computes in it, wherever the CPU can. bfloat16
@@ -17,6 +18,8 @@ OPTIONS = {
     "fp32": {"use_fp16_packed": False, "use_fp16_storage": False, **_FLOAT},
     "fp16": {"use_fp16_packed": True, "use_fp16_storage": True, **_FLOAT},
 }
+#: Of the input's numbered parameters, which ncnn itself reads some of (0: width, 1: height, 2: channels, 11: depth).
+MARK = "19"
 
 
 @RUNTIMES.register("ncnn")
@@ -30,6 +33,7 @@ class Ncnn(Backend):
         param, weights = spec.only_file(folder, ".param"), spec.only_file(folder, ".bin")
         self._ncnn, self._net = _load(param, weights, spec.precision, threads)
         self._input, self._output = spec.input.name, spec.output.name
+        self._param = param
         _check_signature(param, self._net, spec)
         # A net does not say what it gives; one run does.
         shape = self.run(np.zeros(spec.input.shape, np.float32)).shape
@@ -49,6 +53,12 @@ class Ncnn(Backend):
         if code:
             raise MlkdcError(f"ncnn could not compute {self._output!r} (code {code}); is there enough memory?")
         return np.array(probabilities)[None]
+
+    def metadata(self) -> dict[str, str]:
+        numbers = _input_numbers(self._param)
+        if MARK not in numbers:
+            return {}
+        return {FINGERPRINT: str(numbers[MARK])}
 
     def close(self) -> None:
         del self._net
@@ -76,18 +86,18 @@ def _load(param: Path, weights: Path, precision: str, threads: int | None) -> tu
 
 def _check_signature(path: Path, net: Any, spec: ModelSpec) -> None:
     """A net that takes or gives something else than the manifest says is refused before it is run."""
-    inputs = [(name, "float32", _input_shape(path)) for name in net.input_names()]
+    sizes = _input_numbers(path)
+    shape = [1, *(sizes.get(key, 0) for key in ("2", "1", "0"))]
+    inputs = [(name, "float32", shape) for name in net.input_names()]
     # What shape it gives only a run shows, and all in it is float32.
     outputs = [(name, "float32", list(spec.output.shape)) for name in net.output_names()]
     check_signature(path, spec, inputs, outputs)
 
 
-def _input_shape(path: Path) -> list[int]:
-    """``[1, 3, h, w]`` as the input's parameters have it (0: width, 1: height, 2: channels); ncnn ignores them."""
-    sizes = {"0": 0, "1": 0, "2": 0}
+def _input_numbers(path: Path) -> dict[str, int]:
+    """The input's parameters; ncnn computes the same whatever they are."""
     for line in path.read_text(encoding="utf-8").splitlines():
         if line.startswith("Input"):
             pairs = [part.split("=") for part in line.split() if "=" in part]
-            sizes.update({key: int(value) for key, value in pairs})
-            break
-    return [1, sizes["2"], sizes["1"], sizes["0"]]
+            return {key: int(value) for key, value in pairs}
+    return {}
