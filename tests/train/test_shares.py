@@ -10,10 +10,10 @@ from safetensors.torch import load_file
 
 from mlkdc.data.runs import read_data
 from mlkdc.errors import Interrupted
-from mlkdc.losses import Batch
+from mlkdc.losses import Batch, make_objective
 from mlkdc.losses.terms.vanilla import BCE
 from mlkdc.progress import Progress
-from mlkdc.recipe import Recipe
+from mlkdc.recipe import Recipe, load_recipe, shipped_recipes
 from mlkdc.records.gradients import imbalances
 from mlkdc.records.results import Epoch, TermGradient
 from mlkdc.records.run import Run
@@ -201,3 +201,19 @@ def test_what_is_out_of_balance() -> None:
     ramped = [epoch(bce=gradient(1.0), id=gradient(0.0, risen=0.0)), epoch(bce=gradient(1.0), id=gradient(0.005, 0.1))]
     assert imbalances(ramped, "bce", {}) == []
     assert imbalances([*ramped[:1], epoch(bce=gradient(1.0), id=gradient(0.0005, 0.1))], "bce", {})[0].ratio == 0.005
+
+
+def compares_embeddings(name: str) -> bool:
+    return "student.embeddings" in make_objective(load_recipe(name).distill).needs
+
+
+# A table of a paper has the paper's head, weights and budget.
+@pytest.mark.parametrize("name", filter(compares_embeddings, (n for n in shipped_recipes() if "paper/" not in n)))
+def test_labels_and_teacher_move_the_student_of_a_recipe_that_compares_embeddings(name: str, tmp_path: Path) -> None:
+    """With its own head and weights: next to embeddings that hardly differ, all else can be a thousandth."""
+    small = ["data.path=digits", "data.digits_images=200", "data.image_size=64", "data.augment.randaugment=false"]
+    small += ["train.epochs=6", "train.batch_size=16", "train.lr=0.002", "train.backbone_lr=1", "student.weights=none"]
+    teacher = ["model=resnet10t", "weights=none", "image_size=64", "train.epochs=1", "train.stop_after=null"]
+    recipe = load_recipe(name, small + [f"teacher.{setting}" for setting in teacher])
+    last = distill(recipe, out=tmp_path / "run").epochs[-1].gradients
+    assert last["bce"].share + last["mld"].share > 0.3
