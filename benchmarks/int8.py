@@ -2,7 +2,7 @@
 
     OMP_NUM_THREADS=1 python benchmarks/int8.py RUN
 
-RUN is a finished run of RepVGG, such as benchmarks/targets.py leaves in runs/targets/repvgg_a0. Each way is exported to
+RUN is a finished run of RepVGG, whose data is where it was. Each way is exported to
 OpenVINO and to ONNX and compared with the torch model on validation images by mlkdc's parity check; the figures go
 to benchmarks/results/int8.json.
 """
@@ -112,7 +112,7 @@ def main() -> None:
     folder = parser.parse_args().run
     run = load_run(folder)
     study = Int8Study(
-        command=f"OMP_NUM_THREADS=1 python benchmarks/int8.py {folder}",
+        command="OMP_NUM_THREADS=1 python benchmarks/int8.py RUN",
         student=run.recipe.student.model,
         seed=run.recipe.seed,
         versions=versions(PACKAGES),

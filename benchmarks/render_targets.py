@@ -218,9 +218,7 @@ def measured(study: TargetsStudy) -> list[str]:
         "the other half would have chosen. Upper ends are of intervals that hold 9 of 10 draws of as many images. A "
         "promise is firm where they are within the limits too, which is [no guarantee](#on-other-images).",
         *worth(study),
-        code_block(
-            ["python benchmarks/targets.py --runs RUN", "python benchmarks/targets.py --data PHOTOS --weights WEIGHTS"]
-        ),
+        code_block(["python benchmarks/targets.py RUN"]),
         tools(first),
     ]
     for entry in study.students.values():

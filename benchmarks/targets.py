@@ -1,12 +1,10 @@
 """Every target and precision for students distilled on real photos: size, accuracy, parity, latency.
 
-    python benchmarks/targets.py --data PHOTOS --weights WEIGHTS [--students mobilenetv2 ...] [--passes 5]
+    python benchmarks/targets.py RUN ... [--passes 5]
 
-PHOTOS is a folder that `mlkdc data` understands, WEIGHTS one with tf_efficientnet_lite2.safetensors (ImageNet), of
-which the teacher is made. For each student: trains and exports what is not there yet, times all artifacts in one run
-next to torch eager and to what is exported without mlkdc, and writes its entry of benchmarks/results/targets.json. A
-target that is not installed, or cannot run here, has a row that says why. Students that have an entry are skipped,
-unless they are named.
+RUN is a finished run, whose data is where it was. For each: exports what is not there yet, times all artifacts in one
+run next to torch eager and to what is exported without mlkdc, and writes its entry of benchmarks/results/targets.json.
+A target that is not installed, or cannot run here, has a row that says why.
 """
 
 import argparse
@@ -16,8 +14,7 @@ from pathlib import Path
 
 from baselines import write
 from steps import STEPS
-from study import set_options, with_placeholders
-from study import train as run_training
+from study import with_placeholders
 from study_records import Shipped, StudentEntry, StudyData, TargetsStudy, without_samples
 
 from mlkdc.bench import Plan, Questions, artifact_rows, bench, eager_row
@@ -26,11 +23,9 @@ from mlkdc.exporting import ExportOptions, choices, export_several
 from mlkdc.records.bench import BenchFile
 from mlkdc.records.manifest import Manifest
 from mlkdc.records.run import EXPORT_FOLDER, Run, load_run
-from mlkdc.runtime.system import vnni
 
 HERE = Path(os.path.relpath(Path(__file__).parent))
 RESULTS = HERE / "results" / "targets.json"
-STUDENTS = ("mobilenetv2", "repvgg_a0", "shufflenetv2_x1_0")
 THREADS = (1, 2)
 #: Timed from their files.
 PHOTOS = 64
@@ -39,25 +34,6 @@ PHOTOS = 64
 def say(text: str) -> None:
     """A line of news, at once."""
     print(text, flush=True)
-
-
-def train(student: str, data: Path, weights: Path) -> list[Run]:
-    """Both trainings, or what is left of them."""
-    folder = Path("runs/targets")
-    small, large = Run(folder / f"{student}-96"), Run(folder / student)
-    teacher_weights = weights / "tf_efficientnet_lite2.safetensors"
-    common = ["mlkdc", "distill", "--recipe", str(HERE / "targets.yaml"), "--data", str(data)]
-    common += set_options([f"student.model={student}", f"teacher.weights={teacher_weights}"])
-    # Most of the training was at a small size, with a fifth of the pixels.
-    settings = ["data.image_size=224", f"student.weights={small.weights}", "train.epochs=2", "train.lr=5e-4"]
-    if student == "repvgg_a0":  # see benchmarks/int8.py
-        settings.append("export.equalize=true")
-    if vnni():
-        settings.append("export.reduce_range=false")
-    for command, run in ((common, small), ([*common, *set_options(settings)], large)):
-        if not run.finished:
-            run_training([*command, "--out", str(run.path)], run.path)
-    return [small, large]
 
 
 def export(run: Run, targets: Sequence[str] = ("all",), precisions: Sequence[str] = ("all",)) -> dict[str, str]:
@@ -90,18 +66,15 @@ def measure(run: Run, passes: int) -> BenchFile:
     return bench(rows, plan, questions=questions, say=say)
 
 
-def entry(
-    trained: Sequence[Run], missing: Mapping[str, str], figures: BenchFile, placeholders: Mapping[str, str]
-) -> StudentEntry:
+def entry(run: Run, missing: Mapping[str, str], figures: BenchFile, placeholders: Mapping[str, str]) -> StudentEntry:
     """All that docs/targets.md shows of one student.
 
     Args:
-        trained: its runs; the last one is exported.
+        run: that was exported.
         missing: why there is no artifact, by its name.
         figures: of all artifacts.
         placeholders: words for paths of this machine.
     """
-    run = load_run(trained[-1].path)
     # Messages name artifacts by their full path, which is longer than the table and of this machine.
     placeholders = {f"{run.path.resolve()}/{EXPORT_FOLDER}/": "", **placeholders}
     rows = []
@@ -115,8 +88,8 @@ def entry(
     results = run.results
     return StudentEntry(
         bench=figures.model_copy(update={"rows": tuple(rows)}),
-        commands=tuple(with_placeholders(training.command, placeholders) for training in trained),
-        training_seconds=tuple(training.results.training_seconds for training in trained),
+        commands=(with_placeholders(run.command, placeholders),),
+        training_seconds=(results.training_seconds,),
         seed=run.recipe.seed,
         missing={name: with_placeholders(why, placeholders) for name, why in missing.items()},
         model=results.model,
@@ -134,35 +107,27 @@ def stored() -> TargetsStudy:
     return TargetsStudy.load_from(RESULTS)
 
 
+def study(run: Run, passes: int) -> None:
+    """Export, time, and write the entry of one student, after another process may have written others."""
+    recipe = run.recipe
+    placeholders = {recipe.data.path: "PHOTOS"}
+    for model in (recipe.student, recipe.teacher):
+        if model is not None and Path(model.weights).is_file():
+            placeholders[str(Path(model.weights).parent)] = "WEIGHTS"
+    missing = export(run)
+    finished = entry(run, missing, measure(run, passes), placeholders)
+    name = f"{recipe.student.model} on {run.results.data.name}"
+    TargetsStudy(students={**stored().students, name: finished}).save_as(RESULTS)
+
+
 def main() -> None:
-    """Train, export, measure, one student after another."""
+    """One student after another."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--runs", nargs="*", type=Path, default=[])
-    parser.add_argument("--data", type=Path)
-    parser.add_argument("--weights", type=Path)
-    parser.add_argument("--students", nargs="*", choices=STUDENTS)
+    parser.add_argument("runs", nargs="+", type=Path)
     parser.add_argument("--passes", type=int, default=Plan().passes)
     options = parser.parse_args()
-    placeholders = {str(options.data): "PHOTOS", str(options.weights): "WEIGHTS"}
     for folder in options.runs:
-        run = load_run(folder)
-        recipe = run.recipe
-        of_run = {recipe.data.path: "PHOTOS", str(Path(recipe.student.weights).parent): "WEIGHTS"}
-        study([run], f"{recipe.student.model} on {run.results.data.name}", options.passes, of_run)
-    if options.runs:
-        return
-    done = stored().students
-    for student in options.students or STUDENTS:
-        if student not in done or options.students:
-            study(train(student, options.data, options.weights), student, options.passes, placeholders)
-
-
-def study(trained: Sequence[Run], student: str, passes: int, placeholders: Mapping[str, str]) -> None:
-    """Export, time, and write the entry of one student, after another process may have written others."""
-    missing = export(trained[-1])
-    figures = measure(trained[-1], passes)
-    finished = entry(trained, missing, figures, placeholders)
-    TargetsStudy(students={**stored().students, student: finished}).save_as(RESULTS)
+        study(load_run(folder), options.passes)
 
 
 if __name__ == "__main__":

@@ -83,9 +83,9 @@ def test_a_run_becomes_an_entry_of_targets(finished_run: Path) -> None:
     assert targets.export(run, ["onnx"], ["fp32"]) == {}  # it is there
     missing = {"ncnn-fp32": f"{finished_run.resolve()}/export/ncnn-fp32 is odd"}
     assert run.bench is not None
-    entry = targets.entry([run, run], missing, run.bench, {"--recipe tiny": "RECIPE"})
+    entry = targets.entry(run, missing, run.bench, {"--recipe tiny": "RECIPE"})
     assert entry.missing == {"ncnn-fp32": "ncnn-fp32 is odd"}
-    assert entry.commands == ("mlkdc distill RECIPE",) * 2
+    assert entry.commands == ("mlkdc distill RECIPE",)
     assert list(entry.artifacts) == ["onnx-fp32"]
     assert entry.artifacts["onnx-fp32"].status == "ok"
     timed = [row for row in entry.bench.rows if row.turns]
