@@ -175,7 +175,9 @@ class Export(Section):
     """How int8 models are made, and how much accuracy they may lose."""
 
     calibration: int = Field(256, ge=1, description="images of the training split to estimate ranges on")
-    equalize: bool = Field(False, description="even out channel ranges across layers before quantizing")
+    equalize: bool | None = Field(
+        None, description="even out channels across layers before int8; null = where branches were merged"
+    )
     reduce_range: bool = Field(
         True, description="use half of the int8 range for weights (onnx, openvino); false needs VNNI on x86"
     )

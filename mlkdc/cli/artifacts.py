@@ -78,7 +78,11 @@ def _show_scores(scores: "Scores") -> None:
 @click.option(
     "--max-class-drop", type=click.FloatRange(min=0), help="Allowed drop of the worst class's AP in percentage points."
 )
-@click.option("--equalize", is_flag=True, help="Equalize channels across layers before int8 (helps RepVGG).")
+@click.option(
+    "--equalize/--no-equalize",
+    default=None,
+    help="Equalize channels across layers before int8; default: where branches were merged, as in RepVGG.",
+)
 @click.option(
     "--reduce-range/--no-reduce-range",
     default=None,
@@ -102,7 +106,7 @@ def export(
     uint8: bool,
     max_drop: float | None,
     max_class_drop: float | None,
-    equalize: bool,
+    equalize: bool | None,
     reduce_range: bool | None,
     fast: bool,
     qat_epochs: int | None,

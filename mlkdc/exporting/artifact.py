@@ -26,7 +26,7 @@ def export(
     input_dtype: Dtype = "float32",
     max_drop: float | None = None,
     max_class_drop: float | None = None,
-    equalize: bool = False,
+    equalize: bool | None = None,
     reduce_range: bool | None = None,
     data: str | None = None,
     opset: int | None = None,

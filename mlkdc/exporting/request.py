@@ -26,8 +26,8 @@ class ExportOptions:
         input_dtype: of the pixels, RGB in 0..255 both.
         max_map_drop_points: allowed drop of mAP, in percentage points.
         max_class_drop_points: allowed drop of the worst class's AP, in percentage points.
-        equalize: even out channels over layers before int8 (:func:`mlkdc.exporting.int8.equalize.equalize`), also
-            where the recipe does not ask for it.
+        equalize: even out channels over layers before int8 (:func:`mlkdc.exporting.int8.equalize.equalize`); where the
+            recipe says nothing either, where branches were merged.
         reduce_range: for targets that do so, keep int8 weights to half of their range. With the full range an artifact
             answers better, and x86 processors without VNNI cannot use it.
         fast: give int8 up where only keeping the most sensitive layers in float could save it.
@@ -46,7 +46,7 @@ class ExportOptions:
     input_dtype: Dtype = "float32"
     max_map_drop_points: float | None = None
     max_class_drop_points: float | None = None
-    equalize: bool = False
+    equalize: bool | None = None
     reduce_range: bool | None = None
     fast: bool = False
     qat_epochs: int | None = None
@@ -66,7 +66,7 @@ class Request:
     tolerance: Tolerance
     dynamic: bool
     input_dtype: Dtype
-    equalize: bool
+    equalize: bool | None
     reduce_range: bool
     fast: bool
     qat_epochs: int
@@ -95,7 +95,7 @@ def make_request(run: Run, options: ExportOptions) -> Request:
         tolerance=_tolerance(run, target, precision, options),
         dynamic=options.dynamic,
         input_dtype=options.input_dtype,
-        equalize=options.equalize or run.recipe.export.equalize,
+        equalize=run.recipe.export.equalize if options.equalize is None else options.equalize,
         reduce_range=target.reduce_range and reduce_range,
         fast=options.fast,
         qat_epochs=_qat_epochs(run, options, precision),

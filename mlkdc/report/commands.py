@@ -62,8 +62,8 @@ def _export_options(manifest: Manifest) -> list[str]:
     if manifest.precision == "int8" and comparison is not None:
         options.append(f"--max-drop {comparison.tolerance.map_drop_points:g}")
         options.append(f"--max-class-drop {comparison.tolerance.class_drop_points:g}")
-    if manifest.quantization is not None and manifest.quantization.equalize:
-        options.append("--equalize")
+    if manifest.quantization is not None and manifest.quantization.equalize != (manifest.merge.branches > 0):
+        options.append("--equalize" if manifest.quantization.equalize else "--no-equalize")
     if manifest.fine_tuning is not None:
         options.append(f"--qat-epochs {manifest.fine_tuning.epochs}")
     if manifest.dynamic_batch:

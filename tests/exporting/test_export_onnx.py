@@ -355,9 +355,10 @@ def test_equalizing_is_done_on_request_and_announced(make_run, student, monkeypa
 
     monkeypatch.setattr(EXPORTERS, "get", lambda name: exporter)
     lines = []
-    for equalize in (False, True):
+    for equalize in (False, True, None):  # None: where branches were merged, as here
         with pytest.raises(MlkdcError, match="seen"):
             export(run, "onnx", precision="int8", equalize=equalize, out=tmp_path / "new", say=lines.append)
-    plain, evened = seen
+    plain, evened, by_default = seen
+    assert all(torch.equal(one, other) for one, other in zip(evened, by_default, strict=True))
     assert sum(not torch.equal(before, after) for before, after in zip(plain, evened, strict=True)) > 10
     assert any("equalized" in line for line in lines)

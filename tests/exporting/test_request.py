@@ -29,7 +29,7 @@ def test_what_is_left_open_is_filled_in(run, tmp_path):
     request = make_request(run, ExportOptions(target="openvino"))
     assert (request.target.name, request.precision) == ("openvino", "fp32")
     assert request.folder == run.path / "export" / "openvino-fp32"
-    assert (request.dynamic, request.input_dtype, request.equalize) == (False, "float32", False)
+    assert (request.dynamic, request.input_dtype, request.equalize) == (False, "float32", None)
     request = make_request(run, ExportOptions(target="onnx", precision="int8", out=tmp_path, equalize=True))
     assert (request.precision, request.folder, request.equalize) == ("int8", tmp_path, True)
 

@@ -90,11 +90,12 @@ def test_commands_make_the_same_again(tmp_path):
 @pytest.mark.parametrize(
     ("reduce_range", "option"), [(False, " --no-reduce-range"), (True, " --reduce-range"), (None, "")]
 )
-def test_commands_of_int8_say_how_it_was_made(tmp_path, reduce_range, option):
+@pytest.mark.parametrize(("equalize", "last"), [(True, ""), (False, " --no-equalize")])  # its branches were merged
+def test_commands_of_int8_say_how_it_was_made(tmp_path, reduce_range, option, equalize, last):
     folder = write_full(tmp_path)
-    changes = {"quantization": quantization(equalize=True), "details": RuntimeDetails(reduce_range=reduce_range)}
+    changes = {"quantization": quantization(equalize), "details": RuntimeDetails(reduce_range=reduce_range)}
     write_manifest(folder, "onnx-int8", manifest("onnx-int8", class_names(20)).model_copy(update=changes))
-    again = f"mlkdc export {folder} --target onnx --precision int8{option} --max-drop 0.1 --max-class-drop 5 --equalize"
+    again = f"mlkdc export {folder} --target onnx --precision int8{option} --max-drop 0.1 --max-class-drop 5{last}"
     assert commands(folder)["exports onnx-int8 again"] == again
 
 

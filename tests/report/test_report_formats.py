@@ -33,7 +33,7 @@ def later_keys(part):
         part["inside"] = {"note": "for information: the model does this itself", **inside}
         part["output"]["activation"] = "sigmoid, inside the model"
         part |= {"decision": "probability >= threshold", "weights_sha256": None}
-        part["parity"]["comparison"] |= {"batches": [], "kept": False}
+        part["parity"]["comparison"] |= {"batches": [], "kept": False, "note": None}
         steps = []
         if quantization := part["quantization"]:
             steps = quantization["steps"]

@@ -37,7 +37,8 @@ class Quantizer:
     """Makes the int8 artifact of a builder's request.
 
     Args:
-        builder: of an int8 request; its merged model is equalized in place where the request says so.
+        builder: of an int8 request; its merged model is equalized in place where the request says so, or says nothing
+            and branches were merged.
     """
 
     def __init__(self, builder: Builder) -> None:
@@ -45,7 +46,10 @@ class Quantizer:
         if self.request.qat_epochs:
             check(self.request.run, self.request.data)
         self.images, self.calibration = builder.images.calibration(self.request.run.recipe.export.calibration)
-        if self.request.equalize:
+        # Merging branches leaves few large weights among small ones, which set the scale of all.
+        by_default = builder.report.branches > 0
+        self.equalizes = by_default if self.request.equalize is None else self.request.equalize
+        if self.equalizes:
             image = torch.from_numpy(self.images[:1]).float()
             self.say(f"  equalized {equalize(builder.merged, image)} pairs of layers")
         self.built: list[tuple[Quantization, Manifest]] = []
@@ -95,7 +99,7 @@ class Quantizer:
         reference = self.builder.reference
         return QuantizationReport(
             calibration=self.calibration,
-            equalize=self.request.equalize,
+            equalize=self.equalizes,
             steps=climbed.steps,
             chosen=climbed.chosen,
             promise=promise(reference, climbed.answered, thresholds_of(self.builder), self.request.tolerance),
