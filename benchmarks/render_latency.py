@@ -17,6 +17,7 @@ from mlkdc.bench.schedule import LEAST_RUNS, WARMER, Plan
 from mlkdc.bench.table import speedup_text
 from mlkdc.devices.bootstrap import archive
 from mlkdc.figures import number
+from mlkdc.records.bench import Speedup
 from mlkdc.resources import write_text
 from mlkdc.runtime import conditions, timing
 from mlkdc.runtime.targets import load_target, target_names
@@ -70,7 +71,7 @@ def experiment(study: ContentionStudy) -> str:
                 _range([timed.turn.conditions.cpu_fraction for timed in situation.turns]),
                 f"{sum(timed.steady for timed in situation.turns)} of {len(situation.turns)}",
                 situation.verdict,
-                speedup_text(situation.same),
+                _to_itself(situation.same),
             ]
         )
     text = (
@@ -79,6 +80,13 @@ def experiment(study: ContentionStudy) -> str:
         f"took at most 1.25 times the median. {_conclusion(study.situations)}"
     )
     return f"{text}\n\n{Table(head, rows, 'rrrrrrlr').markdown()}"
+
+
+def _to_itself(same: Speedup) -> str:
+    """With a digit more than a speedup has: what counts is whether the interval holds 1."""
+    if same.low is None or same.high is None:
+        return f"{same.value:.3f}"
+    return f"{same.value:.3f} [{same.low:.3f}, {same.high:.3f}]"
 
 
 def _range(values: Sequence[float | None]) -> str:
@@ -100,11 +108,15 @@ def _conclusion(situations: Sequence[Situation]) -> str:
             steady += timed.steady
             slowest = max(slowest, timed.turn.median_ms / quiet)
     itself = [situation.same.value for situation in situations if situation.busy == 0]
+    missed = 0
+    for same in (situation.same for situation in situations):
+        missed += same.low is not None and same.high is not None and not same.low <= 1 <= same.high
     return (
         f"Next to busy processes turns took up to {slowest:.1f} times the quiet median, and {steady} of {turns} looked "
         "steady. How long threads waited for a core tells which of them were disturbed. Even on the quiet machine the "
         f"artifact was {number(min(itself))} to {number(max(itself))} times as fast as itself: differences of a few "
-        "percent say nothing, and an interval over five passes is a rough one."
+        f"percent say nothing, and an interval over five passes is a rough one: {missed} of {len(situations)} leave out "
+        "1, the true ratio."
     )
 
 
