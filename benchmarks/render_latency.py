@@ -115,8 +115,8 @@ def _conclusion(situations: Sequence[Situation]) -> str:
         f"Next to busy processes turns took up to {slowest:.1f} times the quiet median, and {steady} of {turns} looked "
         "steady. How long threads waited for a core tells which of them were disturbed. Even on the quiet machine the "
         f"artifact was {number(min(itself))} to {number(max(itself))} times as fast as itself: differences of a few "
-        f"percent say nothing, and an interval over five passes is a rough one: {missed} of {len(situations)} leave out "
-        "1, the true ratio."
+        "percent say nothing, and an interval over five passes is a rough one: "
+        f"{missed} of {len(situations)} leave out 1, the true ratio."
     )
 
 
