@@ -43,13 +43,14 @@ OLD_DEFAULTS = [
     "train.weight_decay=0.01",
     "data.augment.views=null",
 ]
-PUBLISHED = ["distill.balance={}", "distill.terms={mld: 10, cd: 100, id: 1000}", "distill.ramp=0"]
+ALONE = ["distill.balance={cd: null, id: null}"]
+PUBLISHED = [*ALONE, "distill.terms={mld: 10, cd: 100, id: 1000}", "distill.ramp=0"]
 #: Recipe and settings by row. The methods have the weights that were published for them, but for the short recipes'.
 METHODS = {
     "vanilla": ("short/vanilla-mobilenet", []),
     "l2d": ("short/l2d-mobilenet", []),
     # As the recipe was, and as L2D's release has it for another head.
-    "l2d, weights alone": ("short/l2d-mobilenet", ["distill.balance={}"]),
+    "l2d, weights alone": ("short/l2d-mobilenet", ALONE),
     "l2d, published weights": ("short/l2d-mobilenet", PUBLISHED),
     "hint": ("short/hint-mobilenet", []),
     "mld": ("short/mld-mobilenet", []),

@@ -1,10 +1,10 @@
 """Recipes: what to train, as YAML that is checked completely before anything runs."""
 
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from mlkdc.errors import RecipeError, UsageError, nearest
 from mlkdc.fit import Fit
@@ -53,9 +53,7 @@ class Data(Section):
 
     path: str = Field("digits", description="a folder or index file; 'digits' is the embedded data set")
     image_size: int = Field(224, ge=32, le=1024, description="student input in pixels, width and height")
-    fit: Fit = Field(
-        "stretch", description="how an image becomes a square: distorted, its center, or with a gray border"
-    )
+    fit: Fit = Field("stretch", description="how an image becomes square: distorted, its center, or with a gray border")
     layout: str | None = Field(None, description="name of the reader; null = detect")
     separator: str | None = Field(
         None,
@@ -139,6 +137,11 @@ class Teacher(Model):
     train: Train = Field(default_factory=Train)
 
 
+def _held(shares: Any) -> Any:
+    """Without shares of null, by which a setting takes back what a recipe holds."""
+    return {term: share for term, share in shares.items() if share is not None} if isinstance(shares, dict) else shares
+
+
 class Distill(Section):
     """Which method, and the weight of each of its terms."""
 
@@ -149,7 +152,7 @@ class Distill(Section):
     terms: dict[str, float] = Field(
         default_factory=dict, description="weight by term; adds to the method's terms, 0 disables a term"
     )
-    balance: dict[str, float] = Field(
+    balance: Annotated[dict[str, float], BeforeValidator(_held)] = Field(
         default_factory=dict, description="share of the gradient by term, held by adapting its weight"
     )
     options: dict[str, dict[str, float | bool | str]] = Field(default_factory=dict, description="by term, then option")
@@ -175,9 +178,7 @@ class Export(Section):
     """How int8 models are made, and how much accuracy they may lose."""
 
     calibration: int = Field(256, ge=1, description="images of the training split to estimate ranges on")
-    equalize: bool | None = Field(
-        None, description="even out channels across layers before int8; null = where branches were merged"
-    )
+    equalize: bool | None = Field(None, description="even out channels before int8; null = if branches were merged")
     reduce_range: bool = Field(
         True, description="use half of the int8 range for weights (onnx, openvino); false needs VNNI on x86"
     )

@@ -65,6 +65,15 @@ def test_l2d_recipe_is_the_papers() -> None:
     assert recipe.teacher.train.stop_after == 30
 
 
+def test_a_share_of_null_takes_back_what_a_recipe_holds() -> None:
+    held = load_recipe("short/l2d-mobilenet").distill.balance
+    assert set(held) == {"cd", "id"}
+    assert load_recipe("short/l2d-mobilenet", ["distill.balance.cd=null"]).distill.balance == {"id": held["id"]}
+    assert load_recipe("short/l2d-mobilenet", ["distill.balance={cd: null, id: null}"]).distill.balance == {}
+    with pytest.raises(RecipeError, match=r"distill\.balance: input should be a valid dictionary"):
+        load_recipe("short/l2d-mobilenet", ["distill.balance=null"])
+
+
 def test_all_unknown_keys_are_reported_at_once_with_the_nearest() -> None:
     with pytest.raises(RecipeError) as caught:
         load_recipe("quickstart", ["train.epoch=3", "studnet.model=x", "data.augment.flop=true", "train.lr=fast"])
