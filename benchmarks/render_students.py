@@ -260,8 +260,8 @@ def views(study: ViewsStudy) -> list[str]:
         lines.append([str(row.image_size), row.way, number(row.ms_per_image), number(row.ratio_to_mlkdc)])
     return [
         "## What a view costs",
-        "A random crop and flip, of batches of 32 on one thread, all ways in turns on a busy machine. mlkdc reduces an image that is "
-        "stored larger than the view, with the filter that validation images get; `grid_sample` takes four pixels of "
+        "A random crop and flip, of batches of 32 on one thread, all ways in turns on a machine that did other work "
+        "too. mlkdc reduces an image that is stored larger than the view, with the filter that validation images get; `grid_sample` takes four pixels of "
         "an image that is stored at the view's size, and blurs it; torchvision's crop is as sharp as mlkdc's. A "
         "training step is the forward and backward pass of MobileNetV2.",
         Table(["px", "way", "ms per image", "times mlkdc's"], lines, "rlrr").markdown_as_is(),
