@@ -261,9 +261,9 @@ def views(study: ViewsStudy) -> list[str]:
     return [
         "## What a view costs",
         "A random crop and flip, of batches of 32 on one thread, all ways in turns on a machine that did other work "
-        "too. mlkdc reduces an image that is stored larger than the view, with the filter that validation images get; `grid_sample` takes four pixels of "
-        "an image that is stored at the view's size, and blurs it; torchvision's crop is as sharp as mlkdc's. A "
-        "training step is the forward and backward pass of MobileNetV2.",
+        "too. mlkdc reduces an image that is stored larger than the view, with the filter that validation images get; "
+        "`grid_sample` takes four pixels of an image that is stored at the view's size, and blurs it; torchvision's "
+        "crop is as sharp as mlkdc's. A training step is the forward and backward pass of MobileNetV2.",
         Table(["px", "way", "ms per image", "times mlkdc's"], lines, "rlrr").markdown_as_is(),
         code_block(["OMP_NUM_THREADS=1 python benchmarks/views.py"]),
         origin(study.machine, study.versions),
