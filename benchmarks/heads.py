@@ -9,10 +9,10 @@ benchmarks/results/heads.json.
 import tempfile
 from functools import partial
 from pathlib import Path
-from statistics import median
 
 import numpy as np
 import onnxruntime
+from study import in_turns
 from study_records import HeadRow, HeadsStudy
 
 from mlkdc.exporting.formats import run_exporter
@@ -45,29 +45,29 @@ def exported(head: str, size: int, classes: int, folder: Path) -> tuple[onnxrunt
     return onnxruntime.InferenceSession(folder / "model.onnx", options), report.after
 
 
+def milliseconds(session: onnxruntime.InferenceSession, image: dict[str, np.ndarray]) -> float:
+    """The median of a call."""
+    return measure(partial(session.run, None, image), runs=100).median_ms
+
+
 def compared(size: int, classes: int) -> list[HeadRow]:
-    """One row per head; in every pass each is timed once, so that what else the machine does meets all of them."""
+    """One row per head."""
     image = {INPUT: np.random.default_rng(0).random((1, 3, size, size), dtype=np.float32) * 255}
     sessions, sizes = {}, {}
     for head in HEADS:
         with tempfile.TemporaryDirectory() as name:
             sessions[head], sizes[head] = exported(head, size, classes, Path(name))
-    times: dict[str, list[float]] = {head: [] for head in HEADS}
-    for _ in range(PASSES):
-        for head, session in sessions.items():
-            times[head].append(measure(partial(session.run, None, image), runs=100).median_ms)
-    baseline = times[HEADS[0]]
+    ways = {head: partial(milliseconds, session, image) for head, session in sessions.items()}
     rows = []
-    for head in HEADS:
-        ratios = np.divide(times[head], baseline)
+    for head, (median_ms, ratio) in in_turns(ways, PASSES, baseline=HEADS[0]).items():
         rows.append(
             HeadRow(
                 head=head,
                 image_size=size,
                 classes=classes,
                 size=sizes[head],
-                median_ms=median(times[head]),
-                ratio_to_linear=median(ratios.tolist()),
+                median_ms=median_ms,
+                ratio_to_linear=ratio,
             )
         )
     return rows

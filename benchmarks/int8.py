@@ -9,13 +9,14 @@ to benchmarks/results/int8.json.
 
 import argparse
 import copy
-import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
+from building import builder_of
+from study import grow
 from study_records import Int8Figures, Int8Row, Int8Study
 
 from mlkdc.exporting import ExportOptions
@@ -25,7 +26,6 @@ from mlkdc.exporting.int8.quantizer import half_range
 from mlkdc.exporting.job import Quantization
 from mlkdc.exporting.known import reference_of
 from mlkdc.exporting.merging.model import ExportModel
-from mlkdc.exporting.request import make_request
 from mlkdc.records.parity import Parity
 from mlkdc.records.run import Run, load_run
 from mlkdc.runtime.machine import machine
@@ -76,11 +76,7 @@ def measure(run: Run) -> Iterator[Int8Row]:
     # Once for all: the same answers are compared with every artifact.
     reference = reference_of(run, print)
     for name in TARGETS:
-        with tempfile.TemporaryDirectory() as folder:
-            scratch = Path(folder)
-            # Each way is built in the scratch folder and put nowhere.
-            request = make_request(run, ExportOptions(target=name, precision="int8", out=scratch / "not used"))
-            builder = Builder(request, scratch, reference=reference, say=print)
+        with builder_of(run, ExportOptions(target=name, precision="int8"), reference) as builder:
             images, _ = builder.images.calibration(run.recipe.export.calibration)
             for weights, ranges, how in ways(builder, images):
                 parity = builder.build(how).parity
@@ -117,13 +113,8 @@ def main() -> None:
         seed=run.recipe.seed,
         versions=versions(PACKAGES),
         machine=machine(),
-        rows=(),
     )
-    for row in measure(run):
-        print(row, flush=True)
-        # After every row, so that a run that is stopped leaves what it has measured.
-        study = study.model_copy(update={"rows": (*study.rows, row)})
-        study.save_as(RESULTS)
+    grow(RESULTS, study, measure(run))
 
 
 if __name__ == "__main__":

@@ -8,23 +8,23 @@ benchmarks/results/ladder.json.
 """
 
 import argparse
-import tempfile
 import time
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
+from building import builder_of
 from ladder_records import Climb, LadderRow, LadderStudy
 from promise import PACKAGES, TARGETS, every_step
+from study import grow
 
 from mlkdc.exporting import ExportOptions
-from mlkdc.exporting.builder import Builder
 from mlkdc.exporting.int8.choice import with_margin
 from mlkdc.exporting.int8.guard import Ladder, climb
 from mlkdc.exporting.int8.quantizer import Quantizer
 from mlkdc.exporting.job import Quantization
 from mlkdc.exporting.known import reference_of
 from mlkdc.exporting.reference import Reference
-from mlkdc.exporting.request import make_request
 from mlkdc.exporting.stranger import Judgement
 from mlkdc.records.run import Run, load_run
 from mlkdc.runtime.machine import machine
@@ -65,10 +65,8 @@ def every(counted: Counted) -> None:
 
 def timed(run: Run, options: ExportOptions, reference: Reference, simulated: bool) -> Climb:
     """Climb one ladder, calibration images read and model merged before."""
-    with tempfile.TemporaryDirectory() as folder:
-        scratch = Path(folder)
-        request = make_request(run, replace(options, out=scratch / "not used"))
-        counted = Counted(Quantizer(Builder(request, scratch, reference=reference, say=print)).ladder())
+    with builder_of(run, options, reference) as builder:
+        counted = Counted(Quantizer(builder).ladder())
         start = time.perf_counter()
         if simulated:
             climb(counted.ladder)
@@ -106,12 +104,7 @@ def main() -> None:
         versions=versions(PACKAGES),
         machine=machine(),
     )
-    for target in options.targets:
-        for limits in LIMITS:
-            row = measure(run, target, limits, reference)
-            study = study.model_copy(update={"rows": (*study.rows, row)})
-            study.save_as(RESULTS)
-            print(row, flush=True)
+    grow(RESULTS, study, (measure(run, *ladder, reference) for ladder in product(options.targets, LIMITS)))
 
 
 if __name__ == "__main__":

@@ -9,18 +9,18 @@ it too. The figures go to benchmarks/results/promise.json.
 """
 
 import argparse
-import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
 import numpy as np
+from building import builder_of
 from promise_records import Choice, Draw, HalfFigures, PromiseRow, PromiseStudy
+from study import grow
 
 from mlkdc.errors import MlkdcError
 from mlkdc.exporting import ExportOptions
-from mlkdc.exporting.builder import Builder
 from mlkdc.exporting.int8 import guard
 from mlkdc.exporting.int8.choice import choose, loss
 from mlkdc.exporting.int8.promise import Answered, promise, subset
@@ -28,7 +28,6 @@ from mlkdc.exporting.int8.quantizer import Quantizer, thresholds_of
 from mlkdc.exporting.known import reference_of
 from mlkdc.exporting.parity import compare
 from mlkdc.exporting.reference import Reference
-from mlkdc.exporting.request import make_request
 from mlkdc.exporting.stranger import Judgement
 from mlkdc.records.parity import Parity, Tolerance
 from mlkdc.records.run import Run, load_run
@@ -115,17 +114,14 @@ def _choice(ladder: Ladder, step: Answered, rows: np.ndarray, others: np.ndarray
 
 def measure(run: Run, target: str, reference: Reference, kept: Path) -> PromiseRow:
     """Make all steps of a target's ladder, and judge them; ``kept``: the folder of answers."""
-    with tempfile.TemporaryDirectory() as folder:
-        scratch = Path(folder)
-        request = make_request(run, ExportOptions(target=target, precision="int8", out=scratch / "not used"))
-        builder = Builder(request, scratch, reference=reference, say=print)
+    with builder_of(run, ExportOptions(target=target, precision="int8"), reference) as builder:
         file = kept / f"{target}.npz"
         if not file.is_file():
             answers = {step.name: step.answers for step in _answers(Quantizer(builder))}
             np.savez(file, allow_pickle=False, **answers)
         with np.load(file) as answers:
             answered = tuple(Answered(name, answers[name]) for name in answers.files)
-        ladder = Ladder(reference, answered, thresholds_of(builder), request.tolerance)
+        ladder = Ladder(reference, answered, thresholds_of(builder), builder.request.tolerance)
     return PromiseRow(
         artifact=f"{target}-int8",
         steps=tuple(step.name for step in answered),
@@ -174,11 +170,8 @@ def main() -> None:
         versions=versions(PACKAGES),
         machine=machine(),
     )
-    for target in options.targets:
-        row = measure(run, target, reference, options.answers)
-        study = study.model_copy(update={"rows": (*study.rows, row)})
-        study.save_as(RESULTS)
-        print(row.artifact, flush=True)
+    rows = (measure(run, target, reference, options.answers) for target in options.targets)
+    grow(RESULTS, study, rows, shown=lambda row: row.artifact)
 
 
 if __name__ == "__main__":

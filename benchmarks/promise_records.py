@@ -1,6 +1,6 @@
 """promise.json: whether limits that held on some images hold on others."""
 
-from study_records import StudyFile
+from study_records import RowsStudy
 
 from mlkdc.records.base import Record
 from mlkdc.records.machine import Machine
@@ -67,7 +67,7 @@ class PromiseRow(Record):
     draws: tuple[Draw, ...]
 
 
-class PromiseStudy(StudyFile):
+class PromiseStudy(RowsStudy):
     """All artifacts of one run."""
 
     command: str

@@ -7,23 +7,22 @@ was scored, not with the fine-tuned one. Minutes a target; the figures go to ben
 """
 
 import argparse
-import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+from building import builder_of
 from int8 import int8_row
 from promise import PACKAGES, TARGETS
+from study import grow
 from study_records import Int8Row, QatStudy
 
 from mlkdc.exporting import ExportOptions
-from mlkdc.exporting.builder import Builder
 from mlkdc.exporting.int8.guard import Ladder
 from mlkdc.exporting.int8.quantizer import Quantizer
 from mlkdc.exporting.job import Quantization
 from mlkdc.exporting.known import reference_of
 from mlkdc.exporting.reference import Reference
-from mlkdc.exporting.request import make_request
 from mlkdc.figures import counted
 from mlkdc.records.run import Run, load_run
 from mlkdc.runtime.machine import machine
@@ -47,10 +46,8 @@ def ways(ladder: Ladder, epochs: int) -> Iterator[tuple[str, str, Quantization]]
 def measure(run: Run, target: str, reference: Reference) -> Iterator[Int8Row]:
     """One row for each way."""
     for epochs in EPOCHS:
-        with tempfile.TemporaryDirectory() as folder:
-            scratch = Path(folder)
-            options = ExportOptions(target=target, precision="int8", out=scratch / "not used", qat_epochs=epochs)
-            builder = Builder(make_request(run, options), scratch, reference=reference, say=print)
+        options = ExportOptions(target=target, precision="int8", qat_epochs=epochs)
+        with builder_of(run, options, reference) as builder:
             quantizer = Quantizer(builder)
             for weights, ranges, how in ways(quantizer.ladder(), epochs):
                 parity = builder.build(how).parity
@@ -72,13 +69,8 @@ def main() -> None:
         seed=run.recipe.seed,
         versions=versions((*PACKAGES, "torchao")),
         machine=machine(),
-        rows=(),
     )
-    for target in options.targets:
-        for row in measure(run, target, reference):
-            print(row, flush=True)
-            study = study.model_copy(update={"rows": (*study.rows, row)})
-            study.save_as(RESULTS)
+    grow(RESULTS, study, (row for target in options.targets for row in measure(run, target, reference)))
 
 
 if __name__ == "__main__":

@@ -128,9 +128,7 @@ def repvgg() -> list[str]:
         f"{number(first.map_torch_percent)}; {first.images} validation images, {first.calibration_images} training "
         "images to calibrate. Clipped: ranges of activations without outliers. Weights take the full int8 range where "
         "it does not say half. Equalized is what the recipe option `export.equalize` does.",
-        int8_table(study),
-        code_block([study.command]),
-        origin(study.machine, study.versions),
+        *int8_parts(study),
     ]
 
 
@@ -146,14 +144,12 @@ def fine_tuned() -> list[str]:
         f"linear layer in int8, compared with the torch model that was scored: mAP {number(first.map_torch_percent)}; "
         f"{first.images} validation images, {first.calibration_images} training images to calibrate. A negative drop "
         "is the gain of training longer.",
-        int8_table(study),
-        code_block([study.command]),
-        origin(study.machine, study.versions),
+        *int8_parts(study),
     ]
 
 
-def int8_table(study: Int8Study) -> str:
-    """A line for each way of making an artifact."""
+def int8_parts(study: Int8Study) -> list[str]:
+    """A line for each way of making an artifact, and where the figures come from."""
     head = ["target", "weights", "ranges", "mAP", "drop", "worst class's drop", "labels flipped"]
     lines = []
     for row in study.rows:
@@ -161,7 +157,8 @@ def int8_table(study: Int8Study) -> str:
         if row.figures is not None:
             flips = number(row.figures.label_flips, 0)
         lines.append([row.target, row.weights, row.ranges, *drops(row.figures), flips])
-    return Table(head, lines, "lllrrrr").markdown_as_is()
+    table = Table(head, lines, "lllrrrr").markdown_as_is()
+    return [table, code_block([study.command]), origin(study.machine, study.versions)]
 
 
 def student_parts(entry: StudentEntry) -> list[str]:

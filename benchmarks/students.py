@@ -13,7 +13,7 @@ import json
 import shlex
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from student_records import Key, StudentRow, StudentsStudy
@@ -84,19 +84,24 @@ ABLATION = {
 
 @dataclass(frozen=True)
 class Planned:
-    """One training that is not done yet: its key, and the command that does it; of mlkdc's, without its folder."""
+    """One training that is not done yet: its key, and the command that does it."""
 
     key: Key
     command: list[str]
 
     @property
     def folder(self) -> Path:
-        """Where it is trained. Runs of one data set lie next to each other, so that they share their teacher."""
-        photos, student, image_size, row, epochs, seed = self.key
-        name = f"{student}-{image_size}-{row}-{epochs}-seed{seed}"
-        for character in (", ", " / ", " "):
-            name = name.replace(character, "-")
-        return Path("runs") / "students" / photos / name
+        """Where it is trained."""
+        return folder_of(self.key)
+
+
+def folder_of(key: Key) -> Path:
+    """A training's folder. Runs of one data set lie next to each other, so that they share their teacher."""
+    photos, student, image_size, row, epochs, seed = key
+    name = f"{student}-{image_size}-{row}-{epochs}-seed{seed}"
+    for character in (", ", " / ", " "):
+        name = name.replace(character, "-")
+    return Path("runs") / "students" / photos / name
 
 
 def plain(
@@ -104,12 +109,12 @@ def plain(
 ) -> Planned:
     """benchmarks/plain.py, which takes its output folder before what differs from MobileNetV2 at 96 px."""
     file = f"{weights}/{FILES[student]}.safetensors" if student in FILES else "none"
-    planned = Planned((photos, student, image_size, "plain", epochs, seed), [])
-    command = ["python", "benchmarks/plain.py", data, file, str(epochs), str(seed), str(planned.folder)]
+    key = (photos, student, image_size, "plain", epochs, seed)
+    command = ["python", "benchmarks/plain.py", data, file, str(epochs), str(seed), str(folder_of(key))]
     if (student, image_size) != (MOBILENET, 96):
         rate = "6e-4" if student in FILES else "2e-3"
         command += [FILES.get(student, student), str(image_size), rate]
-    return replace(planned, command=command)
+    return Planned(key, command)
 
 
 def distilled(photos: str, data: str, weights: str, row: str, seed: int, changes: list[str] | None = None) -> Planned:
@@ -125,8 +130,9 @@ def distilled(photos: str, data: str, weights: str, row: str, seed: int, changes
     settings += [f"student.weights={initial}", f"teacher.weights={weights}/{LITE2}.safetensors", f"seed={seed}"]
     if recipe == METHODS["vanilla"][0]:
         settings = [setting for setting in settings if not setting.startswith("teacher.")]
+    key = (photos, student, resolved.data.image_size, row, resolved.train.epochs, seed)
     command = ["mlkdc", "distill", "--recipe", recipe, "--data", data, *set_options(settings)]
-    return Planned((photos, student, resolved.data.image_size, row, resolved.train.epochs, seed), command)
+    return Planned(key, [*command, "--out", str(folder_of(key))])
 
 
 def methods(photos: str, data: str, weights: str) -> Iterator[Planned]:
@@ -175,9 +181,9 @@ GROUPS = {"methods": methods, "budget": budget, "students": students, "ablation"
 def measured(planned: Planned, placeholders: dict[str, str]) -> StudentRow:
     """Train one row, or resume it."""
     photos, student, image_size, row, epochs, seed = planned.key
+    command = shown(planned.command, placeholders)
     if row != "plain":
-        command = [*planned.command, "--out", str(planned.folder)]
-        return StudentRow.of(photos, row, train(command, planned.folder), shown(command, placeholders))
+        return StudentRow.of(photos, row, train(planned.command, planned.folder), command)
     scores = planned.folder / "scores.json"
     if not scores.is_file():
         call([Path(sys.executable).name, *planned.command[1:]])
@@ -188,7 +194,7 @@ def measured(planned: Planned, placeholders: dict[str, str]) -> StudentRow:
         row=row,
         epochs=epochs,
         seed=seed,
-        command=shown(planned.command, placeholders),
+        command=command,
         map_percent=json.loads(scores.read_text(encoding="utf-8"))["map_percent"],
         versions=versions(("torch", "torchvision", "timm", "scikit-learn", "pillow")),
         machine=machine("cpu"),

@@ -5,10 +5,12 @@ import shlex
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import TypeVar
+from statistics import median
+from typing import Any, TypeVar
 
+import numpy as np
 from study_records import RowsStudy
 
 from mlkdc.records.base import Record
@@ -29,6 +31,29 @@ def add(path: Path, row: Record, kind: type[RowsStudy]) -> None:
     with Path(tempfile.gettempdir(), f"mlkdc-{path.stem}.lock").open("w", encoding="utf-8") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         kind(rows=(*stored(path, kind).rows, row)).save_as(path)
+
+
+def grow(path: Path, study: RowsStudy, rows: Iterable[Record], shown: Callable[[Any], object] = str) -> None:
+    """Write the study anew after every row, so that one that is stopped leaves what it has measured."""
+    for row in rows:
+        study = study.model_copy(update={"rows": (*study.rows, row)})
+        study.save_as(path)
+        print(shown(row), flush=True)
+
+
+def in_turns(ways: Mapping[str, Callable[[], float]], passes: int, baseline: str) -> dict[str, tuple[float, float]]:
+    """The median time of each way, and the median over the passes of its ratio to the baseline's.
+
+    In every pass each is timed once, so that what else the machine does meets all of them.
+    """
+    times: dict[str, list[float]] = {name: [] for name in ways}
+    for _ in range(passes):
+        for name, timed in ways.items():
+            times[name].append(timed())
+    found = {}
+    for name, own in times.items():
+        found[name] = median(own), median(np.divide(own, times[baseline]).tolist())
+    return found
 
 
 def call(command: list[str]) -> None:

@@ -192,7 +192,7 @@ class Int8Row(Record):
     figures: Int8Figures | None
 
 
-class Int8Study(StudyFile):
+class Int8Study(RowsStudy):
     """int8.json: ways of making one student int8."""
 
     command: str
@@ -200,7 +200,7 @@ class Int8Study(StudyFile):
     seed: int
     versions: dict[str, str]
     machine: Machine
-    rows: tuple[Int8Row, ...]
+    rows: tuple[Int8Row, ...] = ()
 
 
 class QatStudy(Int8Study):

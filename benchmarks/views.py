@@ -13,9 +13,9 @@ from functools import partial
 from pathlib import Path
 from statistics import median
 
-import numpy as np
 import torch
 import torch.nn.functional as F
+from study import in_turns
 from study_records import ViewRow, ViewsStudy
 from torch import Tensor
 from torchvision.transforms import v2
@@ -55,18 +55,18 @@ def training_step(size: int) -> Callable[[], None]:
 
 
 def milliseconds(way: Callable[[], object]) -> float:
-    """The median of three calls, after one that is not counted."""
+    """Of an image: the median of three calls, after one that is not counted."""
     way()
     taken = []
     for _ in range(3):
         start = time.perf_counter()
         way()
         taken.append(1000 * (time.perf_counter() - start))
-    return median(taken)
+    return median(taken) / BATCH
 
 
 def compared(size: int) -> list[ViewRow]:
-    """One row per way; in every pass each is timed once, so that what else the machine does meets all of them."""
+    """One row per way."""
     stored = stored_size(size, CROP)
     large = torch.randint(256, (BATCH, 3, stored, stored), dtype=torch.uint8)
     small = torch.randint(256, (BATCH, 3, size, size), dtype=torch.uint8)
@@ -78,20 +78,11 @@ def compared(size: int) -> list[ViewRow]:
         "torchvision, one by one": partial(one_by_one, large, size),
         "training step": training_step(size),
     }
-    times: dict[str, list[float]] = {name: [] for name in ways}
-    for _ in range(PASSES):
-        for name, way in ways.items():
-            times[name].append(milliseconds(way) / BATCH)
-    ours = times["mlkdc"]
-    return [
-        ViewRow(
-            way=name,
-            image_size=size,
-            ms_per_image=median(own),
-            ratio_to_mlkdc=median(np.divide(own, ours).tolist()),
-        )
-        for name, own in times.items()
-    ]
+    timed = {name: partial(milliseconds, way) for name, way in ways.items()}
+    rows = []
+    for name, (ms_per_image, ratio) in in_turns(timed, PASSES, baseline="mlkdc").items():
+        rows.append(ViewRow(way=name, image_size=size, ms_per_image=ms_per_image, ratio_to_mlkdc=ratio))
+    return rows
 
 
 def main() -> None:
