@@ -11,6 +11,7 @@ from mlkdc.runtime.system import version_numbers
 from mlkdc.runtime.targets import Target, load_target, module_name, target_names
 
 IMPORT_SECONDS = 120
+MISSING = "missing"
 INSTALL, BASE = "mlkdc.agent.install", "mlkdc.runtime.base"
 
 
@@ -59,6 +60,7 @@ def check_device(url: str, say: Say = lambda text: None) -> DeviceReport:
         states = [_numpy(device, info)]
         for name in target_names():
             states.append(_state(device, info, load_target(name)))
+        states = _with_lines(device, states)
         python = ""
         if url != LOCAL and any(state.install for state in states):
             python = _printed(device, INSTALL, "print(environment_python())")
@@ -76,8 +78,22 @@ def _state(device: AgentDevice, info: DeviceInfo, target: Target) -> RuntimeStat
         return RuntimeState(target=target.name, package=alternatives[0], version=None, state=f"no: {never}")
     state = _checked(device, info, target.name, alternatives)
     if state.version is None and (why := _no_wheel(info, target)):
-        return state.model_copy(update={"state": why, "install": ""})
+        return state.model_copy(update={"state": why})
     return state
+
+
+def _with_lines(device: AgentDevice, states: Sequence[RuntimeState]) -> list[RuntimeState]:
+    """What is missing with the line that installs it; all are asked for at once, as each start of Python takes time."""
+    packages = tuple(state.package for state in states if state.state == MISSING)
+    if not packages:
+        return list(states)
+    printed = _printed(device, INSTALL, f"print(*map(install_line, {packages!r}), sep='\\n')")
+    lines = dict(zip(packages, printed.splitlines(), strict=False))
+    found = []
+    for state in states:
+        install = lines.get(state.package, "") if state.state == MISSING else state.install
+        found.append(state.model_copy(update={"install": install}))
+    return found
 
 
 def _never(device: AgentDevice, runtime: str) -> str:
@@ -102,9 +118,7 @@ def _checked(device: AgentDevice, info: DeviceInfo, target: str, alternatives: S
         if done.failure is not None:
             state = f"broken: {done.failure}"
         return RuntimeState(target=target, package=package, version=version, state=state)
-    package = alternatives[0]
-    install = _printed(device, INSTALL, f"print(install_line({package!r}))")
-    return RuntimeState(target=target, package=package, version=None, state="missing", install=install)
+    return RuntimeState(target=target, package=alternatives[0], version=None, state=MISSING)
 
 
 def _no_wheel(info: DeviceInfo, target: Target) -> str | None:

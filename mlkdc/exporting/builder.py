@@ -9,7 +9,7 @@ import numpy as np
 
 from mlkdc.exporting.describe import describe
 from mlkdc.exporting.formats import run_exporter
-from mlkdc.exporting.identity import check_classes, check_weights
+from mlkdc.exporting.identity import check_files
 from mlkdc.exporting.int8.bias import correct_biases
 from mlkdc.exporting.job import INPUT, OUTPUT, Job, Quantization
 from mlkdc.exporting.known import RunImages
@@ -46,8 +46,7 @@ class Builder:
         self.scratch = scratch
         self.folder = scratch / "artifact"
         self.say = say
-        check_classes(request.run)
-        self.weights_sha256 = check_weights(request.run)
+        self.weights_sha256 = check_files(request.run)
         self.model = load_model(request.run)
         self.size = self.model.preprocess.size
         self.merged, self.report = merge(self.model, self.size)

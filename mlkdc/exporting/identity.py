@@ -1,6 +1,6 @@
 """Is the model that is exported the one that was scored? Its files say so, and its answers."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import zip_longest
 
 import numpy as np
@@ -16,7 +16,7 @@ from mlkdc.resources import file_sha256
 from mlkdc.train.input.store import images_for
 from mlkdc.train.kept import spread
 from mlkdc.train.predict import predict, predict_pixels
-from mlkdc.types import TaggedImages
+from mlkdc.types import Sample, TaggedImages
 
 # Other machines, threads and precisions round differently, which moves an mAP by hundredths of a point.
 SAME_MAP_POINTS = 0.2
@@ -30,7 +30,17 @@ SUBSET_POSITIVES = 50
 SUBSET_MAP_POINTS = 10.0
 
 
-def check_classes(run: Run) -> None:
+def check_files(run: Run) -> str:
+    """SHA-256 of the weights, where the names of the outputs and the weights are those that were scored.
+
+    Raises:
+        UsageError: they are others.
+    """
+    _check_classes(run)
+    return _check_weights(run)
+
+
+def _check_classes(run: Run) -> None:
     """The outputs' names are those that were scored.
 
     Raises:
@@ -49,7 +59,7 @@ def _quoted(name: str | None) -> str:
     return "nothing" if name is None else f'"{name}"'
 
 
-def check_weights(run: Run) -> str:
+def _check_weights(run: Run) -> str:
     """The SHA-256 of the run's weights file.
 
     Raises:
@@ -98,7 +108,7 @@ def check_scores(
         say(f"  {data.root} has no image of {split}, which results.json scored: the model's mAP there was not checked")
         return
     if len(samples) > MOST_IMAGES and results.weights_sha256 is not None:
-        _check_some(run, model, data)
+        _check_some(run, model, samples, targets)
         return
     probabilities = reference.probabilities
     if (reference.split, len(reference.targets)) != (split, len(samples)):
@@ -108,12 +118,10 @@ def check_scores(
         raise _other_scores(run, actual, results.map_percent, split)
 
 
-def _check_some(run: Run, model: MultiLabelModel, data: TaggedImages) -> None:
+def _check_some(run: Run, model: MultiLabelModel, samples: Sequence[Sample], targets: np.ndarray) -> None:
     """As :func:`check_scores`, on a part of the split and the classes that are frequent in it."""
-    split = run.results.scored_on
-    samples = data.split(split)
     rows = spread(len(samples), MOST_IMAGES)
-    targets = data.targets(split)[rows]
+    targets = targets[rows]
     frequent = np.flatnonzero(targets.sum(0) >= SUBSET_POSITIVES)
     if not frequent.size:
         return
@@ -122,7 +130,9 @@ def _check_some(run: Run, model: MultiLabelModel, data: TaggedImages) -> None:
     recorded = [run.results.per_class[column].ap_percent or 0.0 for column in frequent]
     expected = sum(recorded) / len(recorded)
     if abs(actual - expected) > SUBSET_MAP_POINTS:
-        which = f"{counted(len(rows), 'image')} of {split}, over {counted(len(recorded), 'frequent class')}"
+        which = (
+            f"{counted(len(rows), 'image')} of {run.results.scored_on}, over {counted(len(recorded), 'frequent class')}"
+        )
         raise _other_scores(run, actual, expected, which)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from mlkdc.data.runs import is_gone, run_data
 from mlkdc.errors import UsageError
-from mlkdc.exporting.identity import check_classes, check_scores, check_weights, checked_answers
+from mlkdc.exporting.identity import check_files, check_scores, checked_answers
 from mlkdc.exporting.kept import keep_answers
 from mlkdc.exporting.reference import Reference, make_reference
 from mlkdc.figures import counted
@@ -32,8 +32,7 @@ def reference_of(run: Run, say: Callable[[str], None], moved_to: str | None = No
     Raises:
         UsageError: as :class:`RunImages`, or its classes or weights are not those that were scored.
     """
-    check_classes(run)
-    check_weights(run)
+    check_files(run)
     return RunImages(run, load_model(run), say, moved_to).reference
 
 

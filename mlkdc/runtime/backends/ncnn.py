@@ -1,5 +1,6 @@
 """ncnn on the CPU."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +34,8 @@ class Ncnn(Backend):
         param, weights = spec.only_file(folder, ".param"), spec.only_file(folder, ".bin")
         self._ncnn, self._net = _load(param, weights, spec.precision, threads)
         self._input, self._output = spec.input.name, spec.output.name
-        self._param = param
-        _check_signature(param, self._net, spec)
+        self._numbers = _input_numbers(param)
+        _check_signature(param, self._net, self._numbers, spec)
         # A net does not say what it gives; one run does.
         shape = self.run(np.zeros(spec.input.shape, np.float32)).shape
         if shape != spec.output.shape:
@@ -55,10 +56,9 @@ class Ncnn(Backend):
         return np.array(probabilities)[None]
 
     def metadata(self) -> dict[str, str]:
-        numbers = _input_numbers(self._param)
-        if MARK not in numbers:
+        if MARK not in self._numbers:
             return {}
-        return {FINGERPRINT: str(numbers[MARK])}
+        return {FINGERPRINT: str(self._numbers[MARK])}
 
     def close(self) -> None:
         del self._net
@@ -84,9 +84,8 @@ def _load(param: Path, weights: Path, precision: str, threads: int | None) -> tu
     return ncnn, net
 
 
-def _check_signature(path: Path, net: Any, spec: ModelSpec) -> None:
+def _check_signature(path: Path, net: Any, sizes: Mapping[str, int], spec: ModelSpec) -> None:
     """A net that takes or gives something else than the manifest says is refused before it is run."""
-    sizes = _input_numbers(path)
     shape = [1, *(sizes.get(key, 0) for key in ("2", "1", "0"))]
     inputs = [(name, "float32", shape) for name in net.input_names()]
     # What shape it gives only a run shows, and all in it is float32.
