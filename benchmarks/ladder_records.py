@@ -1,4 +1,4 @@
-"""ladder.json: how long int8 ladders take."""
+"""ladder.json and ladder_versions.json: how long int8 ladders take."""
 
 from typing import ClassVar
 
@@ -49,3 +49,29 @@ class LadderStudy(RowsStudy):
     versions: dict[str, str]
     machine: Machine
     rows: tuple[LadderRow, ...] = ()
+
+
+class VersionRow(Record):
+    """One full ladder, in an earlier version and in this one; all of `mlkdc export`."""
+
+    target: str
+    earlier_seconds: float
+    seconds: float
+
+
+class VersionsStudy(RowsStudy):
+    """ladder_versions.json.
+
+    Args:
+        training, export: the commands; each version exports a run that it trained itself.
+        earlier: its revision.
+    """
+
+    FILE: ClassVar[str] = "ladder_versions.json"
+
+    training: str
+    export: str
+    earlier: str
+    versions: dict[str, str]
+    machine: Machine
+    rows: tuple[VersionRow, ...] = ()

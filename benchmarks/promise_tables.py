@@ -1,8 +1,8 @@
-"""What docs/targets.md shows of promise.json and ladder.json."""
+"""What docs/targets.md shows of promise.json, ladder.json and ladder_versions.json."""
 
 from collections.abc import Sequence
 
-from ladder_records import Climb, LadderStudy
+from ladder_records import Climb, LadderStudy, VersionsStudy
 from promise_records import Choice, PromiseRow, PromiseStudy
 from tables import NICE, code_block, origin
 
@@ -64,6 +64,23 @@ def ladder_times(study: LadderStudy) -> list[str]:
         "without calibration and the torch model's answers, which are made once for all.",
         Table(head, lines, "llrrlrrlr").markdown_as_is(),
         code_block([study.command]),
+        origin(study.machine, study.versions),
+    ]
+
+
+def version_times(study: VersionsStudy) -> list[str]:
+    """What a full ladder took in an earlier version."""
+    lines = []
+    for row in study.rows:
+        share = f"{100 * row.seconds / row.earlier_seconds:.0f} %"
+        lines.append([f"{row.target}-int8", number(row.earlier_seconds, 0), number(row.seconds, 0), share])
+    return [
+        f"Before layers were chosen by the simulation (revision {study.earlier}) a ladder made its steps one after "
+        "another. All of `mlkdc export` to the end of the ladder, with limits that no step holds, in turns, "
+        "calibration and the torch model's answers included; each version exports the run that it trained with the "
+        "same command.",
+        Table(["artifact", "earlier, s", "now, s", "of the time"], lines, "lrrr").markdown_as_is(),
+        code_block([study.training, study.export]),
         origin(study.machine, study.versions),
     ]
 

@@ -1,4 +1,4 @@
-"""docs/latency.md from contention.json, device_pairs.json and the limits in the code; a test keeps them equal.
+"""docs/latency.md from contention.json, limits.json, device_pairs.json and the code's limits; a test keeps them equal.
 
 python benchmarks/render_latency.py
 """
@@ -8,6 +8,8 @@ from pathlib import Path
 from statistics import median
 
 from contention_records import ContentionStudy, DevicePairsStudy, Situation
+from limit_records import LimitsStudy
+from limit_tables import limits, percent
 from tables import origin
 
 from mlkdc.agent.frames import SILENCE_SECONDS
@@ -25,11 +27,6 @@ from mlkdc.tables import Table
 
 HERE = Path(__file__).parent
 DOCUMENT = HERE.parent / "docs" / "latency.md"
-
-
-def percent(fraction: float) -> str:
-    """A limit as people read it."""
-    return f"{fraction:.0%}".replace("%", " %")
 
 
 def protocol() -> str:
@@ -164,8 +161,9 @@ def document() -> str:
     """The page."""
     study = ContentionStudy.load(HERE / "results")
     ways = pairs(DevicePairsStudy.load(HERE / "results"))
+    others = LimitsStudy.load(HERE / "results")
     where = origin(study.machine, study.versions)
-    return "\n".join([protocol(), experiment(study), "", where, "", ways, "", setup()])
+    return "\n".join([protocol(), experiment(study), "", limits(others), "", where, "", ways, "", setup()])
 
 
 def main() -> None:

@@ -5,9 +5,9 @@ python benchmarks/render_targets.py
 
 from pathlib import Path
 
-from ladder_records import LadderStudy
+from ladder_records import LadderStudy, VersionsStudy
 from promise_records import PromiseStudy
-from promise_tables import ladder_times, promise
+from promise_tables import ladder_times, promise, version_times
 from steps import BASELINE_STEP
 from study_records import Int8Study, QatStudy, StudentEntry, TargetsStudy
 from tables import NICE, code_block, origin, reliability, timed_on
@@ -28,6 +28,7 @@ INT8 = HERE / "results" / "int8.json"
 QAT = HERE / "results" / QatStudy.FILE
 PROMISE = HERE / "results" / "promise.json"
 LADDER = HERE / "results" / LadderStudy.FILE
+VERSIONS = HERE / "results" / VersionsStudy.FILE
 DOCUMENT = HERE.parent / "docs" / "targets.md"
 
 NOTES = """
@@ -238,6 +239,8 @@ def document() -> str:
         parts += promise(PromiseStudy.load_from(PROMISE))
     if LADDER.is_file():
         parts += ladder_times(LadderStudy.load_from(LADDER))
+    if VERSIONS.is_file():
+        parts += version_times(VersionsStudy.load_from(VERSIONS))
     return "\n\n".join(parts) + "\n"
 
 

@@ -2,8 +2,11 @@
 
 from importlib import import_module
 from pathlib import Path
+from statistics import median
 
-from mlkdc.bench.verdict import WAITED
+import pytest
+
+from mlkdc.bench.verdict import DRIFT, SPREAD, WAITED
 from mlkdc.records.bench import Verdict
 
 ROOT = Path(__file__).parents[2]
@@ -43,3 +46,23 @@ def test_the_study_shows_what_the_limits_rest_on() -> None:
         assert situation.same.low <= 1.02
         assert situation.same.high >= 0.98
     assert "itself: differences of a few percent say nothing" in page()
+
+
+def test_the_study_shows_what_the_limits_of_drift_and_spread_rest_on() -> None:
+    study = import_module("limit_records").LimitsStudy.load(ROOT / "benchmarks" / "results")
+    for held_us, throttled in ((0, 0), (200, 1)):
+        drifts = [turn.drift for turn in study.held(held_us, from_start=False)]
+        assert sum(drift > DRIFT for drift in drifts) == throttled * len(drifts)
+    medians = [turn.median_ms for turn in study.held(0, from_start=True)]
+    # Twenty turns of a quiet machine, next to which five of a row lie closer.
+    assert max(medians) - min(medians) < 1.1 * SPREAD * median(medians)
+
+
+def test_a_warm_up_ends_where_two_windows_agree() -> None:
+    settled = import_module("limit_tables")._settled
+    windows_us = (20_000, 15_000, 14_500, 10_000, 10_100)
+    assert settled(windows_us, 0.05, 0.0) == 3
+    assert settled(windows_us, 0.02, 0.0) == 5
+    assert settled(windows_us, 0.05, 0.6) == 5
+    with pytest.raises(ValueError, match="no two windows agree"):
+        settled(windows_us, 0.001, 0.0)
