@@ -45,6 +45,11 @@ OLD_DEFAULTS = [
 ]
 ALONE = ["distill.balance={cd: null, id: null}"]
 PUBLISHED = [*ALONE, "distill.terms={mld: 10, cd: 100, id: 1000}", "distill.ramp=0"]
+WITH_LABELS = [
+    "distill.terms={mld: 2, hint: 40, cd: 5, id: 5}",
+    "distill.balance={cd: 0.1, id: 0.1}",
+    "distill.ramp=0.3",
+]
 #: Recipe and settings by row. The methods have the weights that were published for them, but for the short recipes'.
 METHODS = {
     "vanilla": ("short/vanilla-mobilenet", []),
@@ -53,6 +58,7 @@ METHODS = {
     "l2d, weights alone": ("short/l2d-mobilenet", ALONE),
     "l2d, published weights": ("short/l2d-mobilenet", PUBLISHED),
     "hint": ("short/hint-mobilenet", []),
+    "hint, cd and id": ("short/hint-mobilenet", WITH_LABELS),
     "mld": ("short/mld-mobilenet", []),
     "mdkd": ("short/l2d-mobilenet", ["distill.method=mdkd"]),
     "mld, BCE / b": ("short/l2d-mobilenet", ["distill.method=mld", "distill.form=paper"]),

@@ -72,22 +72,23 @@ def _throttled(turns: Sequence[Turn], threads: int, disturbed: bool) -> str:
 
 
 def _disturbed(turns: Sequence[Turn], threads: int) -> str | None:
-    fractions = [turn.conditions.waited for turn in turns if turn.conditions.waited is not None]
-    if fractions:
-        waits = [fraction for fraction in fractions if fraction > WAITED]
-        if 2 * len(waits) >= len(fractions):
-            waited = f"its threads waited {median(waits):.0%} of the time for a core"
-            which = f"in {len(waits)} of {counted(len(fractions), 'turn')}"
-            return f"{which} {waited}; close other programs, or use fewer --threads, and measure again"
+    waits = [turn.conditions.waited for turn in turns if turn.conditions.waited is not None]
+    if waits:
+        late = [fraction for fraction in waits if fraction > WAITED]
+        what = "its threads waited {:.0%} of the time for a core; close other programs, or use fewer --threads, and"
+        return _in_half(late, len(waits), what)
+    if threads > 1:
         return None
     busy = [turn.conditions.cpu_fraction for turn in turns if turn.conditions.cpu_fraction is not None]
     shared = [fraction for fraction in busy if fraction < CPU_FRACTION]
-    if busy and threads == 1 and 2 * len(shared) >= len(busy):
-        which = f"in {len(shared)} of {counted(len(busy), 'turn')}"
-        return (
-            f"{which} it had a core for {median(shared):.0%} of the time only; close other programs and measure again"
-        )
-    return None
+    return _in_half(shared, len(busy), "it had a core for {:.0%} of the time only; close other programs and")
+
+
+def _in_half(fractions: Sequence[float], turns: int, what: str) -> str | None:
+    """What happened in so many of the turns, if it was in half of them or more."""
+    if not fractions or 2 * len(fractions) < turns:
+        return None
+    return f"in {len(fractions)} of {counted(turns, 'turn')} {what.format(median(fractions))} measure again"
 
 
 def _contention_known(turns: Sequence[Turn], threads: int) -> bool:
