@@ -4,6 +4,11 @@ import re
 
 import phone
 import pytest
+import tree_sitter_cpp
+import tree_sitter_javascript
+import tree_sitter_kotlin
+import tree_sitter_swift
+from tree_sitter import Language, Parser
 
 from mlkdc.exporting.readme import snippets, write_readme
 from mlkdc.records.manifest import RuntimeDetails
@@ -12,6 +17,12 @@ from mlkdc.runtime.targets import load_target, target_names
 
 pytestmark = pytest.mark.converter
 
+GRAMMARS = {
+    "kotlin": tree_sitter_kotlin,
+    "swift": tree_sitter_swift,
+    "cpp": tree_sitter_cpp,
+    "js": tree_sitter_javascript,
+}
 #: Where else than in the manifest it is said.
 HOLDERS = {"tensorrt": "description are in `model.onnx` too.", "ncnn": "in a form for programs. | |"}
 #: How other languages' code is run.
@@ -67,6 +78,25 @@ IGNORES_PROFILES = {
 }
 
 
+def faults(language, source):
+    """Lines that are none of that language: no compiler of Kotlin or Swift is at hand."""
+    grammar = Language(GRAMMARS[language].language())
+    open_nodes, lines = [Parser(grammar).parse(source.encode()).root_node], []
+    while open_nodes:
+        node = open_nodes.pop()
+        if node.is_error or node.is_missing:
+            lines.append(source.splitlines()[node.start_point.row])
+        open_nodes += node.children
+    return lines
+
+
+def test_faults_are_found():
+    assert faults("kotlin", "fun f() {\n    val a = (1\n}\n")
+    assert faults("swift", "func f() {\n    let a = (1\n}\n")
+    assert faults("cpp", "int main() { return 1 }\n")
+    assert faults("js", "const a = [1, 2;\n")
+
+
 @pytest.mark.parametrize("target", target_names())
 @pytest.mark.parametrize(("fit", "dtype"), [("stretch", "float32"), ("crop", "uint8"), ("pad", "float32")])
 def test_every_target_has_code_whatever_it_takes(target, fit, dtype, tmp_path):
@@ -93,5 +123,7 @@ def test_every_target_has_code_whatever_it_takes(target, fit, dtype, tmp_path):
         assert all((mark in other) is (name == fit) for mark in marks), (name, fit)
     if target in IGNORES_PROFILES:
         assert IGNORES_PROFILES[target] in text
+    for language, source in re.findall(r"```(kotlin|swift|cpp|js)\n(.*?)```", text, re.DOTALL):
+        assert not faults(language, source)
     assert len(snippets(manifest)) == 1 + len(re.findall(r"^## (?!Python|What)", text, re.MULTILINE))
     assert spec.runtime == manifest.runtime
