@@ -55,11 +55,13 @@ def main() -> None:
     parser.add_argument("earlier_run", type=Path)
     parser.add_argument("--targets", nargs="*", default=TARGETS)
     parser.add_argument("--data", required=True, help="the folder that was trained on, called PHOTOS in the file")
+    parser.add_argument("--weights", required=True, help="the folder of ImageNet weights, called WEIGHTS in the file")
     options = parser.parse_args()
     git = ["git", "-C", str(options.earlier_checkout), "rev-parse", "--short", "HEAD"]
     run = load_run(options.run)
+    places = {options.data: "PHOTOS", options.weights: "WEIGHTS", str(options.run): "RUN"}
     study = VersionsStudy(
-        training=with_placeholders(run.results.command, {options.data: "PHOTOS"}),
+        training=with_placeholders(run.results.command, places),
         export=shlex.join(["mlkdc", "export", "RUN", "--target", "TARGET", *EXPORT]),
         earlier=subprocess.run(git, capture_output=True, text=True, check=True).stdout.strip(),
         versions=versions(PACKAGES),

@@ -1,4 +1,4 @@
-"""What fine-tuning for int8 saves, all layers in int8: before it, with biases corrected, and after one and two epochs.
+"""What fine-tuning for int8 saves, all layers in int8: before it, and after one and two epochs; biases corrected too.
 
     OMP_NUM_THREADS=1 python benchmarks/qat.py RUN [--targets onnx ...]
 
@@ -40,7 +40,9 @@ def ways(ladder: Ladder, epochs: int) -> Iterator[tuple[str, str, Quantization]]
         yield "as scored", f"{plain}, biases corrected", replace(ladder.first, correct_biases=True)
     assert ladder.fine_tune is not None
     ladder.fine_tune()
-    yield f"{counted(epochs, 'epoch')} more", plain, replace(ladder.first, fine_tuned=True)
+    tuned = replace(ladder.first, fine_tuned=True)
+    yield f"{counted(epochs, 'epoch')} more", plain, tuned
+    yield f"{counted(epochs, 'epoch')} more", f"{plain}, biases corrected", replace(tuned, correct_biases=True)
 
 
 def measure(run: Run, target: str, reference: Reference) -> Iterator[Int8Row]:
