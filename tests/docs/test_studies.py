@@ -127,8 +127,10 @@ def test_fine_tuning_for_int8_becomes_a_row_next_to_what_it_is_compared_with(
     monkeypatch.setattr(qat, "EPOCHS", (1,))
     run = Run(finished_run)
     rows = list(qat.measure(run, "onnx", reference_of(run, print)))
-    assert [row.weights for row in rows] == ["as scored", "as scored", "1 epoch more"]
-    scored, corrected, tuned = (row.figures for row in rows)
+    assert [row.weights for row in rows] == ["as scored", "as scored", "1 epoch more", "1 epoch more"]
+    plain, corrects = "smallest to largest", "smallest to largest, biases corrected"
+    assert [row.ranges for row in rows] == [plain, corrects, plain, corrects]
+    scored, corrected, tuned, _ = (row.figures for row in rows)
     assert scored is not None
     assert corrected is not None
     assert tuned is not None
