@@ -93,14 +93,14 @@ SECTIONS = {"quickstart": quickstart, "digits": digits}
 def latency(study: LatencyStudy) -> list[str]:
     """A student next to its teacher."""
     protocol = study.bench.protocol
-    command = f"python benchmarks/latency.py runs/corel5k/{study.student.run} runs/corel5k/{study.teacher.run}"
+    runs = [f"runs/students/corel5k/{model.run}" for model in (study.student, study.teacher)]
     return [
         "## A student next to its teacher: latency",
         f"{_described('student', study.student)}; {_described('teacher', study.teacher)}. Batch 1; each row in "
         f"separate processes, rows interleaved; median over {protocol.passes} processes of at least "
         f"{protocol.least_runs} timed calls. {reliability(study.bench)}",
         _latency_table(study),
-        code_block([command]),
+        code_block([f"python benchmarks/latency.py {' '.join(runs)}"]),
         timed_on(study.bench),
     ]
 
