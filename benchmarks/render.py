@@ -105,6 +105,21 @@ def latency(study: LatencyStudy) -> list[str]:
     ]
 
 
+def headline(study: LatencyStudy) -> str:
+    """One sentence for the README: how much faster a student is than what taught it."""
+    times = {}
+    for row in study.bench.rows:
+        if row.threads == 1 and row.timing is not None and row.name.endswith("/onnx-fp32"):
+            times[row.name.partition("/")[0]] = row.timing.median_ms
+    student, teacher = times[study.student.run], times[study.teacher.run]
+    facts = study.teacher.model
+    return (
+        f"{NICE[study.student.model.model]}, mAP {number(study.student.map_percent, 1)} on Corel-5k, answers in "
+        f"{number(student)} ms as an ONNX file on one thread: {number(teacher / student, 1)} times as fast as its "
+        f"teacher, {NICE[facts.model]} at {facts.image_size} px with mAP {number(study.teacher.map_percent, 1)}"
+    )
+
+
 def _described(role: str, model: TimedModel) -> str:
     comparison, facts = model.parity.comparison, model.model
     assert comparison is not None

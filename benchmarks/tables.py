@@ -61,11 +61,11 @@ def reliability(bench: BenchFile) -> str:
             by_verdict.setdefault(timing.verdict, Counter())[timing.why] += 1
     parts = [f"{sum(timing.stable for timing in timed)} of {len(timed)} timings are stable"]
     for verdict, reasons in by_verdict.items():
-        if len(reasons) > 2:
-            # Each has figures of its own, which are in the JSON.
-            parts.append(f"{reasons.total()} {verdict}")
-            continue
-        parts += [f"{count} {verdict} ({why})" for why, count in reasons.items()]
+        part = f"{reasons.total()} {verdict}"
+        # Several have figures of their own, which are in the JSON.
+        if len(reasons) == 1:
+            part += f" ({next(iter(reasons))})"
+        parts.append(part)
     return f"{', '.join(parts)}."
 
 

@@ -50,6 +50,8 @@ def test_the_readme_has_the_students_that_were_measured() -> None:
     render, readme = import_module("render_students"), " ".join(read("README.md").split())
     assert render.headline("corel5k") in readme
     assert render.headline("coco18") in readme
+    study = import_module("study_records").LatencyStudy.load_from(ROOT / "benchmarks" / "results" / "latency.json")
+    assert f"{import_module('render').headline(study)}." in readme
 
 
 def test_the_readme_names_every_target() -> None:
