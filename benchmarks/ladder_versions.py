@@ -1,9 +1,9 @@
 """What an int8 ladder took in an earlier version: the same command with both, in turns, to the ladder's end.
 
-    OMP_NUM_THREADS=1 python benchmarks/ladder_versions.py RUN EARLIER_CHECKOUT EARLIER_RUN
+    OMP_NUM_THREADS=1 python benchmarks/ladder_versions.py RUN EARLIER EARLIER_RUN --data PHOTOS --weights WEIGHTS
 
-Each version exports a run of its own, trained by the same command, with limits that no step holds. Minutes a target;
-the seconds go to benchmarks/results/ladder_versions.json.
+EARLIER is a checkout. Each version exports a run of its own, trained by the same command, with limits that no step
+holds. Minutes a target; the seconds go to benchmarks/results/ladder_versions.json.
 """
 
 import argparse

@@ -25,7 +25,7 @@ from mlkdc.records.bench import Turn
 from mlkdc.records.manifest import Manifest
 from mlkdc.runtime.machine import machine
 from mlkdc.runtime.session import open_artifact
-from mlkdc.runtime.timing import WINDOW
+from mlkdc.runtime.timing import WINDOW, times_ms
 
 RESULTS = Path(__file__).parent / "results"
 SECONDS = 3.0
@@ -98,12 +98,7 @@ def windows(folder: Path) -> list[int]:
         medians = []
         end = time.perf_counter() + START_SECONDS
         while time.perf_counter() < end:
-            times = []
-            for _ in range(WINDOW):
-                began = time.perf_counter_ns()
-                session.run(image)
-                times.append(time.perf_counter_ns() - began)
-            medians.append(round(median(times) / 1000))
+            medians.append(round(1000 * median(times_ms(lambda: session.run(image), WINDOW))))
     return medians
 
 

@@ -144,7 +144,8 @@ def fine_tuned() -> list[str]:
         f"What `--qat-epochs` saves: {NICE[study.student]} on {study.data}, seed {study.seed}, every convolution and "
         f"linear layer in int8, compared with the torch model that was scored: mAP {number(first.map_torch_percent)}; "
         f"{first.images} validation images, {first.calibration_images} training images to calibrate. A negative drop "
-        "is the gain of training longer.",
+        "is the gain of training longer. Fine-tuned weights answer with the rounding in them, so an export does not "
+        "correct their biases for it; the rows in which that is done all the same show what it would cost.",
         *int8_parts(study),
     ]
 

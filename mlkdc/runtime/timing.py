@@ -58,12 +58,12 @@ def measure(
     """
     if runs < 3:
         raise UsageError(f"expected at least 3 runs, got {runs}")
-    first_ms = _times_ms(call, 1, clock)[0]
+    first_ms = times_ms(call, 1, clock)[0]
     warmup_runs, settled = _warm_up(call, clock)
     start = clock()
-    times = _times_ms(call, runs, clock)
+    times = times_ms(call, runs, clock)
     while clock() - start < seconds * 1e9:
-        times += _times_ms(call, WINDOW, clock)
+        times += times_ms(call, WINDOW, clock)
     return summarize(times, first_ms=first_ms, warmup_runs=warmup_runs + 1, settled=settled)
 
 
@@ -90,7 +90,8 @@ def summarize(times: list[float], *, first_ms: float, warmup_runs: int, settled:
     )
 
 
-def _times_ms(call: Callable[[], object], runs: int, clock: Clock) -> list[float]:
+def times_ms(call: Callable[[], object], runs: int, clock: Clock = time.perf_counter_ns) -> list[float]:
+    """Milliseconds of single calls, one after another; ``clock`` gives nanoseconds."""
     times = []
     for _ in range(runs):
         start = clock()
@@ -102,9 +103,9 @@ def _times_ms(call: Callable[[], object], runs: int, clock: Clock) -> list[float
 def _warm_up(call: Callable[[], object], clock: Clock) -> tuple[int, bool]:
     """How many calls were made, and whether they settled before the limit."""
     start, done = clock(), WINDOW
-    previous = median(_times_ms(call, WINDOW, clock))
+    previous = median(times_ms(call, WINDOW, clock))
     while clock() - start < WARMUP_MOST_SECONDS * 1e9:
-        current = median(_times_ms(call, WINDOW, clock))
+        current = median(times_ms(call, WINDOW, clock))
         done += WINDOW
         long_enough = clock() - start >= WARMUP_LEAST_SECONDS * 1e9
         if long_enough and abs(current - previous) <= SETTLED * previous:
