@@ -33,11 +33,12 @@ Photos, a practitioner's baseline, and what a teacher adds. `plain` is benchmark
 torch, none of mlkdc; pooling, one linear layer, AdamW, one cycle to a rate of 0.002 for the head and 0.3 of it for
 the backbone, as in mlkdc's short recipes: with half of both it is five points worse after three epochs. `vanilla` is
 mlkdc without a teacher, `l2d` L2D with the shares of CD and ID held (`weights alone`: without that, as its recipe was
-before), `hint` the recipe to try first: the teacher's probabilities and its pooled features. The others have the
-weights that were published for them; `mdkd` as printed is nearly MLD next to BCE / b, which is therefore a row of its
-own. `old defaults` is what mlkdc trained without a teacher before its short recipes. `reviewkd` and `mskd` have one
-seed: they take hours. Everything was chosen on the validation images that are scored here, so expect a little less on
-others; the last epoch counts, none was picked.
+before), `hint` the recipe to try first: the teacher's probabilities and its pooled features; `hint, cd and id` adds
+L2D's label-wise terms to it, which was tried for more. The others have the weights that were published for them;
+`mdkd` as printed is nearly MLD next to BCE / b, which is therefore a row of its own. `old defaults` is what mlkdc
+trained without a teacher before its short recipes. `reviewkd` and `mskd` have one seed: they take hours. Everything
+was chosen on the validation images that are scored here, so expect a little less on others; the last epoch counts,
+none was picked.
 """
 
 
