@@ -195,9 +195,10 @@ def tried(groups: Rows, rows: Sequence[StudentRow]) -> str:
     worse = mean(row.map_percent for row in groups[VANILLA]) - mean(row.map_percent for row in before[VANILLA])
     return (
         f"Tried for {BEST}'s aim: dropout (the table at the end of this section), with which it gained "
-        f"{signed(gained)} over a vanilla training that was {number(worse)} points worse; L2D's label-wise terms next "
-        f"to it, for {', '.join(map(signed, more))}. The same recipe at 160 px has mAP {number(larger[0].map_percent)}, "
-        f"and the teacher at 224 px {number(teacher)}: what the student lacks at 96 px is pixels, more than a teacher."
+        f"{signed(gained)} over a vanilla training that was {number(worse)} points worse; L2D's label-wise terms "
+        f"next to it, for {', '.join(map(signed, more))}. The same recipe at 160 px has mAP "
+        f"{number(larger[0].map_percent)}, and the teacher at 224 px {number(teacher)}: what the student lacks at 96 px "
+        "is pixels, more than a teacher."
     )
 
 
