@@ -197,8 +197,8 @@ def tried(groups: Rows, rows: Sequence[StudentRow]) -> str:
         f"Tried for {BEST}'s aim: dropout (the table at the end of this section), with which it gained "
         f"{signed(gained)} over a vanilla training that was {number(worse)} points worse; L2D's label-wise terms "
         f"next to it, for {', '.join(map(signed, more))}. The same recipe at 160 px has mAP "
-        f"{number(larger[0].map_percent)}, and the teacher at 224 px {number(teacher)}: what the student lacks at 96 px "
-        "is pixels, more than a teacher."
+        f"{number(larger[0].map_percent)}, and the teacher at 224 px {number(teacher)}: what the student lacks at "
+        "96 px is pixels, more than a teacher."
     )
 
 
