@@ -211,17 +211,21 @@ def budgets(name: str, rows: Sequence[StudentRow]) -> list[str]:
     """mAP by number of epochs."""
     small = [row for row in rows if row.student == "mobilenetv2" and row.image_size == 96]
     epochs = sorted({row.epochs for row in small if row.row in (PLAIN, BEST)})
-    lines = []
-    for row in (PLAIN, VANILLA, BEST):
-        cells = [row]
-        for budget in epochs:
-            scores = [training.map_percent for training in small if (training.row, training.epochs) == (row, budget)]
-            cells.append(spread(scores) if scores else "")
-        lines.append(cells)
     if len(epochs) < 2:
         return []
-    head = ["row", *(f"{budget} epochs" for budget in epochs)]
-    return [f"### {NAMES[name]}: budget", Table(head, lines, "l" + "r" * len(epochs)).markdown_as_is()]
+    groups = {budget: by_row([row for row in small if row.epochs == budget]) for budget in epochs}
+    lines = []
+    for row in (PLAIN, VANILLA, BEST):
+        scores = [[training.map_percent for training in groups[budget].get(row, ())] for budget in epochs]
+        lines.append([row, *(spread(found) if found else "" for found in scores)])
+    gains = [differences(groups[budget].get(VANILLA, ()), groups[budget].get(PLAIN, ())) for budget in epochs]
+    means = [mean(found) for found in gains if found]
+    met = "met" if min(means) >= 0 else "missed"
+    return [
+        f"### {NAMES[name]}: budget",
+        Table(["row", *(f"{budget} epochs" for budget in epochs)], lines, "l" + "r" * len(epochs)).markdown_as_is(),
+        f"vanilla over plain: {', '.join(map(signed, means))}; aim: a mean of 0 or more at every budget: {met}.",
+    ]
 
 
 def students(name: str, rows: Sequence[StudentRow]) -> list[str]:
