@@ -62,7 +62,8 @@ def _spread(study: LimitsStudy) -> str:
     text = (
         f"**Spread.** Rows of {Plan().passes} turns, drawn {DRAWS:,} times from those that were measured: quiet ones, "
         f"and mixed ones, in which every turn is one that was held up, and took {number(slower)} times as long, with a "
-        f"chance of one half. The limit is {percent(verdict.SPREAD)}."
+        f"chance of one half. The limit is {percent(verdict.SPREAD)}: a smaller one would refuse nearly all rows of "
+        "this machine, a larger one would let most mixed ones pass."
     )
     return f"{text}\n\n{Table(head, rows, 'rrr').markdown()}"
 
