@@ -17,6 +17,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from contention_records import ContentionStudy, Situation, TimedTurn
+from study_records import turn_without_samples
 
 from mlkdc.bench import Plan, artifact_rows, bench
 from mlkdc.bench.verdict import judge
@@ -52,9 +53,8 @@ def situation(device: LocalDevice, subject: Subject, processes: int, threads: in
         same = compared_with_itself(subject.folder, threads)
     listed = []
     for turn in turns:
-        # The samples are of the calls themselves, and large.
-        kept = turn.model_copy(update={"samples_us": ()})
-        listed.append(TimedTurn(turn=kept, verdict=judge([turn], threads)[0], steady=_looks_steady(turn.samples_us)))
+        kept, steady = turn_without_samples(turn), _looks_steady(turn.samples_us)
+        listed.append(TimedTurn(turn=kept, verdict=judge([turn], threads)[0], steady=steady))
     verdict, why = judge(turns, threads)
     return Situation(busy=processes, threads=threads, turns=tuple(listed), verdict=verdict, why=why, same=same)
 

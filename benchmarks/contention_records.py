@@ -2,7 +2,7 @@
 
 from typing import ClassVar
 
-from study_records import StudyFile
+from study_records import MeasuredStudy, StudyFile
 
 from mlkdc.records.base import Moment, Record
 from mlkdc.records.bench import Speedup, Turn, Verdict
@@ -40,15 +40,13 @@ class Situation(Record):
     same: Speedup
 
 
-class ContentionStudy(StudyFile):
+class ContentionStudy(MeasuredStudy):
     """The file."""
 
     FILE: ClassVar[str] = "contention.json"
 
     when: Moment
     artifact: str
-    machine: Machine
-    versions: dict[str, str]
     situations: tuple[Situation, ...]
 
 

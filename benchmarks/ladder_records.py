@@ -2,10 +2,9 @@
 
 from typing import ClassVar
 
-from study_records import RowsStudy
+from study_records import MeasuredStudy, RowsStudy
 
 from mlkdc.records.base import Record
-from mlkdc.records.machine import Machine
 
 
 class Climb(Record):
@@ -38,7 +37,7 @@ class LadderRow(Record):
     simulated: Climb
 
 
-class LadderStudy(RowsStudy):
+class LadderStudy(RowsStudy, MeasuredStudy):
     """All ladders of one run."""
 
     FILE: ClassVar[str] = "ladder.json"
@@ -46,8 +45,6 @@ class LadderStudy(RowsStudy):
     command: str
     data: str
     student: str
-    versions: dict[str, str]
-    machine: Machine
     rows: tuple[LadderRow, ...] = ()
 
 
@@ -59,7 +56,7 @@ class VersionRow(Record):
     seconds: float
 
 
-class VersionsStudy(RowsStudy):
+class VersionsStudy(RowsStudy, MeasuredStudy):
     """ladder_versions.json.
 
     Args:
@@ -72,6 +69,4 @@ class VersionsStudy(RowsStudy):
     training: str
     export: str
     earlier: str
-    versions: dict[str, str]
-    machine: Machine
     rows: tuple[VersionRow, ...] = ()

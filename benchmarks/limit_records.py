@@ -2,11 +2,10 @@
 
 from typing import ClassVar
 
-from study_records import StudyFile
+from study_records import MeasuredStudy
 
 from mlkdc.records.base import Moment, Record
 from mlkdc.records.bench import Turn
-from mlkdc.records.machine import Machine
 
 
 class HeldTurn(Record):
@@ -33,7 +32,7 @@ class Start(Record):
     windows_us: tuple[int, ...]
 
 
-class LimitsStudy(StudyFile):
+class LimitsStudy(MeasuredStudy):
     """The file.
 
     Args:
@@ -45,8 +44,6 @@ class LimitsStudy(StudyFile):
 
     when: Moment
     artifact: str
-    machine: Machine
-    versions: dict[str, str]
     turns: tuple[HeldTurn, ...]
     starts: tuple[Start, ...]
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from statistics import median
 
 from limit_records import HeldTurn, LimitsStudy, Start
+from study_records import turn_without_samples
 
 from mlkdc.devices import LocalDevice, Subject
 from mlkdc.records.bench import Turn
@@ -54,7 +55,7 @@ def turn(worker: list[str], held_us: int, after: float) -> Turn:
                 process.send_signal(signal.SIGCONT)
             _spin(PERIOD_US - held_us)
         assert process.stdout is not None
-        return Turn.model_validate_json(process.stdout.read()).model_copy(update={"samples_us": ()})
+        return Turn.model_validate_json(process.stdout.read())
 
 
 def _spin(microseconds: int) -> None:
@@ -76,7 +77,7 @@ def held(worker: list[str]) -> list[HeldTurn]:
             kinds += [(held_us, middle) for held_us in MIDDLE_US]
         for held_us, after in kinds:
             measured = turn(worker, held_us, after)
-            found.append(HeldTurn(held_us=held_us, from_start=not after, turn=measured))
+            found.append(HeldTurn(held_us=held_us, from_start=not after, turn=turn_without_samples(measured)))
             print(
                 f"{held_us} us from {after:.1f} s: {measured.median_ms:.3f} ms, drift {measured.drift:.3f}", flush=True
             )

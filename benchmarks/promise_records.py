@@ -1,9 +1,8 @@
 """promise.json: whether limits that held on some images hold on others."""
 
-from study_records import RowsStudy
+from study_records import MeasuredStudy, RowsStudy
 
 from mlkdc.records.base import Record
-from mlkdc.records.machine import Machine
 from mlkdc.records.parity import Tolerance
 
 
@@ -67,13 +66,11 @@ class PromiseRow(Record):
     draws: tuple[Draw, ...]
 
 
-class PromiseStudy(RowsStudy):
+class PromiseStudy(RowsStudy, MeasuredStudy):
     """All artifacts of one run."""
 
     command: str
     data: str
     student: str
     seed: int
-    versions: dict[str, str]
-    machine: Machine
     rows: tuple[PromiseRow, ...] = ()

@@ -190,7 +190,7 @@ def tried(groups: Rows, rows: Sequence[StudentRow]) -> str:
         return ""
     teacher = larger[0].teacher_map_percent
     assert teacher is not None
-    before = by_row([row for row in StudentsStudy.load_from(EARLIER).rows if row.photos == rows[0].photos])
+    before = replaced(rows[0].photos)
     gained = mean(differences(before[BEST], before[VANILLA]))
     worse = mean(row.map_percent for row in groups[VANILLA]) - mean(row.map_percent for row in before[VANILLA])
     return (
@@ -256,10 +256,15 @@ def ablation(name: str, rows: Sequence[StudentRow]) -> list[str]:
     ]
 
 
+def replaced(name: str) -> Rows:
+    """The trainings by recipes that the present ones took the place of; plain.py stayed as it was."""
+    rows = StudentsStudy.load_from(EARLIER).rows
+    return by_row([row for row in main_rows(name, rows) if row.row != PLAIN])
+
+
 def earlier(name: str, now: Sequence[StudentRow]) -> list[str]:
     """The study of recipes that the present ones took the place of."""
-    rows = [row for row in StudentsStudy.load_from(EARLIER).rows if row.photos == name and row.row != PLAIN]
-    groups, present = by_row(main_rows(name, rows)), by_row(main_rows(name, now))
+    groups, present = replaced(name), by_row(main_rows(name, now))
     gains = []
     for row, now_called in ((VANILLA, VANILLA), ("l2d", "l2d, weights alone"), (BEST, BEST)):
         before = mean(training.map_percent for training in groups[row])

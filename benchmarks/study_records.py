@@ -7,7 +7,7 @@ from typing_extensions import Self
 
 from mlkdc.recipe import Form
 from mlkdc.records.base import FileRecord, Record
-from mlkdc.records.bench import BenchFile
+from mlkdc.records.bench import BenchFile, Turn
 from mlkdc.records.machine import Machine
 from mlkdc.records.manifest import Manifest, MergeReport, RuntimeDetails, Status
 from mlkdc.records.parity import Parity, ParityFigures, QuantizationReport
@@ -19,6 +19,13 @@ class StudyFile(FileRecord):
 
     FORMAT: ClassVar[int] = 2
     REMEDY: ClassVar[str] = "measure again with the script in benchmarks/ that writes it"
+
+
+class MeasuredStudy(StudyFile):
+    """A study that was measured on one machine, with one set of packages."""
+
+    versions: dict[str, str]
+    machine: Machine
 
 
 class RowsStudy(StudyFile):
@@ -126,11 +133,16 @@ class TimedModel(Record):
         )
 
 
+def turn_without_samples(turn: Turn) -> Turn:
+    """A turn's figures: single calls would be most of a study's file, and no document shows them."""
+    return turn.model_copy(update={"samples_us": ()})
+
+
 def without_samples(bench: BenchFile) -> BenchFile:
-    """The figures of a study: single calls would be most of its file, and no document shows them."""
+    """The figures of a study, whose turns are :func:`turn_without_samples`."""
     rows = []
     for row in bench.rows:
-        turns = tuple(turn.model_copy(update={"samples_us": ()}) for turn in row.turns)
+        turns = tuple(map(turn_without_samples, row.turns))
         rows.append(row.model_copy(update={"turns": turns}))
     return bench.model_copy(update={"rows": tuple(rows)})
 
@@ -192,14 +204,12 @@ class Int8Row(Record):
     figures: Int8Figures | None
 
 
-class Int8Study(RowsStudy):
+class Int8Study(RowsStudy, MeasuredStudy):
     """int8.json: ways of making one student int8."""
 
     command: str
     student: str
     seed: int
-    versions: dict[str, str]
-    machine: Machine
     rows: tuple[Int8Row, ...] = ()
 
 
@@ -228,11 +238,9 @@ class HeadRow(Record):
     ratio_to_linear: float
 
 
-class HeadsStudy(StudyFile):
+class HeadsStudy(MeasuredStudy):
     """heads.json: what each head costs."""
 
-    machine: Machine
-    versions: dict[str, str]
     rows: tuple[HeadRow, ...]
 
 
@@ -250,13 +258,11 @@ class ViewRow(Record):
     ratio_to_mlkdc: float
 
 
-class ViewsStudy(StudyFile):
+class ViewsStudy(MeasuredStudy):
     """views.json: what training views cost."""
 
     FILE: ClassVar[str] = "views.json"
 
-    machine: Machine
-    versions: dict[str, str]
     rows: tuple[ViewRow, ...]
 
 
