@@ -24,6 +24,7 @@ from mlkdc.records.parity import Parity
 from mlkdc.records.preparation import Preparation
 from mlkdc.runtime.base import RUNTIMES
 from mlkdc.train import load_model
+from mlkdc.train.allocator import keep_memory
 
 # Enough to correct biases and to simulate, for which all of them are in memory with what flows between two layers.
 MEASURED_IMAGES = 64
@@ -46,6 +47,8 @@ class Builder:
         self.scratch = scratch
         self.folder = scratch / "artifact"
         self.say = say
+        # Half of what simulations and the torch model's answers take would be page faults.
+        keep_memory()
         self.weights_sha256 = check_files(request.run)
         self.model = load_model(request.run)
         self.size = self.model.preprocess.size

@@ -17,6 +17,7 @@ from mlkdc.records.answers import ANSWERS_FILE, CALIBRATION_FILE, KnownAnswers, 
 from mlkdc.records.parity import Calibration
 from mlkdc.records.run import Run
 from mlkdc.train import load_model
+from mlkdc.train.allocator import keep_memory
 from mlkdc.train.input.store import images_for, pixels_of
 from mlkdc.types import TaggedImages
 
@@ -32,6 +33,7 @@ def reference_of(run: Run, say: Callable[[str], None], moved_to: str | None = No
     Raises:
         UsageError: as :class:`RunImages`, or its classes or weights are not those that were scored.
     """
+    keep_memory()
     check_files(run)
     return RunImages(run, load_model(run), say, moved_to).reference
 
