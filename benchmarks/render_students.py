@@ -19,11 +19,8 @@ from mlkdc.tables import Table
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
-#: Of recipes that are no longer there.
-EARLIER = RESULTS / "students-dropout.json"
 DOCUMENT = HERE.parent / "docs" / "results.md"
 PLAIN, VANILLA, BEST, OLD = "plain", "vanilla", "hint", "old defaults"
-TRIED = "hint, cd and id"
 ORDER = (PLAIN, *METHODS)
 NAMES = {"corel5k": "Corel-5k", "coco18": "COCO, 18 labels"}
 #: A row, its baseline, and how many points more were aimed at.
@@ -33,16 +30,16 @@ MORE_AIMS = {"coco18": ((BEST, OLD, 3.0),)}
 Rows = Mapping[str, Sequence[StudentRow]]
 
 INTRODUCTION = """
-Photos, a practitioner's baseline, and what a teacher adds. `plain` is benchmarks/plain.py: 60 lines of timm and
-torch, none of mlkdc; pooling, one linear layer, AdamW, one cycle to a rate of 0.002 for the head and 0.3 of it for
-the backbone, as in mlkdc's short recipes: with half of both it is five points worse after three epochs. `vanilla` is
-mlkdc without a teacher, `l2d` L2D with the shares of CD and ID held (`weights alone`: without that, as its recipe was
-before), `hint` the recipe to try first: the teacher's probabilities and its pooled features; `hint, cd and id` adds
-L2D's label-wise terms to it, which was tried for more. The others have the weights that were published for them;
-`mdkd` as printed is nearly MLD next to BCE / b, which is therefore a row of its own. `old defaults` is what mlkdc
-trained without a teacher before its short recipes. `reviewkd` and `mskd` have one seed: they take hours. Everything
-was chosen on the validation images that are scored here, so expect a little less on others; the last epoch counts,
-none was picked.
+Photos, a practitioner's baseline, and what a teacher adds. `plain` is benchmarks/plain.py: 60 lines of timm and torch,
+none of mlkdc; pooling, one linear layer, AdamW, one cycle to a rate of 0.002 for the head and 0.3 of it for the
+backbone, as in mlkdc's short recipes: with half of both it is five points worse after three epochs. `vanilla` is mlkdc
+without a teacher, `l2d` L2D with the shares of CD and ID held, `hint` the recipe to try first: the teacher's
+probabilities, and its pooled features with a share that is held too (`weights alone`, `weight alone`: without that, as
+the recipes were before); `hint, cd and id` adds L2D's label-wise terms to it, which was tried for more. The others have
+the weights that were published for them; `mdkd` as printed is nearly MLD next to BCE / b, which is therefore a row of
+its own. `old defaults` is what mlkdc trained without a teacher before its short recipes. `reviewkd` and `mskd` have one
+seed: they take hours. Everything was chosen on the validation images that are scored here, so expect a little less on
+others; the last epoch counts, none was picked.
 """
 
 
@@ -153,7 +150,6 @@ def photos(name: str, rows: Sequence[StudentRow]) -> list[str]:
         facts,
         compared(groups, ORDER, VANILLA),
         aims(name, groups),
-        tried(groups, rows),
         commands(groups),
     ]
 
@@ -179,27 +175,6 @@ def aims(name: str, groups: Rows) -> str:
             met = "met" if gap >= 4 else "missed"
             sentences.append(f"Teacher over vanilla: {signed(gap)}; aim: 4 or more: {met}.")
     return " ".join(sentences)
-
-
-def tried(groups: Rows, rows: Sequence[StudentRow]) -> str:
-    """What was done where the best recipe misses its aim; empty where it does not."""
-    gain = mean(differences(groups[BEST], groups[VANILLA]))
-    more = differences(groups.get(TRIED, ()), groups[BEST])
-    larger = [row for row in rows if (row.student, row.image_size, row.row) == ("mobilenetv2", 160, BEST)]
-    if gain >= AIMS[-1][-1] or not more or not larger:
-        return ""
-    teacher = larger[0].teacher_map_percent
-    assert teacher is not None
-    before = replaced(rows[0].photos)
-    gained = mean(differences(before[BEST], before[VANILLA]))
-    worse = mean(row.map_percent for row in groups[VANILLA]) - mean(row.map_percent for row in before[VANILLA])
-    return (
-        f"Tried for {BEST}'s aim: dropout (the table at the end of this section), with which it gained "
-        f"{signed(gained)} over a vanilla training that was {number(worse)} points worse; L2D's label-wise terms "
-        f"next to it, for {', '.join(map(signed, more))}. The same recipe at 160 px has mAP "
-        f"{number(larger[0].map_percent)}, and the teacher at 224 px {number(teacher)}: what the student lacks at "
-        "96 px is pixels, more than a teacher."
-    )
 
 
 def commands(groups: Rows) -> str:
@@ -253,30 +228,6 @@ def ablation(name: str, rows: Sequence[StudentRow]) -> list[str]:
         "The vanilla recipe at 8 epochs, and with one setting changed.",
         compared(groups, (VANILLA, *ABLATION), VANILLA),
         "\n".join(changes),
-    ]
-
-
-def replaced(name: str) -> Rows:
-    """The trainings by recipes that the present ones took the place of; plain.py stayed as it was."""
-    rows = StudentsStudy.load_from(EARLIER).rows
-    return by_row([row for row in main_rows(name, rows) if row.row != PLAIN])
-
-
-def earlier(name: str, now: Sequence[StudentRow]) -> list[str]:
-    """The study of recipes that the present ones took the place of."""
-    groups, present = replaced(name), by_row(main_rows(name, now))
-    gains = []
-    for row, now_called in ((VANILLA, VANILLA), ("l2d", "l2d, weights alone"), (BEST, BEST)):
-        before = mean(training.map_percent for training in groups[row])
-        gains.append(f"{row} {signed(mean(training.map_percent for training in present[now_called]) - before)}")
-    (teacher,) = {row.teacher_map_percent for row in groups[BEST]}
-    return [
-        f"### {NAMES[name]}: with dropout, and a smaller teacher",
-        "The same with a dropout of 0.1 before both heads, the teacher at 192 px (mAP "
-        f"{number(teacher)}) and training images that were stored a tenth less sharp. The present recipes took its "
-        f"place, which changed the means by: {', '.join(gains)} points. "
-        "What is missing above is shown here.",
-        compared(groups, ORDER, VANILLA),
     ]
 
 
@@ -344,7 +295,6 @@ def document() -> str:
         of_name = [row for row in rows if row.photos == name]
         for section in (photos, budgets, students, ablation):
             parts += section(name, of_name)
-        parts += earlier(name, of_name)
     parts += heads(HeadsStudy.load_from(RESULTS / "heads.json"))
     parts += views(ViewsStudy.load_from(RESULTS / ViewsStudy.FILE))
     parts += ["## How it was measured", measured(rows)]
