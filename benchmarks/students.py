@@ -58,7 +58,7 @@ METHODS = {
     "l2d, weights alone": ("short/l2d-mobilenet", ALONE),
     "l2d, published weights": ("short/l2d-mobilenet", PUBLISHED),
     "hint": ("short/hint-mobilenet", []),
-    # As the recipe was; its share of the gradient is 25 % on Corel-5k, and 43 % on COCO.
+    # As the recipe was.
     "hint, weight alone": ("short/hint-mobilenet", ["distill.balance={hint: null}"]),
     "hint, cd and id": ("short/hint-mobilenet", WITH_LABELS),
     "mld": ("short/mld-mobilenet", []),

@@ -9,7 +9,7 @@ import numpy as np
 
 from mlkdc.exporting.describe import describe
 from mlkdc.exporting.formats import run_exporter
-from mlkdc.exporting.identity import check_files
+from mlkdc.exporting.identity import scored_model
 from mlkdc.exporting.int8.bias import correct_biases
 from mlkdc.exporting.job import INPUT, OUTPUT, Job, Quantization
 from mlkdc.exporting.known import RunImages
@@ -23,8 +23,6 @@ from mlkdc.records.metadata import metadata
 from mlkdc.records.parity import Parity
 from mlkdc.records.preparation import Preparation
 from mlkdc.runtime.base import RUNTIMES
-from mlkdc.train import load_model
-from mlkdc.train.allocator import keep_memory
 
 # Enough to correct biases and to simulate, for which all of them are in memory with what flows between two layers.
 MEASURED_IMAGES = 64
@@ -47,10 +45,7 @@ class Builder:
         self.scratch = scratch
         self.folder = scratch / "artifact"
         self.say = say
-        # Half of what simulations and the torch model's answers take would be page faults.
-        keep_memory()
-        self.weights_sha256 = check_files(request.run)
-        self.model = load_model(request.run)
+        self.model, self.weights_sha256 = scored_model(request.run)
         self.size = self.model.preprocess.size
         self.merged, self.report = merge(self.model, self.size)
         # By quantization-aware fine-tuning, for settings that ask for it.

@@ -13,6 +13,8 @@ from mlkdc.models import MultiLabelModel
 from mlkdc.records.answers import ANSWERS_FILE, REMEDY, KnownAnswers
 from mlkdc.records.run import CLASSES_FILE, Run
 from mlkdc.resources import file_sha256
+from mlkdc.train import load_model
+from mlkdc.train.allocator import keep_memory
 from mlkdc.train.input.store import images_for
 from mlkdc.train.kept import spread
 from mlkdc.train.predict import predict, predict_pixels
@@ -30,14 +32,17 @@ SUBSET_POSITIVES = 50
 SUBSET_MAP_POINTS = 10.0
 
 
-def check_files(run: Run) -> str:
-    """SHA-256 of the weights, where the names of the outputs and the weights are those that were scored.
+def scored_model(run: Run) -> tuple[MultiLabelModel, str]:
+    """The run's model, ready to answer many images, and its weights' SHA-256.
 
     Raises:
-        UsageError: they are others.
+        UsageError: the names of the outputs or the weights are not those that were scored.
     """
     _check_classes(run)
-    return _check_weights(run)
+    sha256 = _check_weights(run)
+    # Half of what answers and simulations take would be page faults.
+    keep_memory()
+    return load_model(run), sha256
 
 
 def _check_classes(run: Run) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 
 from mlkdc.data.runs import is_gone, run_data
 from mlkdc.errors import UsageError
-from mlkdc.exporting.identity import check_files, check_scores, checked_answers
+from mlkdc.exporting.identity import check_scores, checked_answers, scored_model
 from mlkdc.exporting.kept import keep_answers
 from mlkdc.exporting.reference import Reference, make_reference
 from mlkdc.figures import counted
@@ -16,8 +16,6 @@ from mlkdc.models import MultiLabelModel
 from mlkdc.records.answers import ANSWERS_FILE, CALIBRATION_FILE, KnownAnswers, load_calibration
 from mlkdc.records.parity import Calibration
 from mlkdc.records.run import Run
-from mlkdc.train import load_model
-from mlkdc.train.allocator import keep_memory
 from mlkdc.train.input.store import images_for, pixels_of
 from mlkdc.types import TaggedImages
 
@@ -33,9 +31,8 @@ def reference_of(run: Run, say: Callable[[str], None], moved_to: str | None = No
     Raises:
         UsageError: as :class:`RunImages`, or its classes or weights are not those that were scored.
     """
-    keep_memory()
-    check_files(run)
-    return RunImages(run, load_model(run), say, moved_to).reference
+    model, _ = scored_model(run)
+    return RunImages(run, model, say, moved_to).reference
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from mlkdc.exporting import builder, known
+from mlkdc.exporting import identity, known
 from mlkdc.models import LinearHead, MultiLabelModel, build_model
 from mlkdc.recipe import Head, Model, Recipe
 from mlkdc.records.manifest import Preprocess
@@ -138,8 +138,7 @@ class StubRun:
 def load_stubs() -> Iterator[None]:
     """Loading a run gives what its stub holds."""
     with pytest.MonkeyPatch.context() as patch:
-        for module in (builder, known):
-            patch.setattr(module, "load_model", _stub_or("model", module.load_model))
+        patch.setattr(identity, "load_model", _stub_or("model", identity.load_model))
         patch.setattr(known, "run_data", _stub_or("data", known.run_data))
         yield
 
