@@ -1,12 +1,11 @@
 """Shares of the gradient: measured as by hand, and held by adapting weights."""
 
-import socket
 from itertools import pairwise
 
 import pytest
 import torch
-import torch.distributed as dist
 from torch import nn
+from two_processes import PROCESSES, answers_of
 
 from mlkdc.losses import Batch, Objective, Outputs, make_objective
 from mlkdc.losses.balance import BOUNDS, LARGEST_CHANGE, Balance, Norms, gradient_norms
@@ -166,37 +165,23 @@ def test_a_term_that_cannot_be_moved_stays_within_bounds():
     assert before["bce"] == 1
 
 
-def _process(rank, port, queue):
-    dist.init_process_group("gloo", f"tcp://127.0.0.1:{port}", world_size=2, rank=rank)
-    torch.set_num_threads(1)
+def _process(rank, queue):
     pixels, targets, teacher = drawn()
     rows = slice(4 * rank, 4 * rank + 4)
     features, student = Tiny()(pixels[rows])
     part = Batch(targets[rows], student, teacher.map(lambda value: value[rows]))
     norms = gradient_norms(objective()(part), student.logits, features)
     queue.put({name: (norm.features, norm.logits) for name, norm in norms.items()})
-    dist.barrier()
-    dist.destroy_process_group()
 
 
 @pytest.mark.slow
 def test_two_processes_measure_what_one_does():
-    context = torch.multiprocessing.get_context("spawn")
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port = listener.getsockname()[1]
-    queue = context.SimpleQueue()
-    workers = [context.Process(target=_process, args=(rank, port, queue)) for rank in range(2)]
-    for worker in workers:
-        worker.start()
     pixels, targets, teacher = drawn()
     features, student = Tiny()(pixels)
     expected = gradient_norms(objective()(Batch(targets, student, teacher)), student.logits, features)
-    for _ in workers:
-        found = queue.get()
-        for name, norm in expected.items():
-            assert found[name][0] == pytest.approx(norm.features, rel=1e-4), name
-            assert found[name][1] == (norm.logits and pytest.approx(norm.logits, rel=1e-4)), name
-    for worker in workers:
-        worker.join(timeout=60)
-        assert worker.exitcode == 0
+    with answers_of(_process) as queue:
+        for _ in range(PROCESSES):
+            found = queue.get()
+            for name, norm in expected.items():
+                assert found[name][0] == pytest.approx(norm.features, rel=1e-4), name
+                assert found[name][1] == (norm.logits and pytest.approx(norm.logits, rel=1e-4)), name

@@ -1,19 +1,16 @@
 """A batch split over two processes gives the value and the gradient of the full batch."""
 
-import socket
-
 import pytest
 import torch
-import torch.distributed as dist
 from batches import LEARNED, fields, make_batch, make_term, random_targets, with_fields
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
+from two_processes import PROCESSES, answers_of
 
 from mlkdc.losses import TERMS, Objective
 
 pytestmark = pytest.mark.slow
 
-PROCESSES = 2
 TARGETS = random_targets(8, 6, density=0.35, seed=2)
 # Its layers normalize over the images of one process.
 LOCAL = {"reviewkd"}
@@ -66,9 +63,7 @@ def _learn(name, batch, wrap):
     return value.item(), {key: factor.grad for key, factor in model.factors.items()}
 
 
-def _process(rank, port, queue):
-    dist.init_process_group("gloo", f"tcp://127.0.0.1:{port}", world_size=PROCESSES, rank=rank)
-    torch.set_num_threads(1)
+def _process(rank, queue):
     full = make_batch(TARGETS, dtype=torch.float64)
     images = len(TARGETS) // PROCESSES
     mine = _rows(full, slice(rank * images, (rank + 1) * images))
@@ -76,30 +71,15 @@ def _process(rank, port, queue):
         if name not in LOCAL:
             value, gradients = _learn(name, mine, DistributedDataParallel)
             queue.put((rank, name, value, {key: gradient.item() for key, gradient in gradients.items()}))
-    dist.barrier()
-    dist.destroy_process_group()
-
-
-def _free_port():
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
 
 
 def test_every_term_is_unchanged_by_the_split_over_processes():
-    context = torch.multiprocessing.get_context("spawn")
-    queue, port = context.SimpleQueue(), _free_port()
-    workers = [context.Process(target=_process, args=(rank, port, queue)) for rank in range(PROCESSES)]
-    for worker in workers:
-        worker.start()
     full = make_batch(TARGETS, dtype=torch.float64)
     names = [name for name in TERMS.names() if name not in LOCAL]
-    for _ in range(PROCESSES * len(names)):
-        rank, name, value, actual = queue.get()
-        expected, gradients = _learn(name, full, lambda model: model)
-        assert abs(value - expected) <= 1e-5 * abs(expected) + 1e-12, (rank, name)
-        for key, gradient in gradients.items():
-            assert abs(actual[key] - gradient) <= 1e-5 * abs(gradient) + 1e-12, (rank, name, key)
-    for worker in workers:
-        worker.join(timeout=60)
-        assert worker.exitcode == 0
+    with answers_of(_process) as queue:
+        for _ in range(PROCESSES * len(names)):
+            rank, name, value, actual = queue.get()
+            expected, gradients = _learn(name, full, lambda model: model)
+            assert abs(value - expected) <= 1e-5 * abs(expected) + 1e-12, (rank, name)
+            for key, gradient in gradients.items():
+                assert abs(actual[key] - gradient) <= 1e-5 * abs(gradient) + 1e-12, (rank, name, key)

@@ -9,6 +9,7 @@ import torch
 import torch.distributed as dist
 from batches import alone, exact, make_batch, make_term, random_targets
 from torch import nn
+from two_processes import PROCESSES, answers_of
 
 from mlkdc.losses import Batch, Objective, Outputs, make_objective
 from mlkdc.losses.common import LikeBCE
@@ -217,32 +218,21 @@ def _uskd_layer_gradient(batch):
     return value.item(), term.layers.weight.grad
 
 
-def _uskd_process(rank, port, queue):
-    dist.init_process_group("gloo", f"tcp://127.0.0.1:{port}", world_size=2, rank=rank)
-    torch.set_num_threads(1)
+def _uskd_process(rank, queue):
     full = make_batch(processes.TARGETS, dtype=torch.float64)
     part = processes._rows(full, slice(0, 3) if rank == 0 else slice(3, len(processes.TARGETS)))
     value, gradient = _uskd_layer_gradient(part)
     dist.all_reduce(gradient)
     queue.put((value, (gradient / 2).tolist()))
-    dist.barrier()
-    dist.destroy_process_group()
 
 
 def test_uskd_is_unchanged_by_an_uneven_split_over_processes():
-    context = torch.multiprocessing.get_context("spawn")
-    queue, port = context.SimpleQueue(), processes._free_port()
-    workers = [context.Process(target=_uskd_process, args=(rank, port, queue)) for rank in range(2)]
-    for worker in workers:
-        worker.start()
     expected, gradient = _uskd_layer_gradient(make_batch(processes.TARGETS, dtype=torch.float64))
-    for _ in workers:
-        value, actual = queue.get()
-        assert value == pytest.approx(expected, rel=1e-12)
-        torch.testing.assert_close(torch.tensor(actual, dtype=torch.float64), gradient)
-    for worker in workers:
-        worker.join(timeout=60)
-        assert worker.exitcode == 0
+    with answers_of(_uskd_process) as queue:
+        for _ in range(PROCESSES):
+            value, actual = queue.get()
+            assert value == pytest.approx(expected, rel=1e-12)
+            torch.testing.assert_close(torch.tensor(actual, dtype=torch.float64), gradient)
 
 
 def _contrast(pooled, targets, **options):
