@@ -79,8 +79,8 @@ def measure(run: Run) -> Iterator[Int8Row]:
         with builder_of(run, ExportOptions(target=name, precision="int8"), reference) as builder:
             images, _ = builder.images.calibration(run.recipe.export.calibration)
             for weights, ranges, how in ways(builder, images):
-                parity = builder.build(how).parity
-                yield int8_row(name, weights, ranges, len(images), parity)
+                _, manifest = builder.build(how)
+                yield int8_row(name, weights, ranges, len(images), manifest.parity)
 
 
 def int8_row(target: str, weights: str, ranges: str, calibration_images: int, parity: Parity) -> Int8Row:

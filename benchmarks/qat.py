@@ -52,8 +52,8 @@ def measure(run: Run, target: str, reference: Reference) -> Iterator[Int8Row]:
         with builder_of(run, options, reference) as builder:
             quantizer = Quantizer(builder)
             for weights, ranges, how in ways(quantizer.ladder(), epochs):
-                parity = builder.build(how).parity
-                yield int8_row(target, weights, ranges, len(quantizer.images), parity)
+                _, manifest = builder.build(how)
+                yield int8_row(target, weights, ranges, len(quantizer.images), manifest.parity)
 
 
 def main() -> None:

@@ -115,9 +115,12 @@ def _write(request: Request, reference: Reference | None, say: Say) -> tuple[Man
     try:
         with workplace(folder) as scratch:
             builder = Builder(request, scratch, reference=reference, say=say)
-            manifest = Quantizer(builder).make() if request.precision == "int8" else builder.build(None)
-            write_readme(builder.folder, manifest)
-            put_in_place(builder.folder, folder, scratch)
+            if request.precision == "int8":
+                made, manifest = Quantizer(builder).make()
+            else:
+                made, manifest = builder.build(None)
+            write_readme(made, manifest)
+            put_in_place(made, folder, scratch)
     except OSError as error:
         raise MlkdcError(f"could not write {folder}: {error.strerror or error}; nothing there was changed") from error
     return manifest, builder.used_reference

@@ -1,6 +1,7 @@
 """Makes the artifacts of one request: exported, described, compared."""
 
 import copy
+import itertools
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -29,7 +30,7 @@ MEASURED_IMAGES = 64
 
 
 class Builder:
-    """Makes artifacts of one request, one after another, in ``scratch/artifact``.
+    """Makes artifacts of one request, each in a folder of its own below ``scratch``.
 
     Args:
         request: what to make.
@@ -43,7 +44,7 @@ class Builder:
     ) -> None:
         self.request = request
         self.scratch = scratch
-        self.folder = scratch / "artifact"
+        self._folders = (scratch / f"artifact-{number}" for number in itertools.count())
         self.say = say
         self.model, self.weights_sha256 = scored_model(request.run)
         self.size = self.model.preprocess.size
@@ -63,22 +64,22 @@ class Builder:
             self.used_reference = self.images.reference
         return self.used_reference
 
-    def build(self, quantization: Quantization | None) -> Manifest:
-        """Export, compare, and write the manifest; what was in the folder before is deleted."""
-        shutil.rmtree(self.folder, ignore_errors=True)
-        self.folder.mkdir()
+    def build(self, quantization: Quantization | None) -> tuple[Path, Manifest]:
+        """Export, compare, and write the manifest; returns the folder, which stays as it is, and the manifest."""
+        folder = next(self._folders)
+        folder.mkdir()
         self.answers = None
-        job = self._job(quantization)
+        job = self._job(quantization, folder)
         built = run_exporter(job)
         manifest = describe(self.request.run, self.model.preprocess, job, self.report, built)
         manifest = manifest.model_copy(update={"weights_sha256": self.weights_sha256})
         # The runtime reads the manifest too: it must be there before the artifact can be compared.
-        manifest.save(self.folder)
-        manifest = self._compared(manifest)
-        manifest.save(self.folder)
-        return manifest
+        manifest.save(folder)
+        manifest = self._compared(manifest, folder)
+        manifest.save(folder)
+        return folder, manifest
 
-    def _job(self, quantization: Quantization | None) -> Job:
+    def _job(self, quantization: Quantization | None, folder: Path) -> Job:
         request, model = self.request, self.merged
         if quantization and quantization.fine_tuned:
             assert self.tuned is not None
@@ -88,7 +89,7 @@ class Builder:
             correct_biases(model, quantization.images[:MEASURED_IMAGES], quantization)
         return Job(
             model=model,
-            folder=self.folder,
+            folder=folder,
             target=request.target,
             precision=request.precision,
             input_shape=(1, 3, self.size, self.size),
@@ -103,23 +104,23 @@ class Builder:
         run, prepared = self.request.run, Preparation.of(self.model.preprocess, self.request.target.layout)
         return metadata(run.classes, run.results.thresholds, prepared, (INPUT, OUTPUT))
 
-    def _compared(self, manifest: Manifest) -> Manifest:
+    def _compared(self, manifest: Manifest, folder: Path) -> Manifest:
         """With what the comparison says. Where the runtime cannot run, that is of the runtime that stands in for it."""
         if self.request.skip_parity:
             parity = Parity(passed=None, reason="not compared with the torch model: exported with --skip-parity")
             return manifest.compared(parity, "unverified")
         proxy, obstacle = self.request.target.proxy, RUNTIMES.get(manifest.runtime).cannot_run()
         if obstacle is None:
-            return self._judged(manifest, self._parity(self.folder))
+            return self._judged(manifest, self._parity(folder))
         if proxy is None:
             parity = Parity(passed=None, reason=f"not compared: {manifest.runtime} {obstacle}")
             return manifest.compared(parity, "unverified")
-        folder = self.scratch / "proxy"
-        shutil.rmtree(folder, ignore_errors=True)
-        shutil.copytree(self.folder, folder)
+        copied = self.scratch / "proxy"
+        shutil.rmtree(copied, ignore_errors=True)
+        shutil.copytree(folder, copied)
         stand_in = manifest.for_proxy(proxy)
-        stand_in.save(folder)
-        parity = self._parity(folder)
+        stand_in.save(copied)
+        parity = self._parity(copied)
         if not parity.passed:
             return self._judged(manifest, parity)
         note = f"{manifest.runtime} {obstacle}: compared through {proxy}, which ran the graph it is built from"

@@ -75,10 +75,10 @@ def test_it_is_the_last_step_and_said(run, tmp_path, monkeypatch):
     make = Builder.build
 
     def build(builder, how):
-        manifest = make(builder, how)
+        folder, manifest = make(builder, how)
         passed = how.fine_tuned
         parity = manifest.parity.model_copy(update={"passed": passed, "reason": None if passed else "a test"})
-        return manifest.compared(parity, "ok" if passed else "failed")
+        return folder, manifest.compared(parity, "ok" if passed else "failed")
 
     monkeypatch.setattr(Builder, "build", build)
     options = ExportOptions(

@@ -46,6 +46,10 @@ def _quantizer(how: Quantization) -> Any:
     class WithClamps(XNNPACKQuantizer):  # type: ignore[misc]  # the package has no types
         """It fuses ReLU and not ReLU6, whose input it would quantize with a range that is clamped right after."""
 
+        # Those of quantization-aware training have a batch normalization, which is folded long before: looking for
+        # them takes seconds.
+        SUPPORTED_PATTERNS = tuple(pattern for pattern in XNNPACKQuantizer.SUPPORTED_PATTERNS if not pattern.is_qat)
+
         def annotate(self, model: GraphModule) -> GraphModule:
             for clamp in model.graph.nodes:
                 layer = _clamped_layer(clamp)

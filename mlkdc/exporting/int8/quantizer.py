@@ -1,6 +1,8 @@
 """Makes an int8 artifact: calibrated, and quantized with other settings until it answers like the torch model."""
 
 import platform
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -24,6 +26,15 @@ ARM = ("aarch64", "arm64")
 # Enough to rank layers by, for which each layer takes a pass over them.
 RANKED_IMAGES = 16
 BATCH = 64
+
+
+@dataclass(frozen=True)
+class _Built:
+    """An attempt's settings, its folder and its manifest."""
+
+    how: Quantization
+    folder: Path
+    manifest: Manifest
 
 
 def half_range(images: np.ndarray, target: Target) -> Quantization:
@@ -52,23 +63,21 @@ class Quantizer:
         if self.equalizes:
             image = torch.from_numpy(self.images[:1]).float()
             self.say(f"  equalized {equalize(builder.merged, image)} pairs of layers")
-        self.built: list[tuple[Quantization, Manifest]] = []
+        self.built: list[_Built] = []
 
-    def make(self) -> Manifest:
-        """The step that the ladder chooses, with what can be promised of it."""
+    def make(self) -> tuple[Path, Manifest]:
+        """The step that the ladder chooses: its folder, and its manifest with what can be promised of it."""
         if self.request.reduce_range and (vnni() or platform.machine().lower() in ARM):
             self.say(
                 "  int8: this processor takes the whole range of weights, with which less is lost; where all devices "
                 "are Arm, or x86 with VNNI: --no-reduce-range"
             )
         climbed = climb(self.ladder())
-        in_folder, manifest = self.built[-1]
-        # The ladder's last attempt need not be the one that was chosen.
-        if climbed.how is not in_folder:
-            manifest = self.builder.build(climbed.how)
-        manifest = manifest.quantized(self._report(climbed))
-        manifest.save(self.builder.folder)
-        return manifest
+        # The very files that were compared, whichever attempt made them.
+        chosen = next(built for built in self.built if built.how is climbed.how)
+        manifest = chosen.manifest.quantized(self._report(climbed))
+        manifest.save(chosen.folder)
+        return chosen.folder, manifest
 
     def ladder(self) -> Ladder:
         """What the guard needs of the model."""
@@ -91,8 +100,8 @@ class Quantizer:
         self.builder.tuned = fine_tune(self.builder, how, self.request.qat_epochs)
 
     def _build(self, how: Quantization) -> Judgement:
-        manifest = self.builder.build(how)
-        self.built.append((how, manifest))
+        folder, manifest = self.builder.build(how)
+        self.built.append(_Built(how, folder, manifest))
         return Judgement(manifest.parity, self.builder.answers)
 
     def _report(self, climbed: Climbed) -> QuantizationReport:
