@@ -18,7 +18,8 @@ torch.manual_seed(int(seed))
 rows = list(csv.DictReader(Path(folder, "labels.csv").read_text(encoding="utf-8").splitlines()))
 classes = sorted({name for row in rows for name in row["labels"].split("|")})
 model = timm.create_model(name, num_classes=0).to(memory_format=torch.channels_last)
-model.load_state_dict(model.state_dict() if file == "none" else load_file(file))
+stored = model.state_dict() if file == "none" else load_file(file)
+model.load_state_dict({key: value for key, value in stored.items() if not key.startswith("classifier.")})
 linear = torch.nn.Linear(1280, len(classes))  # timm's own first weights cost ten points in three epochs
 model.set_submodule("classifier" if hasattr(model, "classifier") else "head.fc", linear)
 mean, std = ([0.5] * 3, [0.5] * 3) if "lite" in name else ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
@@ -51,8 +52,7 @@ for images, targets in (batch for _ in range(int(epochs)) for batch in train):
     optimizer.zero_grad()
     schedule.step()
 with torch.inference_mode():
-    model.eval()
-    labels, logits = torch.cat([y for _, y in val]), torch.cat([model(x) for x, _ in val])
+    labels, logits = torch.cat([y for _, y in val]), torch.cat([model.eval()(x) for x, _ in val])
 known = labels.any(0)
 scores = {"classes": classes, "map_percent": 100 * average_precision_score(labels[:, known], logits[:, known])}
 Path(out).mkdir(parents=True, exist_ok=True)
