@@ -164,6 +164,8 @@ def aims(name: str, groups: Rows) -> str:
             each_seed = ", and every seed above 0" if points else ""
             reached = mean(values) >= points and (not each_seed or min(values) > 0)
             met = "met" if reached else "missed"
+            if mean(values) < points:
+                met += f" by {points - mean(values):.1g}"
             if len(values) < len(SEEDS):
                 met += f" so far ({len(values)} of {len(SEEDS)} seeds)"
             shown = ", ".join(map(signed, values))
