@@ -38,7 +38,7 @@ probabilities, and its pooled features with a share that is held too (`weights a
 the recipes were before); `hint, cd and id` adds L2D's label-wise terms to it, which was tried for more. The others have
 the weights that were published for them; `mdkd` as printed is nearly MLD next to BCE / b, which is therefore a row of
 its own. `old defaults` is what mlkdc trained without a teacher before its short recipes. `reviewkd` and `mskd` have one
-seed: they take hours. Everything was chosen on the validation images that are scored here, so expect a little less on
+seed: they take longest. Everything was chosen on the validation images that are scored here, so expect a little less on
 others; the last epoch counts, none was picked.
 """
 

@@ -5,7 +5,7 @@
 PHOTOS is a folder with labels.csv (image, labels, split), WEIGHTS one with the ImageNet weights mobilenetv2_100,
 tf_efficientnet_lite0 and tf_efficientnet_lite2 (.safetensors). Writes benchmarks/results/students.json. Two processes
 with one thread each are faster than one with two; give each other --rows, and let the first that needs the teacher
-train it alone. On two cores a row takes 15 minutes to an hour.
+train it alone. On two cores a row takes 2 to 40 minutes.
 """
 
 import argparse
@@ -146,7 +146,7 @@ def distilled(photos: str, data: str, weights: str, row: str, seed: int, changes
 
 
 def methods(photos: str, data: str, weights: str) -> Iterator[Planned]:
-    """Every method, one budget, three seeds, and one of those that take hours."""
+    """Every method, one budget, three seeds, and one of those that take longest."""
     for seed in SEEDS:
         yield plain(photos, data, weights, BUDGETS[photos][0], seed)
         for row in METHODS:

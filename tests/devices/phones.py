@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from android import Android
 from fake_adbd import FakePhone
+from ports import free_port
 
 Plug = Callable[..., FakePhone]
 
@@ -22,8 +23,7 @@ def adb_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, s
     if program is None:
         pytest.skip("needs adb (Debian: apt install adb)")
     home = tmp_path_factory.mktemp("adb")
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     variables = {"ANDROID_ADB_SERVER_PORT": str(port), "HOME": str(home), "ANDROID_USER_HOME": str(home)}
     server = subprocess.Popen(
         [program, "nodaemon", "server"],

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from ports import free_port
 
 SSHD = shutil.which("sshd") or "/usr/sbin/sshd"
 DROPBEAR = shutil.which("dropbear") or "/usr/sbin/dropbear"
@@ -20,12 +21,6 @@ StrictModes no
 PidFile none
 UsePAM no
 """
-
-
-def free_port() -> int:
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        return listening.getsockname()[1]
 
 
 @dataclass

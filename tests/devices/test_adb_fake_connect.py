@@ -1,13 +1,13 @@
 """The real adb server with a fake phone: URLs, finding a phone, commands and files, and what is said where not."""
 
 import os
-import socket
 from pathlib import Path
 
 import pytest
 from android import Android
 from fake_adbd import FakePhone
 from phones import Plug
+from ports import free_port
 
 from mlkdc.devices.adb.client import Adb, connect
 from mlkdc.devices.adb.guard import Guard
@@ -101,10 +101,8 @@ def test_no_adb(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 def test_a_server_that_does_not_start(adb_server: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
     # adb starts no server on another machine.
-    monkeypatch.setenv("ADB_SERVER_SOCKET", f"tcp:127.0.0.2:{port}")
+    monkeypatch.setenv("ADB_SERVER_SOCKET", f"tcp:127.0.0.2:{free_port()}")
     with pytest.raises(DeviceLost, match="adb's server cannot be reached"):
         connect(None)
 

@@ -1,13 +1,13 @@
 """A function run by two processes that exchange tensors over gloo."""
 
 import os
-import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from multiprocessing.queues import SimpleQueue
 
 import torch
 import torch.distributed as dist
+from ports import free_port
 
 PROCESSES = 2
 
@@ -26,10 +26,7 @@ def _worker(function, rank, port, queue):
 def answers_of(function: Callable[[int, SimpleQueue], None]) -> Iterator[SimpleQueue]:
     """What ``function(rank, queue)`` puts into its queue in either process; both have to end well."""
     context = torch.multiprocessing.get_context("spawn")
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port = listener.getsockname()[1]
-    queue = context.SimpleQueue()
+    queue, port = context.SimpleQueue(), free_port()
     workers = [context.Process(target=_worker, args=(function, rank, port, queue)) for rank in range(PROCESSES)]
     for worker in workers:
         worker.start()
