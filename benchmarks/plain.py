@@ -8,7 +8,7 @@ from pathlib import Path
 import timm
 import torch
 from PIL import Image
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from sklearn.metrics import average_precision_score
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
@@ -17,9 +17,8 @@ folder, file, epochs, seed, out, name, px, rate = *sys.argv[1:], *["mobilenetv2_
 torch.manual_seed(int(seed))
 rows = list(csv.DictReader(Path(folder, "labels.csv").read_text(encoding="utf-8").splitlines()))
 classes = sorted({name for row in rows for name in row["labels"].split("|")})
-model = timm.create_model(name, num_classes=0).to(memory_format=torch.channels_last)
-stored = model.state_dict() if file == "none" else load_file(file)
-model.load_state_dict({key: value for key, value in stored.items() if not key.startswith("classifier.")})
+model = timm.create_model(name, file != "none", pretrained_cfg_overlay={"file": file}, num_classes=0)
+model.to(memory_format=torch.contiguous_format if "repvgg" in name else torch.channels_last)  # which crashes RepVGG
 linear = torch.nn.Linear(1280, len(classes))  # timm's own first weights cost ten points in three epochs
 model.set_submodule("classifier" if hasattr(model, "classifier") else "head.fc", linear)
 mean, std = ([0.5] * 3, [0.5] * 3) if "lite" in name else ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])

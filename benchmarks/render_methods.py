@@ -158,7 +158,10 @@ def verdict(rows: Rows, student: str) -> str:
         if name != PLAIN:
             gains_by_name[f"`{name}`"] = gains(trainings, methods[PLAIN])
     words = in_words(gains_by_name, every="in every seed: ", some="in some seeds: ", none="in no seed: ")
-    return f"{NICE[student]}, mAP higher than vanilla {words}."
+    sentence = f"{NICE[student]}, mAP higher than vanilla {words}."
+    if len(methods[PLAIN]) == 1:
+        sentence += " One seed was trained, which decides nothing."
+    return sentence
 
 
 def _students(rows: Rows) -> list[str]:

@@ -189,10 +189,13 @@ def student_parts(entry: StudentEntry) -> list[str]:
     minutes = number(sum(entry.training_seconds) / 60, 0)
     protocol = entry.bench.protocol
     processes = "1 process" if protocol.passes == 1 else f"{protocol.passes} processes"
+    compared = entry.artifacts["onnx-fp32"].parity.comparison
+    assert compared is not None
     about = (
         f"mAP of the torch model {number(entry.metrics['mAP'])} on {entry.scored_on}, at {entry.bench.image_size} px, "
         f"{entry.data.classes} labels (trained on {entry.data.images['train']} images for {minutes} minutes on one "
         f"machine, seed {entry.seed}). "
+        f"Artifacts answered {compared.images} of these images, where its mAP is {number(compared.map_torch_percent)}. "
         f"Each time is the median of at least {counted(protocol.least_runs, 'call')}, {processes} a row, rows taking "
         f"turns. {reliability(entry.bench)}"
     )

@@ -14,6 +14,8 @@ from mlkdc.resources import digest, shipped
 #: ``printed`` is the printed loss of a paper whose code does not run.
 Form = Literal["reference", "paper", "literal", "printed"]
 LARGEST_SEED = 2**32 - 1  # that NumPy takes
+#: Percentage points of a drop.
+Points = Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)]
 
 
 class Section(BaseModel):
@@ -57,6 +59,7 @@ class Data(Section):
     layout: str | None = Field(None, description="name of the reader; null = detect")
     separator: str | None = Field(
         None,
+        min_length=1,
         description="what joins labels in a table's cell: comma, semicolon, blank, pipe, list, none; null = detect",
     )
     images: str | None = Field(None, description="folder of the images, where the paths with the labels do not lead to")
@@ -169,9 +172,9 @@ class Bench(Section):
     """How to time."""
 
     runs: int = Field(200, ge=200, description="timed calls per process, at least")
-    seconds: float = Field(3.0, gt=0, description="that they last at least")
+    seconds: float = Field(3.0, gt=0, allow_inf_nan=False, description="that they last at least")
     passes: int = Field(5, ge=1, description="processes per row; rows are interleaved")
-    threads: list[int] = Field([1, 2], min_length=1)
+    threads: list[Annotated[int, Field(ge=1)]] = Field([1, 2], min_length=1)
 
 
 class Export(Section):
@@ -182,11 +185,9 @@ class Export(Section):
     reduce_range: bool = Field(
         True, description="use half of the int8 range for weights (onnx, openvino); false needs VNNI on x86"
     )
-    max_drop: float | None = Field(
-        None, ge=0, description="allowed drop of mAP in percentage points; null = the target's"
-    )
-    max_class_drop: float | None = Field(
-        None, ge=0, description="allowed drop of a class's AP in percentage points; null = the target's"
+    max_drop: Points | None = Field(None, description="allowed drop of mAP in percentage points; null = the target's")
+    max_class_drop: Points | None = Field(
+        None, description="allowed drop of a class's AP in percentage points; null = the target's"
     )
     qat_epochs: int = Field(
         0, ge=0, description="epochs of fine-tuning with int8's rounding where no other step holds its limits; 0 = none"
@@ -283,7 +284,7 @@ def read_yaml(path: Path, below: tuple[Path, ...] = ()) -> dict[str, Any]:
     """
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise UsageError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict):
         raise UsageError(f"{path}: expected a mapping of keys to values, got {type(content).__name__}")

@@ -35,7 +35,7 @@ class Plan:
     Args:
         runs, seconds: timed calls of each process, and how long they last at least.
         passes: processes per row and number of threads.
-        threads: numbers of threads.
+        threads: numbers of threads; one that comes twice counts once.
         baseline: name of the row that speedups refer to; None = the torch model, where it is a row.
         sustained_minutes: of one more turn for each row; 0 = none.
         cool_to: degrees Celsius to wait for before each turn; None = as at the start, and 3 more.
@@ -185,7 +185,8 @@ class _Measurement:
                     provider = device.provider(row.subject)
                 except MlkdcError as error:
                     provider, skipped = row.subject.manifest.runtime, str(error)
-            for threads in self._plan.threads:
+            # A number that is given twice would be compared with itself.
+            for threads in dict.fromkeys(self._plan.threads):
                 lines.append(Line(row, device.name, threads, provider, skipped=skipped))
         return lines
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from mlkdc.cli.bench import MIN_MAP_ALONE, budget_option, min_map_option
+from mlkdc.cli.bench import MIN_MAP_ALONE, Finite, budget_option, min_map_option
 from mlkdc.cli.shared import data_option, examples, json_option, pick_run, run_argument, say, show
 from mlkdc.errors import MlkdcError, UsageError
 from mlkdc.figures import counted, number
@@ -74,9 +74,9 @@ def _show_scores(scores: "Scores") -> None:
 @click.option("--precision", "precisions", multiple=True, help="Repeat, or `all`; default: each target's first.")
 @click.option("--dynamic", is_flag=True, help="Any batch size instead of 1.")
 @click.option("--uint8", is_flag=True, help="Take uint8 pixels instead of float32.")
-@click.option("--max-drop", type=click.FloatRange(min=0), help="Allowed drop of mAP in percentage points.")
+@click.option("--max-drop", type=Finite(0, 100), help="Allowed drop of mAP in percentage points.")
 @click.option(
-    "--max-class-drop", type=click.FloatRange(min=0), help="Allowed drop of the worst class's AP in percentage points."
+    "--max-class-drop", type=Finite(0, 100), help="Allowed drop of the worst class's AP in percentage points."
 )
 @click.option(
     "--equalize/--no-equalize",
@@ -117,7 +117,8 @@ def export(
 ) -> None:
     """Merge a run's model, export it, and check that it predicts what the torch model predicts.
 
-    An int8 model that loses more than allowed is quantized again with other settings, then with layers in float.
+    An int8 model that loses more than half of what is allowed is quantized again with other settings, then with
+    layers in float.
     """
     from mlkdc.commands.halves import require_training
     from mlkdc.exporting.request import ExportOptions, check_images, choices

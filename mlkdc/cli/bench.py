@@ -49,7 +49,7 @@ class Count(click.ParamType[int | str]):
         text = str(value)
         if text == "all":
             return text
-        if not text.isdigit() or int(text) < 1:
+        if not text.isdecimal() or int(text) < 1:
             self.fail(f"expected a number of images or all, got {value!r}", param, ctx)
         return int(text)
 

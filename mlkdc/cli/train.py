@@ -15,6 +15,7 @@ from mlkdc.tables import Table
 if TYPE_CHECKING:
     from mlkdc.recipe import Recipe
     from mlkdc.records.results import Results
+    from mlkdc.records.run import Run
 
 METRICS = ("mAP", "OF1", "CF1", "OF1@tuned", "CF1@tuned")
 
@@ -150,7 +151,6 @@ def run(**values: Any) -> None:
     require_training("training")
     from mlkdc.cli.progress import Shown
     from mlkdc.commands.run import run_all, summary_table
-    from mlkdc.data.runs import run_data
     from mlkdc.train.processes import several
 
     if several():
@@ -169,10 +169,19 @@ def run(**values: Any) -> None:
     )
     click.echo()
     show(summary_table(done))
-    image = run_data(done).samples[0].image
-    click.echo(
-        f"\nreport: {page}\nnext:   mlkdc predict {image} --model {done.newest_artifact(say)}\n"
-        f"        mlkdc evaluate {done.path}\n"
-        "        mlkdc data YOUR_PHOTOS/        what mlkdc finds in your own images\n"
-        "        mlkdc distill --recipe short/hint-mobilenet --data YOUR_PHOTOS/"
-    )
+    click.echo(f"\nreport: {page}\nnext:   " + "\n        ".join(_next_commands(done, given.moved_data)))
+
+
+def _next_commands(done: "Run", moved_to: str | None) -> list[str]:
+    """What to type after `mlkdc run`; ``moved_to``: as of :func:`mlkdc.commands.run.example_image`."""
+    from mlkdc.commands.run import example_image
+
+    commands = [
+        f"mlkdc evaluate {done.path}" + (f" --data {moved_to}" if moved_to else ""),
+        "mlkdc data YOUR_PHOTOS/        what mlkdc finds in your own images",
+        "mlkdc distill --recipe short/hint-mobilenet --data YOUR_PHOTOS/",
+    ]
+    image = example_image(done, moved_to)
+    if image is not None:
+        commands.insert(0, f"mlkdc predict {image} --model {done.newest_artifact(say)}")
+    return commands

@@ -1,6 +1,8 @@
 """Checking a recipe completely, as far as the packages that are installed know its names."""
 
 from mlkdc.commands.halves import INSTALL, missing_training
+from mlkdc.data import EMBEDDED
+from mlkdc.data.layouts import LAYOUTS
 from mlkdc.errors import RecipeError, UsageError
 from mlkdc.methods import load_method
 from mlkdc.model_names import short_names
@@ -9,21 +11,21 @@ from mlkdc.runtime.targets import load_target, split_name
 
 
 def check_recipe(recipe: Recipe) -> str | None:
-    """Check all names in a recipe.
+    """Check all that a recipe says, without its data and weights.
 
     Returns:
         What could not be checked because torch is not installed, in one sentence; None if everything was.
 
     Raises:
-        RecipeError: every name that is unknown.
+        RecipeError: every name that is unknown, or what a training would refuse.
     """
-    faults = _unknown_targets(recipe)
+    faults = _unknown_targets(recipe) + _unknown_layout(recipe)
     unchecked = None
     if missing_training():
         faults += _unknown_method(recipe)
         unchecked = _unchecked(recipe)
     else:
-        faults += _unknown_to_training(recipe)
+        faults += _refused_by_training(recipe)
     if faults:
         raise RecipeError(faults, recipe.name)
     return unchecked
@@ -52,6 +54,18 @@ def _unknown_targets(recipe: Recipe) -> list[str]:
     return faults
 
 
+def _unknown_layout(recipe: Recipe) -> list[str]:
+    name = recipe.data.layout
+    # The embedded data set is no layout, but can be named as one.
+    if name is None or recipe.data.path == name == EMBEDDED:
+        return []
+    try:
+        LAYOUTS.get(name)
+    except UsageError as error:
+        return [f"data.layout: {error}"]
+    return []
+
+
 def _unknown_method(recipe: Recipe) -> list[str]:
     try:
         load_method(recipe.distill.method)
@@ -60,15 +74,19 @@ def _unknown_method(recipe: Recipe) -> list[str]:
     return []
 
 
-def _unknown_to_training(recipe: Recipe) -> list[str]:
-    from mlkdc.train.plan import check_mixing, check_names
+def _refused_by_training(recipe: Recipe) -> list[str]:
+    from mlkdc.train.plan import check_objective
+    from mlkdc.train.sources import repeats_images
 
     try:
-        check_mixing(recipe, check_names(recipe))
+        objective = check_objective(recipe)
     except RecipeError as error:
         return error.faults
     except UsageError as error:
         return [str(error)]
+    method, size = recipe.distill.method, recipe.train.batch_size
+    if repeats_images(objective.sources) and size % 2:
+        return [f"train.batch_size: expected an even number, as {method} repeats half of each batch, got {size}"]
     return []
 
 

@@ -8,6 +8,8 @@ from mlkdc.bench.table import speedup_text
 from mlkdc.commands.bench import Asked, bench_paths
 from mlkdc.commands.check import check_exports, check_recipe
 from mlkdc.commands.describe import artifact_lines
+from mlkdc.data.runs import run_data
+from mlkdc.errors import MlkdcError
 from mlkdc.figures import DASH, megabytes, number
 from mlkdc.figures import threads as threads_in_words
 from mlkdc.progress import Progress
@@ -49,12 +51,25 @@ def run_all(
     for target in run.recipe.targets:
         progress.say(f"exporting to {target}")
         name, precision = split_name(target)
-        folder = export(run, name, precision=precision, say=progress.say)
+        folder = export(run, name, precision=precision, data=data, say=progress.say)
         for line in artifact_lines(Manifest.load(folder)):
             progress.say(f"  {line}")
     progress.say("measuring latency")
     bench_paths([run.path], Asked(command=command), progress=progress)
     return run, write_report(run.path)
+
+
+def example_image(run: Run, moved_to: str | None = None) -> Path | None:
+    """An image to predict; None where the run's data is not there.
+
+    Args:
+        run: finished.
+        moved_to: where its data is now, if it has moved.
+    """
+    try:
+        return run_data(run, lambda text: None, moved_to).samples[0].image
+    except MlkdcError:
+        return None
 
 
 def summary_table(run: Run) -> Table:

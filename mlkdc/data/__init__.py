@@ -1,6 +1,7 @@
 """Data sets of tagged images: choose the reader, read, split."""
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from mlkdc.data.digits import open_digits
 from mlkdc.data.found import describe
 from mlkdc.data.groups import joined, representatives, with_copies, without_copies
 from mlkdc.data.layouts import LAYOUTS, UNSPLIT, ReadOptions, list_layouts
-from mlkdc.data.names import image_names, size_bytes
+from mlkdc.data.names import content_digest, image_names
 from mlkdc.data.paths import resolve
 from mlkdc.data.split import FEWEST, split_by_name
 from mlkdc.errors import UsageError
@@ -110,12 +111,14 @@ def _detect(root: Path) -> str:
 
 
 def fingerprint(data: TaggedImages) -> str:
-    """A short digest of classes, splits, labels, and the images' relative paths and sizes in bytes.
+    """A short digest of classes, splits, labels, and the images' relative paths and contents; reads every file.
 
-    It does not depend on where the folder is, and changes with the labels, the split and the files. Images are not
-    opened.
+    It does not depend on where the folder is, and changes with the labels, the split and the files.
     """
+    # Threads are enough: hashing does not hold the interpreter's lock.
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        contents = list(pool.map(content_digest, [sample.image for sample in data.samples]))
     rows = []
-    for name, sample in zip(image_names(data), data.samples, strict=True):
-        rows.append((name, size_bytes(sample.image), sample.labels, sample.split))
+    for name, content, sample in zip(image_names(data), contents, data.samples, strict=True):
+        rows.append((name, content, sample.labels, sample.split))
     return digest([data.classes, rows])

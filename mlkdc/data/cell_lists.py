@@ -29,6 +29,8 @@ def items(cell: str) -> list[str]:
         values = json.loads(cell)
     except ValueError:
         values = _literal(cell)
+    except RecursionError:
+        raise UsageError(f"expected a list of labels, got {cell[:80]!r}, nested too deeply") from None
     if values is None:
         inner = cell[1:-1]
         values = inner.split(",") if inner.strip() else []
@@ -64,7 +66,7 @@ def _literal(cell: str) -> Sequence[object] | dict[object, object] | None:
     apart = re.sub(r"(?<=['\"])\s+(?=['\"])", ", ", cell)
     try:
         value = ast.literal_eval(apart)
-    except (ValueError, SyntaxError):
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):  # all that it documents
         return _numbers(cell[1:-1])
     if isinstance(value, set):
         return sorted(map(str, value))

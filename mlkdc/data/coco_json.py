@@ -110,7 +110,9 @@ class _Entries:
 def _order(number: str) -> tuple[int, int, str]:
     """Numbers by value, then words."""
     if number.isdecimal():
-        return (0, int(number), "")
+        # Python reads no number of thousands of digits.
+        digits = number.lstrip("0")
+        return (0, len(digits), digits)
     return (1, 0, number)
 
 

@@ -112,7 +112,7 @@ def as_listed(data: TaggedImages, listed: ImageList, *, read: bool = False) -> t
         Data without what is missing or new, and the differences.
     """
     waiting: dict[str, deque[Sample]] = defaultdict(deque)
-    for name, sample in zip(image_names(data), data.samples, strict=True):
+    for name, sample in zip(_names_in(data, listed), data.samples, strict=True):
         waiting[name].append(sample)
     samples: list[Sample] = []
     missing, relabeled, replaced, resplit = [], [], [], []
@@ -133,6 +133,20 @@ def as_listed(data: TaggedImages, listed: ImageList, *, read: bool = False) -> t
     added = [name for name in waiting if name not in known]
     changes = Changes(tuple(missing), tuple(relabeled), tuple(replaced), tuple(added), tuple(resplit))
     return replace(data, samples=tuple(samples), split_from=listed.split_from), changes
+
+
+def _names_in(data: TaggedImages, listed: ImageList) -> list[str]:
+    """What a list calls the images, also where the labels have moved away from them."""
+    known = {image.name for image in listed.images} | set(listed.skipped)
+    base = Path(listed.folder)
+    names = []
+    for name, sample in zip(image_names(data), data.samples, strict=True):
+        if name not in known:
+            before = image_name(base, sample.image)
+            if before in known:
+                name = before
+        names.append(name)
+    return names
 
 
 def _is_lost(sample: Sample, image: ListedImage) -> bool:

@@ -111,8 +111,9 @@ def resolve(data: TaggedImages, images: str | None = None) -> TaggedImages:
         images: the folder to find the images in, whatever the paths say; None looks where they say first.
 
     Raises:
-        UsageError: ``images`` is no folder.
+        UsageError: ``images`` is no folder, or no file can be called as a path says.
     """
+    _check_names(data)
     if images is not None:
         return _found_below(data, range(len(data.samples)), _folder(images))
     folders = _Folders()
@@ -137,6 +138,23 @@ def resolve(data: TaggedImages, images: str | None = None) -> TaggedImages:
     if len(missing) == len(samples):
         return _found_below(data, missing, _base(data))
     return _found_below(data, astray, _base(data))
+
+
+def _check_names(data: TaggedImages) -> None:
+    for sample in data.samples:
+        if not _is_possible(sample.image):
+            raise UsageError(
+                f"{data.root}: read as {data.layout!r}, an image has the path {str(sample.image)[-80:]!r}, which no "
+                "file can have; correct it"
+            )
+
+
+def _is_possible(path: Path) -> bool:
+    """Whether a file can be called so: without zero bytes, and in characters that the system can write."""
+    try:
+        return b"\0" not in os.fsencode(path)
+    except UnicodeEncodeError:
+        return False
 
 
 def _look(folders: _Folders, written: str, tidy: str) -> tuple[str | None, str]:

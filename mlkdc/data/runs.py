@@ -41,17 +41,54 @@ def read_data(recipe: Recipe, *, split: bool = True) -> TaggedImages:
     )
 
 
+def with_data(recipe: Recipe, **changes: str | None) -> Recipe:
+    """The recipe with other values in its section ``data``."""
+    return recipe.model_copy(update={"data": recipe.data.model_copy(update=changes)})
+
+
+def moved(recipe: Recipe, path: str) -> Recipe:
+    """The recipe of a run whose data is at ``path`` now.
+
+    A folder of images that is not there any more has moved along if there is one where it lay as seen from the data.
+    If not, the images are looked for where the labels say and below the data.
+    """
+    images = recipe.data.images
+    if images is not None and not _is_there(images):
+        along = os.path.relpath(images, recipe.data.path)
+        images = os.path.normpath(os.path.join(Path(path).expanduser(), along))
+        if not os.path.isdir(images):
+            images = None
+    return with_data(recipe, path=path, images=images)
+
+
 def is_gone(run: Run) -> bool:
-    """Whether the data of a run is not where it was."""
-    path = run.recipe.data.path
-    return path != EMBEDDED and not os.path.exists(Path(path).expanduser())
+    """Whether the data of a run, or the folder of its images, is not where it was."""
+    return missing_path(run.recipe) is not None
+
+
+def missing_path(recipe: Recipe) -> str | None:
+    """Where the data should be, or the folder of its images, if nothing is there."""
+    spec = recipe.data
+    if spec.path == EMBEDDED:
+        return None
+    if not _is_there(spec.path):
+        return spec.path
+    if spec.images is not None and not _is_there(spec.images):
+        return spec.images
+    return None
+
+
+def _is_there(path: str) -> bool:
+    return os.path.exists(Path(path).expanduser())
 
 
 def _read_again(run: Run, recipe: Recipe, *, split: bool) -> TaggedImages:
     """The data of a run, which can have moved since it was trained."""
-    path = recipe.data.path
-    if path != EMBEDDED and not os.path.exists(Path(path).expanduser()):
-        raise UsageError(f"{path}, the data of {run.path}, is not there; if it has moved, say where it is: --data PATH")
+    path, what = missing_path(recipe), "the data"
+    if path is not None:
+        if path == recipe.data.images:
+            what = "the folder of the images"
+        raise UsageError(f"{path}, {what} of {run.path}, is not there; if it has moved, say where it is: --data PATH")
     return read_data(recipe, split=split)
 
 
@@ -70,7 +107,7 @@ def run_data(run: Run, say: Say = warn, moved_to: str | None = None) -> TaggedIm
     """
     recipe = run.recipe
     if moved_to is not None:
-        recipe = recipe.model_copy(update={"data": recipe.data.model_copy(update={"path": moved_to})})
+        recipe = moved(recipe, moved_to)
     listed = ImageList.load(run.path)
     if listed is None:
         return _unlisted_data(run, recipe, say)

@@ -1,5 +1,6 @@
 """Which images a trained model is scored on: none that it was trained on, where that can be known."""
 
+import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -7,9 +8,20 @@ from pathlib import Path
 
 from mlkdc.data import open_data
 from mlkdc.data.listing import known_splits
-from mlkdc.data.runs import Say, aligned, is_forgotten, run_data, scored_split
+from mlkdc.data.runs import (
+    Say,
+    aligned,
+    is_forgotten,
+    is_gone,
+    moved,
+    read_data,
+    run_data,
+    scored_split,
+    with_data,
+)
 from mlkdc.errors import UsageError
 from mlkdc.figures import counted
+from mlkdc.recipe import Recipe
 from mlkdc.records.images import ImageList
 from mlkdc.records.run import Run
 from mlkdc.types import TaggedImages
@@ -58,7 +70,7 @@ def other_images(path: str, classes: Sequence[str], run: Run | None, say: Say) -
     """Images of other data than a run's, or of the same in another place: its test split, else its val split, else all.
 
     Images that the run was trained on are left out, by name or content, and its other images are in the split that they
-    were in.
+    were in. They are read as the run's were, in its layout, with its separator and folder of images, where that fits.
 
     Args:
         path: of the data.
@@ -69,18 +81,47 @@ def other_images(path: str, classes: Sequence[str], run: Run | None, say: Say) -
     Raises:
         UsageError: no data there, labels that the model does not have, or no image that it was not trained on.
     """
-    model = "the model"
-    if run is not None:
-        model = f"the model in {run.path}"
-    data = aligned(open_data(path, split=False), classes, model)
+    model, listed = "the model", None
+    if run is None:
+        data = aligned(open_data(path, split=False), classes, model)
+    else:
+        model, listed = f"the model in {run.path}", ImageList.load(run.path)
+        data = _read_as(run, path, classes, model)
     _say_absent(data, say)
-    listed = None
-    if run is not None:
-        listed = ImageList.load(run.path)
     if run is None or listed is None:
         say(f"which images {model} was trained on is not recorded: if some of {path} are, it scores too well on them")
         return ScoredImages(data, scored_split(data, trained=()))
     return _unseen(data, listed, run, say)
+
+
+def _read_as(run: Run, path: str, classes: Sequence[str], model: str) -> TaggedImages:
+    """Other data, read in the first way that gives the model's labels and finds an image."""
+    faults: list[UsageError] = []
+    without_images: list[TaggedImages] = []
+    for recipe in _ways_to_read(run, path):
+        try:
+            data = aligned(read_data(recipe, split=False), classes, model)
+        except UsageError as fault:
+            faults.append(fault)
+            continue
+        if any(os.path.isfile(sample.image) for sample in data.samples):
+            return data
+        without_images.append(data)
+    if without_images:
+        return without_images[0]
+    raise faults[0]
+
+
+def _ways_to_read(run: Run, path: str) -> list[Recipe]:
+    """As the run's data, with and without its folder of images; then as the files look."""
+    own = moved(run.recipe, path)
+    ways = [own, with_data(own, images=None)]
+    is_own = Path(path).expanduser().resolve() == Path(run.recipe.data.path).expanduser().resolve()
+    if not is_own and not is_gone(run):
+        # Other data has other images; those of the run may have the same names.
+        ways.reverse()
+    ways.append(with_data(own, layout=None, separator=None, images=None))
+    return [way for at, way in enumerate(ways) if way not in ways[:at]]
 
 
 def _say_absent(data: TaggedImages, say: Say) -> None:

@@ -6,7 +6,7 @@ from functools import cached_property
 
 import numpy as np
 
-from mlkdc.data.runs import is_gone, run_data
+from mlkdc.data.runs import is_gone, missing_path, run_data
 from mlkdc.errors import UsageError
 from mlkdc.exporting.identity import check_scores, checked_answers, scored_model
 from mlkdc.exporting.kept import keep_answers
@@ -81,7 +81,7 @@ class RunImages:
         # Those of this machine: others round differently.
         answers = checked_answers(self.run, self.model, known)
         self.say(
-            f"  {self.run.recipe.data.path}, the run's data, is not there: artifacts are compared on the "
+            f"  {missing_path(self.run.recipe)}, the run's data, is not there: artifacts are compared on the "
             f"{counted(len(known.pixels), 'image')} that {self.run.path / ANSWERS_FILE} keeps; with the data, on more: "
             "--data PATH"
         )

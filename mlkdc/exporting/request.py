@@ -5,8 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
 
-from mlkdc.data.runs import is_gone
+from pydantic import ValidationError
+
+from mlkdc.data.runs import is_gone, missing_path
 from mlkdc.errors import UsageError, nearest
+from mlkdc.records.base import faults
 from mlkdc.records.manifest import Dtype, is_artifact
 from mlkdc.records.parity import Tolerance
 from mlkdc.records.run import ANSWERS_FILE, CALIBRATION_FILE, EXPORT_FOLDER, Run
@@ -79,9 +82,9 @@ def make_request(run: Run, options: ExportOptions) -> Request:
     """Fill in what the options leave open, and check that it can be exported here.
 
     Raises:
-        UsageError: unknown target, precision or dtype, no images to compare on, a package is missing (says what to
-            install), the target cannot take a batch of any size, this processor has no VNNI and the full range
-            was chosen, or the folder holds something else than an artifact.
+        UsageError: unknown target, precision or dtype, a drop that is no percentage, no images to compare on, a package
+            is missing (says what to install), the target cannot take a batch of any size, this processor has no VNNI
+            and the full range was chosen, or the folder holds something else than an artifact.
     """
     target = _with_opset(load_target(options.target), options.opset)
     precision = options.precision or target.default_precision
@@ -126,9 +129,9 @@ def check_images(run: Run, options: ExportOptions) -> None:
         return
     if is_gone(run) and not (run.path / ANSWERS_FILE).is_file():
         raise UsageError(
-            f"{run.recipe.data.path}, the data of {run.path}, is not there, and the folder keeps no images to compare "
-            f"on (no {ANSWERS_FILE}; export.keep_images): if it has moved, say where it is: --data PATH; or export an "
-            "artifact that is marked as unverified: --skip-parity"
+            f"{missing_path(run.recipe)}, the data of {run.path}, is not there, and the folder keeps no images to "
+            f"compare on (no {ANSWERS_FILE}; export.keep_images): if it has moved, say where it is: --data PATH; or "
+            "export an artifact that is marked as unverified: --skip-parity"
         )
 
 
@@ -140,7 +143,7 @@ def _check_calibration(request: Request) -> None:
     for name in (ANSWERS_FILE, CALIBRATION_FILE):
         if not (run.path / name).is_file():
             raise UsageError(
-                f"{run.recipe.data.path}, the data of {run.path}, is not there, and the folder keeps no images to "
+                f"{missing_path(run.recipe)}, the data of {run.path}, is not there, and the folder keeps no images to "
                 f"calibrate int8 on (no {name}): copy the complete run folder; if the data has moved, say where it is: "
                 "--data PATH; or export another precision"
             )
@@ -176,7 +179,13 @@ def _tolerance(run: Run, target: Target, precision: str, options: ExportOptions)
         allowed["map_drop_points"] = map_drop
     if class_drop is not None:
         allowed["class_drop_points"] = class_drop
-    return target.tolerance(precision).model_copy(update=allowed)
+    try:
+        # Not model_copy, which takes any value: an artifact with such limits could not be read.
+        return Tolerance.model_validate({**target.tolerance(precision).model_dump(), **allowed})
+    except ValidationError as error:
+        raise UsageError(
+            f"expected 0 to 100 percentage points as the allowed drops of mAP and of a class's AP: {faults(error)}"
+        ) from None
 
 
 def _check_input(request: Request) -> None:

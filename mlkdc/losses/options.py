@@ -1,10 +1,11 @@
 """A loss term's options: a small model next to its class, and what is said about a wrong value."""
 
+import math
 from collections.abc import Mapping
 from typing import ClassVar, Literal, TypeAlias, get_args, get_origin
 
 from annotated_types import Ge, Gt, Le, Lt
-from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
@@ -27,11 +28,24 @@ class TermOptions(BaseModel):
 
     @field_validator("*", mode="before")
     @classmethod
-    def _whole_number(cls, value: object) -> object:
+    def _plain_number(cls, value: object, info: ValidationInfo) -> object:
+        assert info.field_name is not None
+        # To YAML 1.1, 2e-1 is text.
+        if isinstance(value, str) and cls.model_fields[info.field_name].annotation in (int, float):
+            value = _number(value)
         # A recipe holds every number as a float, and a strict `int` takes none.
         if isinstance(value, float) and value.is_integer():
             return int(value)
         return value
+
+
+def _number(text: str) -> float | str:
+    """The finite number that a text is, else the text."""
+    try:
+        number = float(text)
+    except ValueError:
+        return text
+    return number if math.isfinite(number) else text
 
 
 def option_faults(model: type[TermOptions], error: ValidationError, term: str) -> list[str]:

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from mlkdc.data.runs import moved
 from mlkdc.errors import Interrupted, UsageError
 from mlkdc.losses import make_objective
 from mlkdc.progress import Progress
@@ -78,7 +79,7 @@ def _resume(folder: Path, data: str | None, command: str, progress: Progress) ->
         return run
     recipe = run.recipe
     if data is not None:
-        recipe = recipe.model_copy(update={"data": recipe.data.model_copy(update={"path": data})})
+        recipe = moved(recipe, data)
     with claimed(folder):
         return _train_student(folder, recipe, command, progress, begun=run)
 
@@ -152,7 +153,7 @@ def _fine_tuned(job: Job, spec: Teacher) -> Path:
     """The run folder of the fine-tuned teacher, trained now if it is not there."""
     plan = job.plan
     recipe = teacher_recipe(plan.recipe, spec)
-    run = Run(teacher_folder(job.run.path.resolve().parent, recipe, plan.data))
+    run = Run(teacher_folder(job.run.path.resolve().parent, recipe, plan))
     if not agreed(lambda: run.finished):
         teacher_plan = Plan(recipe, make_objective(recipe.distill), plan.data, plan.skipped)
         # Before anything is written, so that a fault of the teacher's weights or sizes leaves no folder.

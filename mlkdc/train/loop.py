@@ -127,6 +127,9 @@ class Trainer:
         first = 0
         if resume and (self.folder / CHECKPOINT_FILE).is_file():
             first = self._restore()
+        elif self.accelerator.is_main_process:
+            # Of a training that was stopped before its first checkpoint, and begins anew.
+            (self.folder / METRICS_FILE).unlink(missing_ok=True)
         steps = len(self.loader)
         self.progress.start(self.recipe.name, self.epochs * steps, first * steps)
         try:
@@ -205,7 +208,7 @@ class Trainer:
         self._freeze(self.steps.trains_backbone(epoch, number))
         step = self._look(index, images)
         batch = self._batch(step)
-        progress = (epoch + self.steps.first_of(number) / len(self.loader)) / self.epochs
+        progress = (epoch + self.steps.first_of(number) / len(self.loader)) / self.recipe.train.epochs
         terms = self.objective(replace(batch, progress=progress))
         values = {name: term.item() for name, term in terms.items()}
         self._check_finite(values, epoch, number)  # before weights become NaN too

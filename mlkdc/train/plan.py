@@ -1,9 +1,10 @@
 """What a training needs, checked and built once: everything that can be found wrong before it begins."""
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
-from mlkdc.data import EMBEDDED
+from mlkdc.data import EMBEDDED, fingerprint
 from mlkdc.data.check import check_trainable, decode_all, unseen_labels
 from mlkdc.data.runs import TrainingData, read_data, resumed_data
 from mlkdc.data.summary import opening
@@ -44,6 +45,11 @@ class Plan:
     objective: Objective
     data: TaggedImages
     skipped: tuple[str, ...] = ()
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Of the data, whose files are read once for it."""
+        return fingerprint(self.data)
 
 
 def make_plan(recipe: Recipe, progress: Progress, run: Run | None = None) -> Plan:
@@ -187,6 +193,8 @@ def with_absolute_paths(recipe: Recipe) -> Recipe:
     recipe = recipe.model_copy(deep=True)
     if recipe.data.path != EMBEDDED:
         recipe.data.path = _absolute(recipe.data.path)
+    if recipe.data.images is not None:
+        recipe.data.images = _absolute(recipe.data.images)
     for model in (recipe.student, recipe.teacher):
         if model is not None and model.weights not in ("pretrained", "none"):
             model.weights = _absolute(model.weights)

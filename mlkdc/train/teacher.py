@@ -6,7 +6,6 @@ from pathlib import Path
 
 import torch
 
-from mlkdc.data import fingerprint
 from mlkdc.data.listing import known_splits
 from mlkdc.errors import MlkdcError, UsageError
 from mlkdc.losses import make_objective
@@ -27,7 +26,6 @@ from mlkdc.train.score import load_model
 from mlkdc.train.sources import TeacherSource, repeats_images
 from mlkdc.train.teacher_cache import TeacherCache, halved
 from mlkdc.train.teacher_labels import check_teacher_labels, labels_of_file
-from mlkdc.types import TaggedImages
 
 #: What decides which views a model is shown.
 VIEW_KEYS = {"image_size", "fit", "augment", "train_splits"}
@@ -113,12 +111,22 @@ def teacher_recipe(recipe: Recipe, teacher: Teacher) -> Recipe:
     return Recipe.model_validate(values)
 
 
-def teacher_folder(root: Path, recipe: Recipe, data: TaggedImages) -> Path:
-    """Where a teacher that was fine-tuned with this recipe on this data is kept: next to the students' run folders."""
+def teacher_folder(root: Path, recipe: Recipe, plan: Plan) -> Path:
+    """Where a teacher that was fine-tuned with this recipe on a plan's data is kept: next to the students' run folders.
+
+    Args:
+        root: the folder of the run folders.
+        recipe: the teacher's.
+        plan: the student's.
+    """
     # Nothing of the student is part of the key, so that all students of one data set share their teacher.
     model = recipe.model_dump(include={"seed", "student", "train"}, exclude={"train": {"threads"}})
+    weights = recipe.student.weights
+    # A file counts by what it holds, wherever it lies.
+    if weights not in ("pretrained", "none") and Path(weights).is_file():
+        model["student"]["weights"] = file_sha256(Path(weights))
     views = recipe.data.model_dump(include=VIEW_KEYS)
-    key = digest([model, views, fingerprint(data)], length=8)
+    key = digest([model, views, plan.fingerprint], length=8)
     return root / f"{recipe.name.replace('/', '-')}-{key}"
 
 
@@ -224,7 +232,7 @@ def answers_key(teacher: ReadyTeacher, plan: Plan) -> str:
     model = teacher.model.model_dump(include=set(Model.model_fields) - {"weights"})
     weights = [file_sha256(teacher.weights), model, preprocess.mean, preprocess.std]
     size_and_precision = [preprocess.size, plan.recipe.train.precision]
-    return digest([CACHE_FORMAT, weights, size_and_precision, fingerprint(plan.data), views])
+    return digest([CACHE_FORMAT, weights, size_and_precision, plan.fingerprint, views])
 
 
 def _not_cacheable(plan: Plan) -> str | None:

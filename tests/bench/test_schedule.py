@@ -296,6 +296,12 @@ def test_senseless_requests_are_refused(rows, wrong):
         bench([], Plan())
 
 
+def test_a_number_of_threads_that_comes_twice_counts_once(rows):
+    device = FakeDevice("pi", {name: [turn(), turn()] for name in NAMES})
+    figures = bench(rows, Plan(passes=1, threads=(2, 1, 2, 1), baseline="onnx-fp32"), devices=[device])
+    assert [(row.name, row.threads) for row in figures.rows] == [(name, count) for name in NAMES for count in (2, 1)]
+
+
 def test_rows_of_one_name_are_refused(rows):
     with pytest.raises(UsageError, match="a name of its own for each row, got 'onnx-fp32' twice"):
         bench([*rows, rows[0]], Plan())

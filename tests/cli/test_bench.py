@@ -190,6 +190,7 @@ def test_durations(text, expected):
         ("--fail-over", "0ms"),
         ("--score", "0"),
         ("--score", "x"),
+        ("--score", "²"),
         ("--min-map", "nan"),
         ("--sustained", "inf"),
         ("--cool-to", "nan"),

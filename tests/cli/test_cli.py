@@ -162,6 +162,9 @@ def test_wrong_commands_say_what_to_try(tmp_path: Path, here: Callable[..., Done
         ("distill", "--recipe", "quickstart", "--data", "nowhere"): "nowhere",
         ("evaluate",): "mlkdc distill",
         ("export", "nowhere"): "not a run folder",
+        ("export", "nowhere", "--max-drop", "200"): "200.0 is not in the range 0<=x<=100",
+        ("export", "nowhere", "--max-drop", "nan"): "expected a finite number, got 'nan'",
+        ("export", "nowhere", "--max-class-drop", "inf"): "inf is not in the range 0<=x<=100",
         ("predict", "nowhere.jpg", "--model", "nowhere"): "not an artifact",
         ("data", "nowhere"): "nowhere",
     }
@@ -241,6 +244,31 @@ def test_the_whole_day(
 
     shown = CliRunner().invoke(cli, ["data", str(photos)])
     assert "images: train 30, val 9, test 9" in shown.output
+
+
+def test_a_finished_run_goes_on_where_its_data_has_moved(
+    here: Callable[..., Done], finished_run: Path, tmp_path: Path
+) -> None:
+    run = Path(shutil.copytree(finished_run, tmp_path / "run"))
+    photos = finished_run.parent.parent / "photos"
+    recipe = (run / "recipe.yaml").read_text().replace(str(photos), str(tmp_path / "gone"))
+    (run / "recipe.yaml").write_text(recipe.replace("seconds: 3.0", "seconds: 0.01"))
+
+    def compared_on_kept_images() -> bool:
+        comparison = Manifest.load(run / "export" / "onnx-fp32").parity.comparison
+        assert comparison is not None
+        return comparison.kept
+
+    without = here("run", "--resume", str(run))
+    assert without.returncode == 0, without.stderr
+    assert compared_on_kept_images()
+    assert "next:   mlkdc evaluate" in without.stdout, "no image is there to predict"
+    moved = here("run", "--resume", str(run), "--data", str(photos))
+    assert moved.returncode == 0, moved.stderr
+    assert not compared_on_kept_images()
+    # What it says to type next works.
+    predict, evaluate = re.findall(r"mlkdc ((?:predict|evaluate) .*)", moved.stdout)
+    assert here(*predict.split()).returncode == here(*evaluate.split()).returncode == 0
 
 
 def _refusals(here: Callable[..., Done], photos: Path, artifact: Path, tmp_path: Path) -> None:

@@ -63,10 +63,12 @@ def test_ids_match_whatever_their_type(image_id, category_id, tmp_path: Path):
 
 def test_ids_that_are_words_and_ids_out_of_order(tmp_path: Path):
     values = content(categories=[{"id": 10, "name": "cat"}, {"id": 9, "name": "dog"}, {"id": "x", "name": "ox"}])
+    # More digits than Python reads as a number.
+    values["categories"].append({"id": "8" * 5000, "name": "hen"})
     for item, category in zip(values["annotations"], (10, 9, "x"), strict=True):
         item["category_id"] = category
     data = read(tmp_path, values)
-    assert data.classes == ("dog", "cat", "ox")
+    assert data.classes == ("dog", "cat", "hen", "ox")
     assert labels(data) == {"a.png": {"cat", "dog"}, "b.png": {"ox"}}
 
 

@@ -169,7 +169,7 @@ def test_mirflickr_reports_an_annotated_image_that_is_missing(tmp_path: Path):
     assert problem.where.endswith("im6.jpg")
 
 
-def test_fingerprint_changes_with_labels_split_and_bytes(tmp_path: Path):
+def test_fingerprint_changes_with_labels_split_and_content(tmp_path: Path):
     text = "image,labels,split\na.png,x|y,train\nb.png,x,test\n"
     folder = csv_folder(tmp_path / "t", text)
     seen = {fingerprint(open_data(str(folder)))}
@@ -180,4 +180,8 @@ def test_fingerprint_changes_with_labels_split_and_bytes(tmp_path: Path):
     with (folder / "a.png").open("ab") as stream:
         stream.write(b"0")
     seen.add(fingerprint(open_data(str(folder))))
-    assert len(seen) == 4
+    content = bytearray((folder / "a.png").read_bytes())
+    content[-1] ^= 1  # as many bytes as before
+    (folder / "a.png").write_bytes(content)
+    seen.add(fingerprint(open_data(str(folder))))
+    assert len(seen) == 5

@@ -43,6 +43,18 @@ def test_an_object_of_flags_gives_those_that_are_set(tmp_path: Path) -> None:
         open_data(str(tmp_path))
 
 
+def test_a_list_that_is_nested_too_deeply_is_refused(tmp_path: Path) -> None:
+    root = folder_of(tmp_path, "labels.csv", f"image,labels\n0.png,{'[' * 50_000 + ']' * 50_000}\n1.png,[cat]\n")
+    with pytest.raises(UsageError, match=r"labels\.csv row 2: expected a list of labels, got .*, nested too deeply"):
+        open_data(str(root), split=False)
+
+
+@pytest.mark.parametrize(("cell", "label"), [("[" + "-" * 50_000 + "1]", "-" * 50_000 + "1"), ("{[1]: 2}", "[1]: 2")])
+def test_what_python_cannot_evaluate_is_text(cell: str, label: str, tmp_path: Path) -> None:
+    root = folder_of(tmp_path, "labels.csv", f"image,labels\n0.png,{cell}\n1.png,[cat]\n")
+    assert first(open_data(str(root), split=False)) == [label]
+
+
 def test_two_columns_of_one_name_are_joined(tmp_path: Path) -> None:
     assert first(open_data(str(table(tmp_path, "#.png,cat,dog", "image,labels,labels")))) == ["cat", "dog"]
 

@@ -68,6 +68,18 @@ def test_composed_and_decomposed_accents(tmp_path: Path):
     assert found(data) == files
 
 
+@pytest.mark.parametrize(
+    ("escape", "shown"), [(r"\u0000", r"\x00"), (r"\ud800", r"\ud800")], ids=["zero byte", "half a character"]
+)
+def test_a_path_that_no_file_can_have_is_refused(escape: str, shown: str, tmp_path: Path):
+    stored(tmp_path, "{}.png")
+    rows = [f'{{"image": "{number}.png", "labels": ["x"]}}' for number in range(6)]
+    (tmp_path / "labels.jsonl").write_text("\n".join([*rows, rows[0].replace("0", escape)]), encoding="utf-8")
+    with pytest.raises(UsageError) as caught:
+        open_data(str(tmp_path))
+    assert f"{shown}.png', which no file can have; correct it" in str(caught.value)
+
+
 def test_one_missing_image_is_not_looked_for_elsewhere(tmp_path: Path):
     stored(tmp_path, "img/{}.png")
     (tmp_path / "img/3.png").unlink()

@@ -204,6 +204,9 @@ def test_open_images_rows_of_confidence_0_say_no(tmp_path: Path):
     table.write_text("\n".join([*rows, "0000,machine,/m/01,0.7"]) + "\n", encoding="utf-8")
     with pytest.raises(UsageError, match=r"row 50: column 'Confidence' holds '0\.7'"):
         open_data(str(tmp_path))
+    (tmp_path / "class-descriptions.csv").write_text("/m/01\n/m/02\n", encoding="utf-8")
+    with pytest.raises(UsageError, match=r"class-descriptions\.csv: expected two columns, .* got 1; correct"):
+        open_data(str(tmp_path))
 
 
 def test_a_quote_that_never_closes_in_a_large_table(tmp_path: Path):

@@ -58,6 +58,16 @@ def test_a_name_without_a_number_is_refused(tmp_path: Path):
         open_data(str(tmp_path))
 
 
+def test_names_that_are_not_there_or_nested_without_end_are_refused(tmp_path: Path):
+    write(tmp_path, (0, 1))
+    (tmp_path / "classes.txt").write_text("\n", encoding="utf-8")
+    with pytest.raises(UsageError, match=r"classes\.txt is empty; expected the classes, one a line"):
+        open_data(str(tmp_path))
+    (tmp_path / "data.yaml").write_text("names: " + "[" * 3000, encoding="utf-8")
+    with pytest.raises(UsageError, match=r"data\.yaml: nested too deeply; expected the list of the classes"):
+        open_data(str(tmp_path))
+
+
 @pytest.mark.parametrize("folder", [".", "images"])
 def test_label_files_next_to_the_images(folder: str, tmp_path: Path):
     write(tmp_path, (0, 1), labels=folder, images=folder)

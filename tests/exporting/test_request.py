@@ -100,6 +100,13 @@ def test_the_allowed_loss_is_the_callers_then_the_recipes_then_the_targets(run, 
     assert allowed("fp16", max_map_drop_points=1) == (1, 2)
 
 
+@pytest.mark.parametrize("name", ["max_map_drop_points", "max_class_drop_points"])
+@pytest.mark.parametrize("drop", [100.5, -0.1, float("inf"), float("nan")])
+def test_a_drop_that_no_artifact_could_record_is_refused(run, name, drop):
+    with pytest.raises(UsageError, match=r"^expected 0 to 100 percentage points .*_drop_points: .*, got "):
+        make_request(run, ExportOptions(target="onnx", precision="int8", **{name: drop}))
+
+
 def test_half_of_the_range_is_the_callers_then_the_recipes_then_the_targets(run, monkeypatch):
     def reduced(**options):
         return make_request(run, ExportOptions(target="onnx", precision="int8", **options)).reduce_range

@@ -12,7 +12,7 @@ from mlkdc.errors import RecipeError, UsageError
 from mlkdc.losses import TERMS, Term, TermOptions, make_objective
 from mlkdc.losses.term import FORMS
 from mlkdc.losses.terms.history import DLB
-from mlkdc.recipe import Distill
+from mlkdc.recipe import Distill, load_recipe
 
 WITH_OPTIONS = [name for name, term in TERMS.items() if term.Options.model_fields]
 EVERY_OPTION = [(name, option) for name in WITH_OPTIONS for option in TERMS.get(name).Options.model_fields]
@@ -41,6 +41,11 @@ def test_options_reach_their_term_and_wrong_ones_are_reported_at_once():
         ("mbd", "temperature", 0, "distill.options.mbd.temperature: expected a finite number above 0, got 0"),
         ("mbd", "omega", float("inf"), "distill.options.mbd.omega: expected a finite number"),
         ("rsd", "rounds", 1.5, "distill.options.rsd.rounds: expected a whole number of at least 0, got 1.5"),
+        ("mbd", "omega", "inf", "distill.options.mbd.omega: expected a finite number .*, got 'inf'"),
+        ("mbd", "omega", "nan", "distill.options.mbd.omega: expected a finite number .*, got 'nan'"),
+        ("mbd", "omega", "1e999", "distill.options.mbd.omega: expected a finite number .*, got '1e999'"),
+        ("mbd", "omega", "2e0", "distill.options.mbd.omega: expected a finite number .* at most 1, got 2"),
+        ("mbd", "detach_weights", "1e0", "distill.options.mbd.detach_weights: expected true or false, got '1e0'"),
         ("reviewkd", "channels", 0.5, "distill.options.reviewkd.channels: expected a whole number of at least 1"),
     ],
 )
@@ -59,6 +64,14 @@ def test_every_option_has_a_description_and_refuses_a_word_by_its_key(name, opti
     (fault,) = caught.value.faults
     kinds = "a finite number|a whole number|true or false"
     assert re.fullmatch(rf"distill\.options\.{name}\.{option}: expected ({kinds}).*, got 'many'", fault)
+
+
+def test_numbers_with_an_exponent_are_numbers():
+    # To PyYAML, which follows YAML 1.1, they are text.
+    settings = ["distill.method=mskd", "distill.options.ssd.gamma_positive=2e-1"]
+    objective = make_objective(load_recipe("quickstart", settings).distill)
+    assert objective.terms["ssd"].options == TERMS.get("ssd").Options(gamma_positive=0.2)
+    assert TERMS.get("rsd")(rounds="3e0").options.rounds == 3
 
 
 def test_options_are_given_by_name_or_as_an_object():

@@ -97,6 +97,12 @@ def test_all_unknown_keys_are_reported_at_once_with_the_nearest() -> None:
         ("data.augment.seed=4294967296", "data.augment.seed: input should be less than or equal to 4294967295"),
         ("teacher.seed=4294967296", "teacher.seed: input should be less than or equal to 4294967295"),
         ("distill.terms.mld=heavy", "distill.terms.mld: input should be a valid number"),
+        ("export.max_drop=200", "export.max_drop: input should be less than or equal to 100, got 200"),
+        ("export.max_drop=.nan", "export.max_drop: input should be a finite number, got nan"),
+        ("export.max_class_drop=.inf", "export.max_class_drop: input should be a finite number, got inf"),
+        ("bench.threads=[0]", "bench.threads.0: input should be greater than or equal to 1, got 0"),
+        ("bench.seconds=.inf", "bench.seconds: input should be a finite number, got inf"),
+        ("data.separator=''", "data.separator: string should have at least 1 character, got ''"),
     ],
 )
 def test_a_mistyped_key_is_named_wherever_it_is(setting: str, fault: str) -> None:
@@ -113,6 +119,30 @@ def test_all_unknown_names_are_reported_at_once() -> None:
     for name in ("mobilenetv2", "resnet101", "l2d", "onnx"):
         assert f"did you mean {name}" in message or f" {name}" in message
     assert "4 faults" in message
+
+
+@pytest.mark.parametrize(
+    ("settings", "fault"),
+    [
+        (["student.head.kind=linear"], "student.head.kind is linear, which has no label-wise embeddings"),
+        (["teacher=null"], "the method 'l2d' needs a teacher: `--teacher MODEL`"),
+        (["distill.method=ud", "student.head.dropout=0"], "ud compares draws of the head's dropout, which is 0"),
+        (["distill.method=dlb", "train.batch_size=15"], "train.batch_size: expected an even number, as dlb repeats"),
+        (["data.layout=coko"], "data.layout: unknown layout 'coko'; did you mean coco"),
+        (["data.layout=digits", "data.path=photos"], "data.layout: unknown layout 'digits'"),
+    ],
+)
+def test_what_a_training_would_refuse_is_not_valid(settings: list[str], fault: str) -> None:
+    with pytest.raises(RecipeError) as caught:
+        check_recipe(load_recipe("quickstart", settings))
+    (found,) = caught.value.faults
+    assert found.startswith(fault)
+
+
+def test_what_a_training_takes_is_valid() -> None:
+    check_recipe(load_recipe("quickstart", ["distill.method=dlb", "train.batch_size=16"]))
+    check_recipe(load_recipe("quickstart", ["distill.method=vanilla", "train.batch_size=15"]))
+    check_recipe(load_recipe("quickstart", ["data.layout=digits"]))
 
 
 def test_unknown_recipe_names_the_nearest() -> None:
@@ -165,6 +195,9 @@ def test_not_yaml_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "bad.yaml").write_text("train: [1, 2\n", encoding="utf-8")
     with pytest.raises(UsageError, match="is not YAML"):
         load_recipe(tmp_path / "bad.yaml")
+    (tmp_path / "deep.yaml").write_text("train: " + "[" * 3000, encoding="utf-8")
+    with pytest.raises(UsageError, match=r"deep\.yaml is not YAML"):
+        load_recipe(tmp_path / "deep.yaml")
     (tmp_path / "list.yaml").write_text("- 1\n", encoding="utf-8")
     with pytest.raises(UsageError, match="expected a mapping"):
         load_recipe(tmp_path / "list.yaml")

@@ -17,7 +17,14 @@ from mlkdc.train import teacher as module
 from mlkdc.train.checkpoint import save_weights
 from mlkdc.train.learner import outputs_of
 from mlkdc.train.plan import Plan, make_plan
-from mlkdc.train.teacher import ReadyTeacher, answers_key, attach_cache, load_teacher
+from mlkdc.train.teacher import (
+    ReadyTeacher,
+    answers_key,
+    attach_cache,
+    load_teacher,
+    teacher_folder,
+    teacher_recipe,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -129,7 +136,13 @@ def test_how_the_model_normalizes_is_part_of_it(name: str, taught: Recipe) -> No
     assert answers_key(teacher, plan) != here
 
 
-@pytest.mark.parametrize("of", ["labels", "split", "images", "classes"])
+def change_a_byte(path: Path) -> None:
+    """Change the last byte, of the checksum of PNG's last chunk: as many bytes as before, of the same pixels."""
+    content = path.read_bytes()
+    path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+
+
+@pytest.mark.parametrize("of", ["labels", "split", "images", "content", "classes"])
 def test_the_data_is_part_of_it(of: str, taught: Recipe, photos: Path) -> None:
     here = folder(taught)
     table = photos / "labels.csv"
@@ -141,6 +154,8 @@ def test_the_data_is_part_of_it(of: str, taught: Recipe, photos: Path) -> None:
         lines[1] = lines[1].replace(",train", ",val")
     elif of == "images":
         shutil.copy(photos / "images" / "001.png", photos / "images" / "000.png")
+    elif of == "content":
+        change_a_byte(photos / "images" / "000.png")
     else:
         (photos / "classes.txt").write_text("green\nred\nblue\n", encoding="utf-8")
     table.write_text("\n".join(lines) + "\n", encoding="utf-8")
@@ -166,6 +181,28 @@ def test_where_the_files_lie_and_who_learns_are_no_part_of_it(taught: Recipe, tm
 
     for change in (elsewhere, another_student):
         assert folder(changed(taught, change)) == here
+
+
+def fine_tuned(recipe: Recipe) -> str:
+    """What the folder of the recipe's fine-tuned teacher is called."""
+    plan = make_plan(recipe, Progress())
+    return teacher_folder(Path(), teacher_recipe(plan.recipe, teacher_of(plan.recipe)), plan).name
+
+
+def test_a_fine_tuned_teacher_is_of_what_its_images_and_initial_weights_hold(
+    tiny: Tiny, photos: Path, tmp_path: Path
+) -> None:
+    initial, copied = tmp_path / "a.safetensors", tmp_path / "b.safetensors"
+    save_file({"weight": torch.zeros(3)}, initial)
+    shutil.copy(initial, copied)
+    recipe = tiny(distill={"method": "mld"})
+    here = fine_tuned(changed(recipe, set_teacher("weights", str(initial))))
+    assert fine_tuned(changed(recipe, set_teacher("weights", str(copied)))) == here
+    assert fine_tuned(recipe) != here
+    save_file({"weight": torch.ones(3)}, initial)
+    assert fine_tuned(changed(recipe, set_teacher("weights", str(initial)))) != here
+    change_a_byte(photos / "images" / "000.png")
+    assert fine_tuned(changed(recipe, set_teacher("weights", str(copied)))) != here
 
 
 def answered(recipe: Recipe) -> Tensor:

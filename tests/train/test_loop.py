@@ -10,11 +10,13 @@ import pytest
 from test_sources import ready
 from torch import Tensor
 
+from mlkdc.errors import MlkdcError
 from mlkdc.losses import Batch, Objective
 from mlkdc.methods import method_names
 from mlkdc.progress import Progress
 from mlkdc.recipe import Recipe
 from mlkdc.records.results import METRICS_FILE
+from mlkdc.train import loop
 from mlkdc.train.loop import Trainer
 
 pytestmark = pytest.mark.slow
@@ -65,6 +67,26 @@ def test_each_update_is_made_at_the_rate_of_its_step(tiny: Tiny, tmp_path: Path)
     assert [epoch["step"] for epoch in epochs] == [3, 6]
     means = [sum(heard.losses[:3]) / 3, sum(heard.losses[3:]) / 3]
     assert [epoch["terms"]["bce"] for epoch in epochs] == pytest.approx(means)
+
+
+def test_a_training_that_begins_anew_begins_its_log_anew(
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> None:
+        raise MlkdcError("the disk is full")
+
+    trainer = ready(vanilla(tiny), tmp_path / "run")
+    log = trainer.folder / METRICS_FILE
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "save_checkpoint", full)
+        with pytest.raises(MlkdcError):
+            trainer.train(resume=False)
+    assert len(log.read_text(encoding="utf-8").splitlines()) == 1
+    again = ready(vanilla(tiny), tmp_path / "again")
+    again.folder = trainer.folder
+    again.train(resume=True)
+    lines = log.read_text(encoding="utf-8").splitlines()
+    assert [json.loads(line)["epoch"] for line in lines] == [1, 2]
 
 
 def test_a_step_of_several_batches_is_one_step_of_the_schedule(tiny: Tiny, tmp_path: Path) -> None:
@@ -143,7 +165,7 @@ def test_the_fraction_is_of_all_epochs_where_a_training_stops_early(tiny: Tiny, 
     noted = Noted(trainer.objective)
     trainer.objective = noted
     trainer.train(resume=False)
-    assert noted.progress == pytest.approx([step / trainer.epochs / 3 for step in range(6)])
+    assert noted.progress == pytest.approx([step / 12 for step in range(6)])
 
 
 def test_terms_hear_how_often_each_label_occurs_in_training(tiny: Tiny, tmp_path: Path) -> None:

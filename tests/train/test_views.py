@@ -9,6 +9,7 @@ import torch
 from boxes import drawn_boxes
 from PIL import Image
 
+from mlkdc.errors import UsageError
 from mlkdc.images import load_square, open_rgb
 from mlkdc.recipe import Augment
 from mlkdc.train.input import store
@@ -231,6 +232,36 @@ def test_images_are_kept_in_memory_up_to_a_quarter_of_it(tmp_path: Path, monkeyp
     assert sizes == [2, 2, 1]
     sizes = [len(index) for index, _ in batches(in_memory, 2, workers=0, order=EpochOrder(5, 0))]
     assert sizes == [2, 2]
+
+
+def on_demand(folder: Path, monkeypatch: pytest.MonkeyPatch) -> ImageStore:
+    """Four images that do not fit in memory."""
+    samples = []
+    for number in range(4):
+        path = folder / f"{number}.png"
+        Image.new("RGB", (8, 8), (number, 0, 0)).save(path)
+        samples.append(Sample(path, (0,), "train"))
+    monkeypatch.setattr(store, "memory_bytes", lambda: 0)
+    return ImageStore(samples, (8,), "stretch")
+
+
+def test_workers_draw_nothing_that_dropout_would_have_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # An uninterrupted training starts them in its first epoch, and a resumed one in another.
+    images = on_demand(tmp_path, monkeypatch)
+    before = torch.get_rng_state()
+    assert len(list(batches(images, 2, workers=1, order=EpochOrder(4, 0)))) == 2
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_an_image_that_cannot_be_read_is_one_sentence(
+    workers: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = on_demand(tmp_path, monkeypatch)
+    (tmp_path / "3.png").unlink()
+    with pytest.raises(UsageError) as caught:
+        list(batches(images, 2, workers, EpochOrder(4, 0)))
+    assert str(caught.value) == f"{tmp_path / '3.png'}: no such image file"
 
 
 def test_several_sizes_come_from_one_decoding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

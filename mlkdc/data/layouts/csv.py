@@ -86,6 +86,11 @@ def _codes(tables: Sequence[Path]) -> dict[str, str]:
         for file in entries(table.parent):
             if file.name.startswith("class-descriptions") and file.suffix == ".csv":
                 described = read_rows(file)
+                if len(described.header) < 2:
+                    raise UsageError(
+                        f"{file}: expected two columns, the codes of labels and their names, got "
+                        f"{len(described.header)}; correct the file, or move it elsewhere"
+                    )
                 # The first row is not a header, unless it says so.
                 for cells in (described.header, *(cells for _, cells in described.rows)):
                     names[cells[0]] = cells[1]

@@ -104,8 +104,15 @@ def _names(path: Path) -> dict[int, str]:
                 return names
     for name in _NAME_FILES:
         if os.path.isfile(path / name):
-            return {number: clean_label(line) for number, line in enumerate(read_lines(path / name))}
+            return _listed_names(path / name)
     raise UsageError(f"{path}: YOLO's label files hold numbers; put data.yaml with 'names' or classes.txt there")
+
+
+def _listed_names(file: Path) -> dict[int, str]:
+    names = {number: clean_label(line) for number, line in enumerate(read_lines(file))}
+    if not names:
+        raise UsageError(f"{file} is empty; expected the classes, one a line, in the order of their numbers")
+    return names
 
 
 def _yaml_names(file: Path) -> dict[int, str]:
@@ -114,6 +121,8 @@ def _yaml_names(file: Path) -> dict[int, str]:
         content = yaml.load(read_text(file), Loader=yaml.BaseLoader)
     except yaml.YAMLError as error:
         raise UsageError(f"{file} is not YAML: {' '.join(str(error).split())}") from None
+    except RecursionError:
+        raise UsageError(f"{file}: nested too deeply; expected the list of the classes under 'names'") from None
     names = content.get("names") if isinstance(content, dict) else None
     if isinstance(names, list):
         names = {str(number): name for number, name in enumerate(names)}

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from mlkdc.data.runs import is_gone
+from mlkdc.data.runs import is_gone, missing_path
 from mlkdc.errors import UsageError
 from mlkdc.exporting.builder import Builder
 from mlkdc.exporting.int8.bias import input_ranges
@@ -108,8 +108,8 @@ def check(run: Run, moved_to: str | None = None) -> None:
     """
     if moved_to is None and is_gone(run):
         raise UsageError(
-            f"fine-tuning for int8 needs the run's data, and {run.recipe.data.path} is not there; say where it is with "
-            f"--data PATH, or {WITHOUT}"
+            f"fine-tuning for int8 needs the run's data, and {missing_path(run.recipe)} is not there; say where it is "
+            f"with --data PATH, or {WITHOUT}"
         )
     objective = make_objective(run.recipe.distill)
     if set(objective.with_layers) == set(objective.terms):

@@ -10,6 +10,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from mlkdc.errors import UsageError
 from mlkdc.fit import Fit
 from mlkdc.images import open_rgb, square
 from mlkdc.records.manifest import Preprocess
@@ -36,6 +37,17 @@ def memory_bytes() -> int:
     return page_bytes * pages
 
 
+class UnreadableImage(UsageError):
+    """An image that cannot be read.
+
+    torch raises the error of a worker process anew, with the worker's traceback for its text. The traceback ends in
+    what was said there, which is all that a user needs.
+    """
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text.rpartition(f"{UnreadableImage.__name__}: ")[2].rstrip())
+
+
 class ImageStore(Dataset[tuple[int, tuple[Tensor, ...]]]):
     """The images of some samples, each as squares of one or more sizes, which one decoding of the file gives.
 
@@ -52,7 +64,7 @@ class ImageStore(Dataset[tuple[int, tuple[Tensor, ...]]]):
         cached: for each size ``uint8[n, 3, size, size]``, or None where items are decoded on demand.
 
     Raises:
-        UsageError: an image is missing or damaged; on demand, when it is read.
+        UnreadableImage: an image is missing or damaged; on demand, when it is read.
     """
 
     def __init__(
@@ -82,7 +94,10 @@ class ImageStore(Dataset[tuple[int, tuple[Tensor, ...]]]):
         return stored
 
     def _decode(self, index: int) -> tuple[Tensor, ...]:
-        image = open_rgb(self.samples[index].image)
+        try:
+            image = open_rgb(self.samples[index].image)
+        except UsageError as error:
+            raise UnreadableImage(str(error)) from None
         squares = []
         for size in self.sizes:
             # A copy, because an array made from a Pillow image is read-only, which torch warns of.
@@ -151,6 +166,11 @@ def batches(
     """
     if store.cached is not None:
         workers = 0
+    generator = None
+    if workers:
+        # Workers are seeded when they start. Drawn from torch's own generator, that would be in the first epoch of a
+        # training and in the first one after a stop, which would have another dropout than without the stop.
+        generator = torch.Generator()
     return DataLoader(
         store,
         batch_size=batch_size,
@@ -158,4 +178,5 @@ def batches(
         num_workers=workers,
         drop_last=order is not None and len(store) >= batch_size,
         persistent_workers=workers > 0,
+        generator=generator,
     )
