@@ -45,10 +45,9 @@ the recipes were before); `hint, cd and id` adds L2D's label-wise terms to it, w
 the weights that were published for them, and those of `mdkd` and `rkd` that compare images or labels rise over the
 first 30 % of the steps, as in `short/l2d-mobilenet`, from which they start; `mdkd` as printed is nearly MLD next to BCE
 / b, which is therefore a row of its own. `old defaults` is what mlkdc trained without a teacher before its short
-recipes. `reviewkd` and `mskd` have one seed: they take longest. Everything was chosen on the validation images that are
-scored here, so expect a little less on others; the last epoch counts, none was picked.
+recipes. `reviewkd` and `mskd`, which take longest, and L2D's published weights have one seed. Everything was chosen on
+the validation images that are scored here, so expect a little less on others; the last epoch counts, none was picked.
 """
-
 
 PHOTOS = """
 Neither set is published with mlkdc. PHOTOS is a folder with labels.csv (image, labels, split). Corel-5k: 3,435 of its
@@ -345,11 +344,13 @@ def document() -> str:
 
 def measured(rows: Sequence[StudentRow]) -> str:
     """Command, machine and versions."""
+    # The plain rows need fewer packages.
+    distilled = [training for training in rows if training.row != PLAIN]
     return (
         "`OMP_NUM_THREADS=1 python benchmarks/students.py methods --photos corel5k=PHOTOS --weights WEIGHTS` runs what "
         "its JSON lacks; so do `budget`, `students` and `ablation` in place of `methods`, and `coco18=PHOTOS` for the "
         "other set. Two trainings ran at a time, one thread each; minutes include what else the machine did. "
-        f"{origin(rows[-1].machine, rows[-1].versions)}"
+        f"{origin(distilled[-1].machine, distilled[-1].versions)}"
     )
 
 
