@@ -1,6 +1,8 @@
 """Views and their images: draws depend only on seed, epoch and image; every change does what it says; memory."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +11,6 @@ import torch
 from boxes import drawn_boxes
 from PIL import Image
 
-from mlkdc.errors import UsageError
 from mlkdc.images import load_square, open_rgb
 from mlkdc.recipe import Augment
 from mlkdc.train.input import store
@@ -234,34 +235,64 @@ def test_images_are_kept_in_memory_up_to_a_quarter_of_it(tmp_path: Path, monkeyp
     assert sizes == [2, 2]
 
 
-def on_demand(folder: Path, monkeypatch: pytest.MonkeyPatch) -> ImageStore:
-    """Four images that do not fit in memory."""
-    samples = []
+#: Workers are forked, which a process that has loaded every runtime here may not survive: it has a process of its own.
+ON_DEMAND = """
+import sys
+from pathlib import Path
+import torch
+from mlkdc.errors import UsageError
+from mlkdc.train.input import store
+from mlkdc.train.input.store import EpochOrder, ImageStore, batches
+from mlkdc.types import Sample
+
+store.memory_bytes = lambda: 0
+samples = [Sample(Path(sys.argv[1], f"{number}.png"), (0,), "train") for number in range(4)]
+images = ImageStore(samples, (8,), "stretch")
+for name in sys.argv[3:]:
+    Path(sys.argv[1], name).unlink()
+before = torch.get_rng_state()
+try:
+    count = len(list(batches(images, 2, int(sys.argv[2]), EpochOrder(4, 0))))
+except UsageError as error:
+    print(error)
+else:
+    print(count, torch.equal(torch.get_rng_state(), before))
+"""
+
+
+def read_on_demand(folder: Path, workers: int, *lost: str) -> str:
+    """What is said of four images that do not fit in memory: a fault, or batches and whether nothing was drawn.
+
+    Args:
+        folder: that has them.
+        workers: processes that read them.
+        lost: names of those that are removed once they are known.
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", ON_DEMAND, str(folder), str(workers), *lost],
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+@pytest.fixture
+def four_images(tmp_path: Path) -> Path:
     for number in range(4):
-        path = folder / f"{number}.png"
-        Image.new("RGB", (8, 8), (number, 0, 0)).save(path)
-        samples.append(Sample(path, (0,), "train"))
-    monkeypatch.setattr(store, "memory_bytes", lambda: 0)
-    return ImageStore(samples, (8,), "stretch")
+        Image.new("RGB", (8, 8), (number, 0, 0)).save(tmp_path / f"{number}.png")
+    return tmp_path
 
 
-def test_workers_draw_nothing_that_dropout_would_have_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_workers_draw_nothing_that_dropout_would_have_drawn(four_images: Path) -> None:
     # An uninterrupted training starts them in its first epoch, and a resumed one in another.
-    images = on_demand(tmp_path, monkeypatch)
-    before = torch.get_rng_state()
-    assert len(list(batches(images, 2, workers=1, order=EpochOrder(4, 0)))) == 2
-    assert torch.equal(torch.get_rng_state(), before)
+    assert read_on_demand(four_images, workers=1) == "2 True"
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_an_image_that_cannot_be_read_is_one_sentence(
-    workers: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    images = on_demand(tmp_path, monkeypatch)
-    (tmp_path / "3.png").unlink()
-    with pytest.raises(UsageError) as caught:
-        list(batches(images, 2, workers, EpochOrder(4, 0)))
-    assert str(caught.value) == f"{tmp_path / '3.png'}: no such image file"
+def test_an_image_that_cannot_be_read_is_one_sentence(workers: int, four_images: Path) -> None:
+    assert read_on_demand(four_images, workers, "3.png") == f"{four_images / '3.png'}: no such image file"
 
 
 def test_several_sizes_come_from_one_decoding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
