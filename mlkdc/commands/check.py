@@ -76,17 +76,13 @@ def _unknown_method(recipe: Recipe) -> list[str]:
 
 def _refused_by_training(recipe: Recipe) -> list[str]:
     from mlkdc.train.plan import check_objective
-    from mlkdc.train.sources import repeats_images
 
     try:
-        objective = check_objective(recipe)
+        check_objective(recipe)
     except RecipeError as error:
         return error.faults
     except UsageError as error:
         return [str(error)]
-    method, size = recipe.distill.method, recipe.train.batch_size
-    if repeats_images(objective.sources) and size % 2:
-        return [f"train.batch_size: expected an even number, as {method} repeats half of each batch, got {size}"]
     return []
 
 

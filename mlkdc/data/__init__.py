@@ -1,7 +1,6 @@
 """Data sets of tagged images: choose the reader, read, split."""
 
 import os
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +9,7 @@ from mlkdc.data.digits import open_digits
 from mlkdc.data.found import describe
 from mlkdc.data.groups import joined, representatives, with_copies, without_copies
 from mlkdc.data.layouts import LAYOUTS, UNSPLIT, ReadOptions, list_layouts
-from mlkdc.data.names import content_digest, image_names
+from mlkdc.data.names import content_digests, image_names
 from mlkdc.data.paths import resolve
 from mlkdc.data.split import FEWEST, split_by_name
 from mlkdc.errors import UsageError
@@ -115,9 +114,7 @@ def fingerprint(data: TaggedImages) -> str:
 
     It does not depend on where the folder is, and changes with the labels, the split and the files.
     """
-    # Threads are enough: hashing does not hold the interpreter's lock.
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        contents = list(pool.map(content_digest, [sample.image for sample in data.samples]))
+    contents = content_digests(sample.image for sample in data.samples)
     rows = []
     for name, content, sample in zip(image_names(data), contents, data.samples, strict=True):
         rows.append((name, content, sample.labels, sample.split))

@@ -1,15 +1,12 @@
 """The images of a run, listed by name when it begins, and found again whenever its data is read."""
 
-import os
 from collections import Counter, defaultdict, deque
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path, PurePosixPath
 
 from mlkdc.data import EMBEDDED
-from mlkdc.data.names import base_folder, content_digest, image_name, image_names, size_bytes
+from mlkdc.data.names import base_folder, content_digest, content_digests, image_name, image_names, size_bytes
 from mlkdc.figures import counted, first_few
 from mlkdc.records.images import ImageList, ListedImage
 from mlkdc.types import OFFICIAL, Sample, TaggedImages
@@ -23,24 +20,22 @@ def list_images(data: TaggedImages, skipped: Sequence[str] = ()) -> ImageList:
     ``skipped``: paths of unreadable images, not in ``data``.
     """
     base = base_folder(data)
-    look = partial(_listed, drawn=data.layout == EMBEDDED)
-    # Threads are enough: hashing does not hold the interpreter's lock.
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        images = tuple(pool.map(look, image_names(data), data.samples))
+    files: list[tuple[int | None, str | None]] = [(None, None)] * len(data.samples)
+    # The embedded images are drawn on each machine, and compressed there, so that files differ.
+    if data.layout != EMBEDDED:
+        paths = [sample.image for sample in data.samples]
+        files = list(zip(map(size_bytes, paths), content_digests(paths), strict=True))
+    images = []
+    for name, sample, (size, content) in zip(image_names(data), data.samples, files, strict=True):
+        images.append(
+            ListedImage(name=name, split=sample.split, labels=sample.labels, size_bytes=size, content=content)
+        )
     return ImageList(
         folder=str(base),
         split_from=data.split_from,
         skipped=tuple(image_name(base, Path(path)) for path in skipped),
-        images=images,
+        images=tuple(images),
     )
-
-
-def _listed(name: str, sample: Sample, *, drawn: bool) -> ListedImage:
-    """``drawn``: on each machine, and compressed there, so that files differ."""
-    size, content = None, None
-    if not drawn:
-        size, content = size_bytes(sample.image), content_digest(sample.image)
-    return ListedImage(name=name, split=sample.split, labels=sample.labels, size_bytes=size, content=content)
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,8 @@
 """What an image is called in its data set: the same name wherever the data lies."""
 
 import os
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from mlkdc.resources import file_sha256
@@ -34,6 +36,13 @@ def content_digest(image: Path) -> str | None:
         return file_sha256(image)[:CONTENT_DIGITS]
     except OSError:
         return None
+
+
+def content_digests(images: Iterable[Path]) -> list[str | None]:
+    """Of each image file; reads all of them."""
+    # Threads are enough: hashing does not hold the interpreter's lock.
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return list(pool.map(content_digest, images))
 
 
 def size_bytes(image: Path) -> int | None:

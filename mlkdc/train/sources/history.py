@@ -89,6 +89,11 @@ class LastBatch(Source):
                 f"{recipe.distill.method} compares each batch with the weights of the step before, which batches of "
                 "one step (train.accumulate) share: `--set train.accumulate=1`"
             )
+        method, size = recipe.distill.method, recipe.train.batch_size
+        if size % 2:
+            raise UsageError(
+                f"train.batch_size: expected an even number, as {method} repeats half of each batch, got {size}"
+            )
 
     @classmethod
     def make(cls, context: SourceContext) -> "LastBatch":
