@@ -10,6 +10,7 @@ from mlkdc.errors import MlkdcError
 from mlkdc.exporting.reference import LEAST_POSITIVES, Reference
 from mlkdc.figures import number
 from mlkdc.metrics import average_precision
+from mlkdc.metrics.ranking import drawn_average_precision
 from mlkdc.records.manifest import Manifest
 from mlkdc.records.parity import Comparison, Parity, ParityFigures, Tolerance
 from mlkdc.runtime.session import no_probabilities
@@ -138,11 +139,15 @@ def map_drop_interval(targets: np.ndarray, before: np.ndarray, after: np.ndarray
     if not targets.any():
         return 0.0, 0.0
     random = np.random.default_rng(0)
-    drops: list[float] = []
-    while len(drops) < DRAWS:
+    counts: list[np.ndarray] = []
+    while len(counts) < DRAWS:
         rows = random.integers(0, len(targets), len(targets))
         if targets[rows].any():
-            drops.append(map_percent(targets[rows], before[rows]) - map_percent(targets[rows], after[rows]))
+            counts.append(np.bincount(rows, minlength=len(targets)))
+    means = [
+        np.nanmean(drawn_average_precision(targets, scores, np.array(counts)), axis=1) for scores in (before, after)
+    ]
+    drops = 100 * (means[0] - means[1])
     low, high = np.percentile(drops, [5, 95])
     return float(low), float(high)
 

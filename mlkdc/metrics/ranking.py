@@ -28,6 +28,34 @@ def average_precision(targets: np.ndarray, scores: np.ndarray) -> np.ndarray:
     return values
 
 
+def drawn_average_precision(targets: np.ndarray, scores: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """:func:`average_precision` of each of ``d`` draws of images with replacement, which are ranked only once.
+
+    Args:
+        targets: ``uint8[n, q]`` of zeros and ones.
+        scores: ``float[n, q]`` probabilities.
+        counts: ``int[d, n]``, how often each image is drawn.
+
+    Returns:
+        ``float64[d, q]`` in 0..1; NaN where no image of the class is drawn.
+
+    Raises:
+        ValueError, MlkdcError: as :func:`mlkdc.metrics.inputs.checked`.
+    """
+    truth, probabilities = checked(targets, scores)
+    values = np.full((len(counts), truth.shape[1]), np.nan)
+    for label in np.flatnonzero(truth.any(axis=0)):
+        descending = np.argsort(-probabilities[:, label], kind="stable")
+        last_of_equals = np.append(np.flatnonzero(np.diff(probabilities[descending, label])), len(descending) - 1)
+        drawn = counts[:, descending]
+        predicted = drawn.cumsum(axis=1)[:, last_of_equals]
+        correct = (drawn * truth[descending, label]).cumsum(axis=1)[:, last_of_equals]
+        gained = np.diff(correct, axis=1, prepend=0)
+        with np.errstate(invalid="ignore"):  # no image of the class
+            values[:, label] = (gained * correct / np.maximum(predicted, 1)).sum(axis=1) / correct[:, -1]
+    return values
+
+
 def top1(truth: np.ndarray, probabilities: np.ndarray) -> tuple[float, float]:
     """P@1 and R@1 in 0..1: is the most probable label of an image right, and what fraction of its labels is that.
 

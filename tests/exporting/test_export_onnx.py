@@ -200,7 +200,7 @@ def test_int8_is_calibrated_on_training_images_the_same_each_time(run, attempts,
 
 def test_int8_out_of_tolerance_climbs_and_the_least_loss_is_kept_as_failed(run, attempts, monkeypatch, tmp_path):
     drops = iter([0.9, 0.8, 0.7, 0.6, 0.5, 0.6, 0.7])
-    monkeypatch.setattr(quantizer, "simulated_change", lambda model, images, how, _: 1 - how.correct_biases / 100)
+    monkeypatch.setattr(quantizer.Simulation, "change", lambda _, how: 1 - how.correct_biases / 100)
     real = stranger.compare
 
     def worse(*arguments):

@@ -8,6 +8,7 @@ from sklearn.metrics import average_precision_score, precision_recall_curve
 
 from mlkdc.metrics import average_precision, tune_thresholds
 from mlkdc.metrics.curve import precision_recall
+from mlkdc.metrics.ranking import drawn_average_precision
 
 CASES_PER_KIND = 60
 
@@ -69,6 +70,22 @@ def test_average_precision(kind: str) -> None:
                 continue
             expected = average_precision_score(targets[:, label], probabilities[:, label].astype(np.float64))
             assert value == pytest.approx(expected, rel=1e-12, abs=1e-12)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_average_precision_of_draws(kind: str) -> None:
+    """Of the images that were drawn, as often as they were."""
+    for targets, probabilities in cases(kind):
+        draws = np.random.default_rng(3).integers(0, len(targets), (4, len(targets)))
+        counts = np.array([np.bincount(rows, minlength=len(targets)) for rows in draws])
+        values = drawn_average_precision(targets, probabilities, counts)
+        for rows, of_draw in zip(draws, values, strict=True):
+            for label, value in enumerate(of_draw):
+                truth, scores = targets[rows, label], probabilities[rows, label].astype(np.float64)
+                if not truth.any():
+                    assert np.isnan(value)
+                    continue
+                assert value == pytest.approx(average_precision_score(truth, scores), rel=1e-12, abs=1e-12)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -1,6 +1,7 @@
 """Bias correction: int8 rounding moves the mean of a layer's output; its bias can move it back."""
 
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,8 +13,63 @@ from mlkdc.exporting.job import Quantization
 from mlkdc.exporting.merging.model import ExportModel
 
 
+@dataclass(frozen=True)
+class Statistics:
+    """Of a layer in floating point, over some images.
+
+    Args:
+        lows, highs: the least and greatest input of each image.
+        means: of each channel of its output.
+    """
+
+    lows: Tensor
+    highs: Tensor
+    means: Tensor
+
+    def input_range(self, clip: bool) -> tuple[float, float]:
+        """Of the layer's input, zero included; clipped: the mean over the images of each one's range."""
+        low, high = (self.lows.mean(), self.highs.mean()) if clip else (self.lows.min(), self.highs.max())
+        return min(low.item(), 0.0), max(high.item(), 0.0)
+
+
 @torch.no_grad()
-def correct_biases(model: ExportModel, images: np.ndarray, how: Quantization) -> int:
+def measure(model: ExportModel, pixels: Tensor) -> tuple[dict[str, Statistics], Tensor]:
+    """Of each layer that runs, in the order they do; and the logits."""
+    layers = layers_of(model)
+    statistics: dict[str, Statistics] = {}
+
+    def see(name: str, inputs: Tensor, output: Tensor) -> None:
+        of_image = inputs.flatten(1)
+        statistics[name] = Statistics(of_image.amin(1), of_image.amax(1), _channel_means(layers[name], output))
+
+    with watched(layers, see):
+        logits = model.logits(pixels)
+    return statistics, logits
+
+
+@contextmanager
+def quantized(model: ExportModel, exact: Mapping[str, Statistics], how: Quantization) -> Iterator[None]:
+    """Within it, weights and inputs of all layers are rounded as ``how`` says.
+
+    Args:
+        model: merged, in eval mode, on the CPU; afterwards as it was.
+        exact: of :func:`measure`.
+        how: ranges, steps of the weights, and which modules stay in floating point.
+    """
+    layers = layers_of(model)
+    with ExitStack() as stack:
+        for name, statistics in exact.items():
+            if not how.keeps(name):
+                low, high = statistics.input_range(how.clip)
+                steps = how.steps_of(layers[name])
+                stack.enter_context(rounded(layers[name], low, high, per_channel=how.per_channel, steps=steps))
+        yield
+
+
+@torch.no_grad()
+def correct_biases(
+    model: ExportModel, images: np.ndarray, how: Quantization, exact: Mapping[str, Statistics] | None = None
+) -> int:
     """Subtract from each bias, in place, the mean error of its layer's output in int8 (Nagel et al. 2019, section 4.2).
 
     The error is measured, channel by channel: the mean output over the images of the layer with rounded weights and
@@ -25,13 +81,15 @@ def correct_biases(model: ExportModel, images: np.ndarray, how: Quantization) ->
         model: merged, in eval mode, on the CPU.
         images: ``uint8[n, 3, s, s]``, all held in memory with their activations.
         how: which modules stay in floating point, and the ranges; whatever has no bias is rounded and left as it is.
+        exact: of :func:`measure` with these images, where it is known already.
 
     Returns:
         The number of biases.
     """
     pixels = torch.from_numpy(images)
+    if exact is None:
+        exact, _ = measure(model, pixels)
     layers = {name: layer for name, layer in layers_of(model).items() if not how.keeps(name)}
-    exact = _measure(model, layers, pixels, how.clip)
     corrected: set[str] = set()
 
     def correct(name: str, _inputs: Tensor, output: Tensor) -> Tensor | None:
@@ -43,48 +101,9 @@ def correct_biases(model: ExportModel, images: np.ndarray, how: Quantization) ->
         corrected.add(name)
         return output - (error.view(-1, 1, 1) if isinstance(layer, nn.Conv2d) else error)
 
-    with ExitStack() as stack:
-        for name, statistics in exact.items():
-            low, high = statistics.input_range
-            steps = how.steps_of(layers[name])
-            rounding = rounded(layers[name], low, high, per_channel=how.per_channel, steps=steps)
-            stack.enter_context(rounding)
-        stack.enter_context(watched(layers, correct))
+    with quantized(model, exact, how), watched(layers, correct):
         model.logits(pixels)
     return len(corrected)
-
-
-def input_ranges(model: ExportModel, pixels: Tensor, how: Quantization) -> dict[str, tuple[float, float]]:
-    """Of the layers that are rounded, in the order they run: least and greatest input, zero included."""
-    layers = {name: layer for name, layer in layers_of(model).items() if not how.keeps(name)}
-    return {name: statistics.input_range for name, statistics in _measure(model, layers, pixels, how.clip).items()}
-
-
-@dataclass(frozen=True)
-class _Statistics:
-    """Of a layer in floating point: the range of its input and the mean of each channel of its output."""
-
-    input_range: tuple[float, float]
-    means: Tensor
-
-
-def _measure(model: ExportModel, layers: dict[str, Layer], pixels: Tensor, clip: bool) -> dict[str, _Statistics]:
-    """Of each layer that runs, in the order they do."""
-    statistics: dict[str, _Statistics] = {}
-
-    def measure(name: str, inputs: Tensor, output: Tensor) -> None:
-        statistics[name] = _Statistics(_range(inputs, clip), _channel_means(layers[name], output))
-
-    with watched(layers, measure):
-        model.logits(pixels)
-    return statistics
-
-
-def _range(inputs: Tensor, clip: bool) -> tuple[float, float]:
-    """Of a layer's input, zero included; clipped: the mean over the images of each one's range."""
-    lows, highs = inputs.flatten(1).amin(1), inputs.flatten(1).amax(1)
-    low, high = (lows.mean(), highs.mean()) if clip else (lows.min(), highs.max())
-    return min(low.item(), 0.0), max(high.item(), 0.0)
 
 
 def _channel_means(layer: Layer, output: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 import platform
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from mlkdc.exporting.int8.finetune import check, fine_tune, terms_left_out
 from mlkdc.exporting.int8.guard import Climbed, Ladder, climb
 from mlkdc.exporting.int8.promise import promise
 from mlkdc.exporting.int8.sensitivity import sensitivity, weighted_modules
-from mlkdc.exporting.int8.simulate import simulated_change
+from mlkdc.exporting.int8.simulate import Simulation
 from mlkdc.exporting.job import Quantization
 from mlkdc.exporting.parity import map_percent
 from mlkdc.exporting.stranger import Judgement
@@ -82,18 +83,23 @@ class Quantizer:
     def ladder(self) -> Ladder:
         """What the guard needs of the model."""
         images, model = self.images, self.builder.merged
-        # Not those that biases are corrected on, where there are others.
-        unseen = images[MEASURED_IMAGES:][:MEASURED_IMAGES] if len(images) > MEASURED_IMAGES else images
         return Ladder(
             first=self._first(),
             modules=weighted_modules(model, torch.from_numpy(images[:1]).float()),
             sensitivity=lambda: sensitivity(model, images[:RANKED_IMAGES], per_channel=True),
-            simulate=lambda how: simulated_change(model, unseen, how, images[:MEASURED_IMAGES]),
+            simulate=lambda how: self._simulation.change(how),
             build=self._build,
             say=self.say,
             fast=self.request.fast,
             fine_tune=self._fine_tune if self.request.qat_epochs else None,
         )
+
+    @cached_property
+    def _simulation(self) -> Simulation:
+        images = self.images
+        # Not those that biases are corrected on, where there are others.
+        unseen = images[MEASURED_IMAGES:][:MEASURED_IMAGES] if len(images) > MEASURED_IMAGES else images
+        return Simulation(self.builder.merged, unseen, images[:MEASURED_IMAGES])
 
     def _fine_tune(self) -> None:
         how = self._first()

@@ -1,43 +1,49 @@
 """What int8 would do to the answers, estimated in torch: seconds, where making an artifact takes minutes."""
 
 import copy
-from contextlib import ExitStack
+from functools import cached_property
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from mlkdc.exporting.int8.bias import correct_biases, input_ranges
-from mlkdc.exporting.int8.layers import layers_of, rounded
+from mlkdc.exporting.int8.bias import Statistics, correct_biases, measure, quantized
 from mlkdc.exporting.job import Quantization
 from mlkdc.exporting.merging.model import ExportModel
 
 
-@torch.no_grad()
-def simulated_change(model: ExportModel, images: np.ndarray, how: Quantization, corrected_on: np.ndarray) -> float:
-    """The mean absolute change of the logits when weights and inputs of all layers are rounded as ``how`` says.
-
-    What is rounded between layers, and how a runtime estimates ranges in detail, is left out: the figure ranks
-    settings, and says how many times more one changes the answers than another.
+class Simulation:
+    """A model's layers rounded in torch; what the model does in floating point is measured once for all settings.
 
     Args:
-        model: merged, in eval mode, on the CPU; afterwards as it was.
+        model: merged, in eval mode, on the CPU.
         images: ``uint8[n, 3, s, s]``.
-        how: ranges, steps of the weights, corrected biases, and which modules stay in floating point.
         corrected_on: the images that biases are corrected on, as they will be for the artifact.
     """
-    pixels = torch.from_numpy(images)
-    expected = model.logits(pixels)
-    if how.correct_biases:
-        model = copy.deepcopy(model)
-        correct_biases(model, corrected_on, how)
-    return float((_rounded_logits(model, pixels, how) - expected).abs().mean())
 
+    def __init__(self, model: ExportModel, images: np.ndarray, corrected_on: np.ndarray) -> None:
+        self._model, self._pixels, self._corrected_on = model, torch.from_numpy(images), corrected_on
+        self._exact, self._logits = measure(model, self._pixels)
 
-def _rounded_logits(model: ExportModel, pixels: Tensor, how: Quantization) -> Tensor:
-    layers = layers_of(model)
-    with ExitStack() as stack:
-        for name, (low, high) in input_ranges(model, pixels, how).items():
-            steps = how.steps_of(layers[name])
-            stack.enter_context(rounded(layers[name], low, high, per_channel=how.per_channel, steps=steps))
-        return model.logits(pixels)
+    @cached_property
+    def _exact_for_biases(self) -> dict[str, Statistics]:
+        statistics, _ = measure(self._model, torch.from_numpy(self._corrected_on))
+        return statistics
+
+    @torch.no_grad()
+    def change(self, how: Quantization) -> float:
+        """The mean absolute change of the logits when weights and inputs of all layers are rounded as ``how`` says.
+
+        What is rounded between layers, and how a runtime estimates ranges in detail, is left out: the figure ranks
+        settings, and says how many times more one changes the answers than another.
+
+        Args:
+            how: ranges, steps of the weights, corrected biases, and which modules stay in floating point.
+        """
+        model, exact = self._model, self._exact
+        if how.correct_biases:
+            model = copy.deepcopy(model)
+            correct_biases(model, self._corrected_on, how, self._exact_for_biases)
+            # A quantizer estimates the ranges of the model that it is given.
+            exact, _ = measure(model, self._pixels)
+        with quantized(model, exact, how):
+            return float((model.logits(self._pixels) - self._logits).abs().mean())
