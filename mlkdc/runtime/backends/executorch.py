@@ -34,9 +34,9 @@ class ExecuTorch(Backend):
         bindings = _bindings()
         if threads:
             self._set_threads(bindings, threads)
-        self._program, self._method = _load(path)
+        self._program, self._method = _load(bindings, path)
         self._open.add(self)
-        meta = self._method.metadata
+        meta = self._method.method_meta()
         # A program names neither inputs nor outputs: the manifest's names are taken.
         inputs = [_describe(spec.input.name, meta.input_tensor_meta(i)) for i in range(meta.num_inputs())]
         outputs = [_describe(spec.output.name, meta.output_tensor_meta(i)) for i in range(meta.num_outputs())]
@@ -45,13 +45,13 @@ class ExecuTorch(Backend):
     def run(self, batch: np.ndarray) -> np.ndarray:
         import torch
 
-        output: np.ndarray = self._method.execute([torch.from_numpy(batch)])[0].numpy()
+        output: np.ndarray = self._method([torch.from_numpy(batch)])[0].numpy()
         return output
 
     def metadata(self) -> dict[str, str]:
         found = {}
-        for name in self._program.method_names - {METHOD}:
-            found[name.removeprefix(METADATA)] = self._program.load_method(name).execute([])[0]
+        for name in _methods(self._program) - {METHOD}:
+            found[name.removeprefix(METADATA)] = self._program.load_method(name)([])[0]
         return found
 
     def close(self) -> None:
@@ -75,22 +75,24 @@ class ExecuTorch(Backend):
 
 
 def _bindings() -> Any:
+    """What ``executorch.runtime`` is made of: importing that takes four more seconds, for a class of warnings that lies
+    in the package's exporting part."""
     try:
         with quiet():
-            from executorch.extension.pybindings import portable_lib
+            import torch  # noqa: F401  # whose libraries it is linked to
+            from executorch.extension.pybindings import _C
     except ImportError as error:
         raise import_error("ExecuTorch", error, "executorch-runtime") from None
-    return portable_lib
+    return _C
 
 
-def _load(path: Path) -> tuple[Any, Any]:
+def _load(bindings: Any, path: Path) -> tuple[Any, Any]:
     """The program, which must live as long as its method, and the method."""
-    from executorch.runtime import Runtime
-
     try:
         with quiet():
-            program = Runtime.get().load_program(path)
-            methods = {name for name in program.method_names if not name.startswith(METADATA)}
+            checks = bindings.Verification.InternalConsistency
+            program = bindings._load_program(str(path), program_verification=checks)
+            methods = {name for name in _methods(program) if not name.startswith(METADATA)}
             if methods != {METHOD}:
                 raise UsageError(f"{path}: expected one method, {METHOD}, got {sorted(methods)}")
             return program, program.load_method(METHOD)
@@ -99,6 +101,10 @@ def _load(path: Path) -> tuple[Any, Any]:
             f"ExecuTorch cannot load {path}: {error}; it is damaged, or made for another version or "
             "backend; export the run again"
         ) from error
+
+
+def _methods(program: Any) -> set[str]:
+    return {program.get_method_name(number) for number in range(program.num_methods())}
 
 
 def _describe(name: str, tensor: Any) -> Signature:
