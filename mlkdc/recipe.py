@@ -15,13 +15,13 @@ from mlkdc.resources import digest, shipped
 Form = Literal["reference", "paper", "literal", "printed"]
 LARGEST_SEED = 2**32 - 1  # that NumPy takes
 #: Percentage points of a drop.
-Points = Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)]
+Points = Annotated[float, Field(ge=0, le=100)]
 
 
 class Section(BaseModel):
-    """A part of a recipe: unknown keys and wrong types are errors."""
+    """A part of a recipe: unknown keys, wrong types and numbers that are not finite are errors."""
 
-    model_config = ConfigDict(extra="forbid", validate_assignment=True)
+    model_config = ConfigDict(extra="forbid", validate_assignment=True, allow_inf_nan=False)
 
 
 class Augment(Section):
@@ -35,10 +35,9 @@ class Augment(Section):
     mixup: float = Field(
         0.0,
         ge=0,
-        allow_inf_nan=False,
         description="alpha of the Beta distribution that mixes pairs of views; 0 = off",
     )
-    cutmix: float = Field(0.0, ge=0, allow_inf_nan=False, description="alpha of the Beta of pasted areas; 0 = off")
+    cutmix: float = Field(0.0, ge=0, description="alpha of the Beta of pasted areas; 0 = off")
     views: int | None = Field(
         None, ge=1, description="different views of an image, taken in turns; null = a new one every epoch"
     )
@@ -79,7 +78,7 @@ class Head(Section):
     ffn: int | None = Field(None, ge=8, description="feed-forward size; null = 512 compact, 2048 decoder")
     heads: int = Field(8, ge=1, description="attention heads")
     dropout: float = Field(0.1, ge=0, lt=1)
-    residual: float = Field(0.2, ge=0, allow_inf_nan=False, description="attention: weight of the attended scores")
+    residual: float = Field(0.2, ge=0, description="attention: weight of the attended scores")
     bias: Literal["zero", "prior"] = Field("prior", description="first bias; prior = the log odds of each label")
 
 
@@ -87,7 +86,7 @@ class Model(Section):
     """A backbone, its initial weights and a head."""
 
     model: str = Field("mobilenetv2", description="a student's short name, or any timm or torchvision model")
-    width: float = Field(1.0, gt=0, description="channel multiplier, for models that have one")
+    width: float = Field(1.0, gt=0, le=10, description="channel multiplier, for models that have one")
     weights: str = Field("pretrained", description="'pretrained', 'none', or a .safetensors / state-dict file")
     weights_mean: tuple[float, float, float] | None = Field(
         None, description="of the pixels (in 0..1) that the weights were trained on; null = the model's usual one"
@@ -172,7 +171,7 @@ class Bench(Section):
     """How to time."""
 
     runs: int = Field(200, ge=200, description="timed calls per process, at least")
-    seconds: float = Field(3.0, gt=0, allow_inf_nan=False, description="that they last at least")
+    seconds: float = Field(3.0, gt=0, description="that they last at least")
     passes: int = Field(5, ge=1, description="processes per row; rows are interleaved")
     threads: list[Annotated[int, Field(ge=1)]] = Field([1, 2], min_length=1)
 

@@ -87,3 +87,15 @@ def test_label_files_elsewhere_are_named(tmp_path: Path):
     write(tmp_path, (0, 1), labels="txt", images="photos")
     with pytest.raises(UsageError, match=r"a folder of 24 images without labels.*txt/.*: a label file of YOLO"):
         open_data(str(tmp_path))
+
+
+def test_a_number_longer_than_python_reads_is_refused(tmp_path: Path):
+    write(tmp_path, (0, 1))
+    (tmp_path / "data.yaml").write_text("names: [cat, dog]\n", encoding="utf-8")
+    long = "9" * 5000
+    (tmp_path / "labels" / "3.txt").write_text(f"{long} {BOX}\n", encoding="utf-8")
+    with pytest.raises(UsageError, match=r"3\.txt: expected lines that begin with a class, 0 to 1; got '999"):
+        open_data(str(tmp_path))
+    (tmp_path / "data.yaml").write_text(f"names:\n  ? {long}\n  : cat\n", encoding="utf-8")
+    with pytest.raises(UsageError, match="expected numbers and names of classes under 'names', got 999"):
+        open_data(str(tmp_path))

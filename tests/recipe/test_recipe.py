@@ -102,6 +102,10 @@ def test_all_unknown_keys_are_reported_at_once_with_the_nearest() -> None:
         ("export.max_class_drop=.inf", "export.max_class_drop: input should be a finite number, got inf"),
         ("bench.threads=[0]", "bench.threads.0: input should be greater than or equal to 1, got 0"),
         ("bench.seconds=.inf", "bench.seconds: input should be a finite number, got inf"),
+        ("train.lr=.inf", "train.lr: input should be a finite number, got inf"),
+        ("distill.terms.mld=.nan", "distill.terms.mld: input should be a finite number, got nan"),
+        ("student.weights_mean=[.inf,0,0]", "student.weights_mean.0: input should be a finite number, got inf"),
+        ("student.width=1000", "student.width: input should be less than or equal to 10, got 1000"),
         ("data.separator=''", "data.separator: string should have at least 1 character, got ''"),
     ],
 )

@@ -130,21 +130,27 @@ def _yaml_names(file: Path) -> dict[int, str]:
         return {}
     by_number = {}
     for number, name in names.items():
-        if not number.isdecimal() or not isinstance(name, str):
+        class_number = _number(number)
+        if class_number is None or not isinstance(name, str):
             raise UsageError(f"{file}: expected numbers and names of classes under 'names', got {number}: {name}")
-        by_number[int(number)] = clean_label(name)
+        by_number[class_number] = clean_label(name)
     return dict(sorted(by_number.items()))
+
+
+def _number(text: str) -> int | None:
+    """Of a class; None for anything else, as for more digits than Python reads."""
+    return int(text) if text.isdecimal() and len(text) < 10 else None
 
 
 def _labels(file: Path, label_of: Mapping[int, int]) -> tuple[int, ...]:
     """``label_of``: each number that names a class."""
     labels = set()
     for line in read_lines(file):
-        number = line.split()[0]
-        if not number.isdecimal() or int(number) not in label_of:
+        number = _number(line.split()[0])
+        if number is None or number not in label_of:
             numbers = f"{min(label_of)} to {max(label_of)}"
             raise UsageError(f"{file}: expected lines that begin with a class, {numbers}; got {line[:40]!r}")
-        labels.add(label_of[int(number)])
+        labels.add(label_of[number])
     return tuple(sorted(labels))
 
 
