@@ -10,6 +10,7 @@ from torch import nn
 
 from mlkdc.exporting.int8.bias import correct_biases
 from mlkdc.exporting.int8.layers import round_input
+from mlkdc.exporting.int8.quantizer import simulated_images
 from mlkdc.exporting.int8.simulate import Simulation
 from mlkdc.exporting.job import Quantization
 from mlkdc.exporting.merging.merge import merge
@@ -112,3 +113,9 @@ def test_inputs_are_rounded_alike_with_and_without_a_gradient(low, high):
         assert torch.equal(hook(nn.Identity(), (values,)), expected)  # which it leaves as they were
     assert torch.equal(actual, expected)
     assert len(np.unique(expected.numpy())) <= 256
+
+
+@pytest.mark.parametrize(("size", "count"), [(48, 64), (96, 64), (128, 36), (192, 16), (224, 16), (448, 16)])
+def test_larger_images_need_not_be_as_many(size, count):
+    assert simulated_images(64, size) == count
+    assert simulated_images(16, size) == count // 4

@@ -26,6 +26,8 @@ from mlkdc.runtime.targets import Target
 ARM = ("aarch64", "arm64")
 # Enough to rank layers by, for which each layer takes a pass over them.
 RANKED_IMAGES = 16
+# For which these numbers of images were found to be enough.
+USUAL_SIZE = 96
 BATCH = 64
 
 
@@ -36,6 +38,15 @@ class _Built:
     how: Quantization
     folder: Path
     manifest: Manifest
+
+
+def simulated_images(usual: int, size: int) -> int:
+    """How many images of that size are enough for a simulation where ``usual`` of 96 px are.
+
+    A larger image has more positions for the same means and ranges, and takes as much longer: as many pixels in all,
+    but at least a quarter of the images, since another image is more than other positions.
+    """
+    return min(usual, max(usual // 4, round(usual * (USUAL_SIZE / size) ** 2)))
 
 
 def half_range(images: np.ndarray, target: Target) -> Quantization:
@@ -83,10 +94,11 @@ class Quantizer:
     def ladder(self) -> Ladder:
         """What the guard needs of the model."""
         images, model = self.images, self.builder.merged
+        ranked = simulated_images(RANKED_IMAGES, self.builder.size)
         return Ladder(
             first=self._first(),
             modules=weighted_modules(model, torch.from_numpy(images[:1]).float()),
-            sensitivity=lambda: sensitivity(model, images[:RANKED_IMAGES], per_channel=True),
+            sensitivity=lambda: sensitivity(model, images[:ranked], per_channel=True),
             simulate=lambda how: self._simulation.change(how),
             build=self._build,
             say=self.say,
@@ -96,10 +108,10 @@ class Quantizer:
 
     @cached_property
     def _simulation(self) -> Simulation:
-        images = self.images
-        # Not those that biases are corrected on, where there are others.
-        unseen = images[MEASURED_IMAGES:][:MEASURED_IMAGES] if len(images) > MEASURED_IMAGES else images
-        return Simulation(self.builder.merged, unseen, images[:MEASURED_IMAGES])
+        images, count = self.images, simulated_images(MEASURED_IMAGES, self.builder.size)
+        # Not those that biases are corrected on, where there are enough others.
+        unseen = images[count : 2 * count] if len(images) >= 2 * count else images[-count:]
+        return Simulation(self.builder.merged, unseen, images[:count])
 
     def _fine_tune(self) -> None:
         how = self._first()
