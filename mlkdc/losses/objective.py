@@ -1,6 +1,5 @@
 """The weighted sum of terms that a run minimizes."""
 
-import math
 from collections.abc import Mapping
 
 import torch
@@ -146,7 +145,8 @@ def _weights(spec: Distill, method: Method) -> dict[str, float]:
     Raises:
         RecipeError: there is no ``bce`` to replace, or its replacement is a term already.
     """
-    added = dict.fromkeys(set(spec.balance) - {spec.base}, 1.0)
+    # In the recipe's order, which is that of layers, of their first weights and of what processes send each other.
+    added = {name: 1.0 for name in spec.balance if name != spec.base}
     weights: dict[str, float] = {}
     for name, weight in {**added, **method.terms, **spec.terms}.items():
         if weight > 0:
@@ -185,8 +185,8 @@ def _name_faults(spec: Distill) -> list[str]:
         key = f"distill.terms.{name}"
         if name not in TERMS.names():
             faults.append(f"{key}: unknown loss term; {nearest(name, TERMS.names())}")
-        elif not (math.isfinite(weight) and weight >= 0):
-            faults.append(f"{key}: expected a finite weight of 0 or more, got {weight}")
+        elif weight < 0:
+            faults.append(f"{key}: expected a weight of 0 or more, got {weight}")
     for name in spec.balance:
         if name not in TERMS.names():
             faults.append(f"distill.balance.{name}: unknown loss term; {nearest(name, TERMS.names())}")

@@ -99,13 +99,19 @@ class WrittenRecipe:
         return str(self.section("train").get("optimizer"))
 
     @property
+    def added(self) -> list[str]:
+        """The terms with a weight of their own, besides that of the labels."""
+        return [name for name, weight in self.weights.items() if weight and name != "bce"]
+
+    @property
+    def held(self) -> list[str]:
+        """The terms with a share."""
+        return list(self.section("distill").get("balance") or {})
+
+    @property
     def is_vanilla(self) -> bool:
         """Whether nothing but the labels taught the student."""
-        added = set(self.section("distill").get("balance") or {})
-        for name, weight in self.weights.items():
-            if weight and name != "bce":
-                added.add(name)
-        return self.method == VANILLA and not added
+        return self.method == VANILLA and not self.added and not self.held
 
     @property
     def base_of_batch(self) -> float:
@@ -236,6 +242,12 @@ def _has_same_images(run: Run, other: Run) -> bool:
 def _baseline_command(run: Run, recipe: WrittenRecipe) -> str:
     """A command that trains the baseline."""
     settings = ["--set", "distill.method=vanilla"]
+    if recipe.method == VANILLA:
+        # Only another method drops what was added.
+        for name in recipe.held:
+            settings += ["--set", f"distill.balance.{name}=null"]
+        for name in recipe.added:
+            settings += ["--set", f"distill.terms.{name}=0"]
     if recipe.optimizer == "sgd" and recipe.base_of_batch < SAME_RATE:
         settings += ["--set", "distill.form=paper"]
     # Another method drops all options, also those of the base loss, and keeps the choice of that loss.

@@ -3,6 +3,7 @@
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -10,10 +11,11 @@ from torch import Tensor
 
 from mlkdc.data.listing import list_images
 from mlkdc.errors import UsageError
+from mlkdc.figures import first_few
 from mlkdc.models import MultiLabelModel, build_model
 from mlkdc.models.attention import AttentionHead
 from mlkdc.progress import Progress
-from mlkdc.recipe import Model
+from mlkdc.recipe import Model, Teacher
 from mlkdc.records.results import Results, TeacherFacts
 from mlkdc.records.run import Run
 from mlkdc.resources import file_sha256
@@ -28,6 +30,7 @@ from mlkdc.train.plan import Plan
 from mlkdc.train.processes import is_main, wait
 from mlkdc.train.score import score
 from mlkdc.train.teacher import ReadyTeacher
+from mlkdc.train.teacher_labels import SHOWN_LABELS, recorded_labels
 from mlkdc.train.threads import training_threads
 
 
@@ -53,9 +56,10 @@ def build_initial(spec: Model, plan: Plan) -> InitialModel:
         plan: gives seed, number of classes and image size.
 
     Raises:
-        UsageError: a width or image size the model does not have, weights that do not load, or a feature map too small
-            for what the plan compares.
+        UsageError: a width or image size the model does not have, weights that do not load or are of a model with other
+            labels, or a feature map too small for what the plan compares.
     """
+    _check_labels(spec, plan)
     torch.manual_seed(plan.recipe.seed)
     data, bias = plan.recipe.data, None
     if spec.head.bias == "prior":
@@ -64,6 +68,19 @@ def build_initial(spec: Model, plan: Plan) -> InitialModel:
     random_state = torch.get_rng_state()
     check_embeddings(model, data.image_size, "student", plan)
     return InitialModel(model, random_state)
+
+
+def _check_labels(spec: Model, plan: Plan) -> None:
+    """Raise UsageError where the initial weights are of a complete model whose head answers other labels."""
+    path = Path(spec.weights).expanduser()
+    labels = recorded_labels(path) if path.is_file() else None
+    if labels is not None and labels != plan.data.classes:
+        section = "teacher" if isinstance(spec, Teacher) else "student"
+        raise UsageError(
+            f"{section}.weights {path} is of a model with the labels {first_few(labels, SHOWN_LABELS)}, expected those "
+            f"of the data in their order ({first_few(plan.data.classes, SHOWN_LABELS)}): its head would begin with "
+            "other labels; give the weights of a backbone, or 'pretrained'"
+        )
 
 
 @torch.no_grad()

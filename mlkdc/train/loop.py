@@ -20,7 +20,7 @@ from mlkdc.models import MultiLabelModel, memory_format
 from mlkdc.progress import Progress
 from mlkdc.recipe import Recipe
 from mlkdc.records.gradients import imbalances
-from mlkdc.records.results import METRICS_FILE, Epoch
+from mlkdc.records.results import METRICS_FILE, Epoch, read_epochs
 from mlkdc.records.run import CHECKPOINT_FILE
 from mlkdc.resources import write_text
 from mlkdc.train.checkpoint import load_checkpoint, save_checkpoint
@@ -341,15 +341,19 @@ class Trainer:
                 f"({first_line(error)}); put that file back as it was, or train again in another folder"
             ) from error
         epochs: int = checkpoint["epoch"]
-        self.judged = epochs > 0
         metrics = self.folder / METRICS_FILE
         if not metrics.is_file():
             raise UsageError(f"{metrics} is missing; copy the complete run folder, or train again in another one")
         lines = metrics.read_text(encoding="utf-8").splitlines(keepends=True)
         write_text(metrics, "".join(lines[:epochs]))
+        self.judged = any(line.gradients for line in read_epochs(self.folder))
         return epochs
 
     def _take_over(self, checkpoint: dict[str, Any]) -> None:
+        layers = [name for name in checkpoint["balance"]["factors"] if name in self.objective.with_layers]
+        # The optimizer knows parameters by their position only. Earlier versions began with any order.
+        if layers != list(self.objective.with_layers):
+            raise ValueError(f"the layers of its terms are in the order {', '.join(layers)}")
         self.model.load_state_dict(checkpoint["model"])
         self.accelerator.unwrap_model(self.learner).layers.load_state_dict(checkpoint["layers"])
         for name, source in self.sources.items():

@@ -25,7 +25,7 @@ def labels_of_file(path: Path, spec: Teacher, data: TaggedImages) -> tuple[str, 
         return data.classes
     if spec.classes is not None:
         return tuple(_lines(Path(spec.classes).expanduser()))
-    labels = _recorded_labels(path)
+    labels = recorded_labels(path)
     if labels is not None:
         return labels
     beside = path.with_name(CLASSES_FILE)
@@ -47,7 +47,7 @@ def _lines(path: Path) -> list[str]:
     return [clean_label(line) for line in text.split("\n") if line.strip()]
 
 
-def _recorded_labels(path: Path) -> tuple[str, ...] | None:
+def recorded_labels(path: Path) -> tuple[str, ...] | None:
     """The labels in the header of a weights file that mlkdc wrote; None for other files."""
     # Under that suffix, there can be a torch checkpoint, which is read all the same.
     if path.suffix != ".safetensors" or zipfile.is_zipfile(path):

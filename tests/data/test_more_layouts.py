@@ -140,7 +140,7 @@ def test_label_studio_records(tmp_path: Path):
     records = [
         {"image": "a.png", "choice": "cat", "id": 1, "annotator": 1, "annotation_id": 7},
         {"image": "b.png", "choice": {"choices": ["cat", "dog"]}, "id": 2, "annotation_id": 8},
-        {"image": "c.png", "label": [{"x": 1, "rectanglelabels": ["dog"]}], "id": 3, "annotation_id": 9},
+        {"image": "c.png", "label": [{"x": 1, "rectanglelabels": ["dog"]}], "id": 3, "weather": "sunny"},
     ]
     for name in ("a.png", "b.png", "c.png"):
         write_image(tmp_path / name)
@@ -148,6 +148,8 @@ def test_label_studio_records(tmp_path: Path):
     file.write_text(json.dumps(records), encoding="utf-8")
     data = open_data(str(file), split=False)
     assert tags(data) == {"a.png": ("test", {"cat"}), "b.png": ("test", {"cat", "dog"}), "c.png": ("test", {"dog"})}
+    (problem,) = data.problems
+    assert str(problem).startswith(f"texts that may be labels: weather in {file} (not read; if these are labels, ")
     file.write_text(json.dumps([{"choice": "cat", "annotation_id": 1}]), encoding="utf-8")
     assert "entry 0: expected the path of an image" in refused(file)
 

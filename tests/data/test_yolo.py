@@ -99,3 +99,17 @@ def test_a_number_longer_than_python_reads_is_refused(tmp_path: Path):
     (tmp_path / "data.yaml").write_text(f"names:\n  ? {long}\n  : cat\n", encoding="utf-8")
     with pytest.raises(UsageError, match="expected numbers and names of classes under 'names', got 999"):
         open_data(str(tmp_path))
+
+
+def test_of_several_lists_of_classes_the_named_one_counts(tmp_path: Path):
+    """As where Ultralytics left its args.yaml next to the data."""
+    write(tmp_path, (0, 1))
+    (tmp_path / "args.yaml").write_text("names: [old, older]\n", encoding="utf-8")
+    (tmp_path / "data.yaml").write_text("names: [cat, dog]\n", encoding="utf-8")
+    assert open_data(str(tmp_path / "data.yaml")).classes == ("cat", "dog")
+    with pytest.raises(
+        UsageError, match=r"args\.yaml and data\.yaml name other classes; say which: --data .*data\.yaml"
+    ):
+        open_data(str(tmp_path))
+    (tmp_path / "args.yaml").write_text("names: {0: cat, 1: dog}\n", encoding="utf-8")
+    assert open_data(str(tmp_path)).classes == ("cat", "dog")

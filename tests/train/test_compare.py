@@ -168,8 +168,14 @@ def test_a_baseline_has_the_same_loss_of_the_labels(tiny: Tiny, tmp_path: Path) 
     assert found.baseline.path.name == "same"
 
 
-def test_the_command_it_names_makes_the_baseline(tiny: Tiny, tmp_path: Path) -> None:
-    loss = {"method": "mld", "base": "asl", "options": {"asl": {"clip": 0.1}}, "balance": {"mld": 0.3}}
+@pytest.mark.parametrize(
+    "loss",
+    [
+        {"method": "mld", "base": "asl", "options": {"asl": {"clip": 0.1}}, "balance": {"mld": 0.3}},
+        {"method": "vanilla", "terms": {"mulsupcon": 0.1, "mld": 0.0}, "balance": {"mse": 0.3}},
+    ],
+)
+def test_the_command_it_names_makes_the_baseline(loss: dict[str, Any], tiny: Tiny, tmp_path: Path) -> None:
     run = distill(tiny(distill=loss), out=tmp_path / "taught")
     words = shlex.split(str(verdict(run)).rpartition("make one: ")[2])
     done = CliRunner().invoke(cli, words[1:])

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 
 from mlkdc.data.runs import read_data
-from mlkdc.errors import Interrupted
+from mlkdc.errors import Interrupted, UsageError
 from mlkdc.losses import Batch, make_objective
 from mlkdc.losses.terms.vanilla import BCE
 from mlkdc.progress import Progress
@@ -100,13 +100,7 @@ def test_measuring_changes_nothing(tiny: Tiny, tmp_path: Path, monkeypatch: pyte
     assert same(measured, distill(tiny(), out=tmp_path / "not"))
 
 
-def test_held_shares_change_the_training_and_are_exact_after_a_resume(
-    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    held = {"method": "mld", "balance": {"cd": 0.3, "mld": 0.4}, "ramp": 0.5}
-    complete = distill(tiny(distill=held), out=tmp_path / "complete")
-    without = distill(tiny(distill={"method": "mld", "terms": {"cd": 1}, "ramp": 0.5}), out=tmp_path / "without")
-    assert not same(complete, without)
+def stop_after_first_epoch(recipe: Recipe, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     after = Trainer._end_of_epoch
 
     def stop(self: Trainer, *rest: Any) -> None:
@@ -114,13 +108,51 @@ def test_held_shares_change_the_training_and_are_exact_after_a_resume(
         if self.recipe.name == "tiny":
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(Trainer, "_end_of_epoch", stop)
-    with pytest.raises(Interrupted):
-        distill(tiny(distill=held), out=tmp_path / "parts")
-    monkeypatch.setattr(Trainer, "_end_of_epoch", after)
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "_end_of_epoch", stop)
+        with pytest.raises(Interrupted):
+            distill(recipe, out=out)
+
+
+def test_held_shares_change_the_training_and_are_exact_after_a_resume(
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = {"method": "mld", "balance": {"cd": 0.3, "mld": 0.4}, "ramp": 0.5}
+    complete = distill(tiny(distill=held), out=tmp_path / "complete")
+    without = distill(tiny(distill={"method": "mld", "terms": {"cd": 1}, "ramp": 0.5}), out=tmp_path / "without")
+    assert not same(complete, without)
+    stop_after_first_epoch(tiny(distill=held), tmp_path / "parts", monkeypatch)
     resumed = distill(None, resume=tmp_path / "parts")
     assert same(complete, resumed)
     assert [epoch.gradients for epoch in complete.epochs] == [epoch.gradients for epoch in resumed.epochs]
+
+
+def test_layers_in_another_order_than_the_optimizer_knows_are_refused(
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As earlier versions began with: their moments would be those of other layers."""
+    held = {"method": "hint", "balance": {"hint": 0.3, "mulsupcon": 0.1}}
+    stop_after_first_epoch(tiny(distill=held), tmp_path / "run", monkeypatch)
+    path = tmp_path / "run" / "checkpoint.pt"
+    checkpoint = torch.load(path, weights_only=True)
+    factors = checkpoint["balance"]["factors"]
+    checkpoint["balance"]["factors"] = {name: factors[name] for name in reversed(factors)}
+    torch.save(checkpoint, path)
+    with pytest.raises(UsageError, match="the layers of its terms are in the order mulsupcon, hint"):
+        distill(None, resume=tmp_path / "run")
+
+
+def test_a_resumed_training_warns_of_shares_that_were_not_measured_before(
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is while the backbone is frozen."""
+    spec = {"method": "l2d", "terms": {"cd": 1e-6}}
+    recipe = tiny(distill=spec, train={"epochs": 2, "batch_size": 8, "lr": 0.001, "head_first": 0.5})
+    stop_after_first_epoch(recipe, tmp_path / "run", monkeypatch)
+    heard = Heard()
+    run = distill(None, resume=tmp_path / "run", progress=heard)
+    assert [bool(epoch.gradients) for epoch in run.epochs] == [False, True]
+    assert any("the gradient of cd is" in line for line in heard.lines)
 
 
 def test_a_training_holds_the_shares_it_was_asked_for(tiny: Tiny, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from mlkdc.errors import UsageError
 from mlkdc.models import build_model
 from mlkdc.progress import Progress
 from mlkdc.recipe import Recipe
+from mlkdc.train.job import build_initial
 from mlkdc.train.plan import Plan, make_plan
 from mlkdc.train.teacher import ReadyTeacher, answers_key, load_teacher
 
@@ -166,3 +167,20 @@ def test_heads_of_one_files_shapes_answer_otherwise(photos: Path, weights: Path)
 def with_head(recipe: Recipe, head: object) -> Recipe:
     assert recipe.teacher is not None
     return recipe.model_copy(update={"teacher": recipe.teacher.model_copy(update={"head": head})})
+
+
+@pytest.mark.parametrize("section", ["student", "teacher"])
+def test_initial_weights_of_a_model_with_other_labels_are_refused(section: str, photos: Path, tmp_path: Path) -> None:
+    """As many as the data has: they would fit, and the head would begin with answers to other labels."""
+    recipe = tiny_recipe(photos)
+    path = tmp_path / "model.safetensors"
+    spec = getattr(recipe, section).model_copy(update={"weights": str(path)})
+    state = build_model(spec.model_copy(update={"weights": "none"}), 3, recipe.data.image_size).state_dict()
+    plan = make_plan(recipe, Progress())
+    save_file(state, path, {"classes": "\n".join(LABELS)})
+    build_initial(spec, plan)
+    save_file(state, path, {"classes": "green\nred\nblue"})
+    with pytest.raises(
+        UsageError, match=rf"^{section}\.weights .* labels green, red, blue, expected .* \(red, green, b"
+    ):
+        build_initial(spec, plan)

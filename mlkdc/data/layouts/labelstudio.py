@@ -22,6 +22,8 @@ _LABELS = (
     "choices", "choice", "labels", "label", "rectanglelabels", "polygonlabels", "brushlabels", "ellipselabels",
     "keypointlabels", "tag", "tags", "taxonomy",
 )  # fmt: skip
+#: Other keys of a record that are no control of the labeling interface.
+_OF_RECORD = ("id", "annotator", "annotation_id", "created_at", "updated_at", "lead_time")
 MOST_FILES = 50
 #: Keys of such files, by which they are told from other lists.
 HINTS = ('"annotations"', '"completions"', '"choice"', '"lead_time"', '"annotation_id"')
@@ -61,12 +63,18 @@ def _image(file: Path, at: int, task: dict[str, object]) -> str:
     """The image's path: of uploads, of local files (``?d=path``), or as it is."""
     data = task.get("data", task)
     for value in data.values() if isinstance(data, dict) else ():
-        if not isinstance(value, str):
-            continue
-        name = unquote(value.partition("?d=")[2] or value)
-        if Path(name.replace("\\", "/")).suffix.lower() in image_suffixes():
+        name = _image_name(value)
+        if name is not None:
             return name
     raise UsageError(f"{file}: entry {at}: expected the path of an image, as under data.image; got {str(data)[:120]}")
+
+
+def _image_name(value: object) -> str | None:
+    """None where the value is no path of an image."""
+    if not isinstance(value, str):
+        return None
+    name = unquote(value.partition("?d=")[2] or value)
+    return name if Path(name.replace("\\", "/")).suffix.lower() in image_suffixes() else None
 
 
 def _annotation(task: dict[str, object]) -> object:
@@ -92,6 +100,17 @@ def _names(value: object, below: bool = False) -> Iterator[str]:
             yield from _names(item, key.lower() in _LABELS)
 
 
+def _unused(tasks: list[dict[str, object]]) -> list[str]:
+    """Keys of records with a text that may be a label: a record has a single choice under its control's own name."""
+    keys: dict[str, None] = {}
+    for task in tasks:
+        for key, value in task.items() if "data" not in task else ():
+            known = key in _OF_RECORD or key.lower() in _LABELS or _image_name(value) is not None
+            if isinstance(value, str) and not known:
+                keys[key] = None
+    return list(keys)
+
+
 def read(path: Path, options: ReadOptions) -> TaggedImages:
     """The annotated tasks, labels sorted; the others are skipped and counted in a problem."""
     file = _file(path)
@@ -108,6 +127,9 @@ def read(path: Path, options: ReadOptions) -> TaggedImages:
     if len(found) < len(tasks):
         skipped = f"{len(tasks) - len(found)} of {len(tasks)} are skipped"
         problems.append(Problem("tasks without annotation", str(file), skipped))
+    for key in _unused(tasks):
+        detail = "not read; if these are labels, name that control 'choice' or export as JSON"
+        problems.append(Problem("texts that may be labels", f"{key} in {file}", detail))
     samples = []
     for image, names in found:
         samples.append(Sample(file.parent / image.lstrip("/"), tuple(sorted(number[name] for name in names)), UNSPLIT))

@@ -20,6 +20,7 @@ from mlkdc.types import Sample, TaggedImages
 
 #: Numbers in a line, at least: class, center, width, height.
 _NUMBERS = 5
+_YAML = (".yaml", ".yml")
 _NAME_FILES = ("classes.txt", "obj.names", "labels/classes.txt", "images/classes.txt", "train/classes.txt")
 
 
@@ -34,7 +35,7 @@ class _Part:
 
 def _folder(path: Path) -> Path:
     """The folder of the data, which may be named by its data.yaml."""
-    if path.suffix in (".yaml", ".yml") and path.is_file():
+    if path.suffix in _YAML and path.is_file():
         return path.parent
     return path
 
@@ -96,16 +97,21 @@ def _is_label_file(file: Path) -> bool:
 
 
 def _names(path: Path) -> dict[int, str]:
-    """The classes by their numbers: from data.yaml, or a file with one class a line."""
-    for file in entries(path):
-        if file.suffix in (".yaml", ".yml"):
-            names = _yaml_names(file)
-            if names:
-                return names
+    """The classes by their numbers: from data.yaml, which may be what was named, or a file with one class a line."""
+    folder = _folder(path)
+    files = entries(folder) if path == folder else [path]
+    found = [(file, names) for file in files if file.suffix in _YAML and (names := _yaml_names(file))]
+    for file, names in found[1:]:
+        if names != found[0][1]:
+            raise UsageError(
+                f"{folder}: {found[0][0].name} and {file.name} name other classes; say which: --data {file}"
+            )
+    if found:
+        return found[0][1]
     for name in _NAME_FILES:
-        if os.path.isfile(path / name):
-            return _listed_names(path / name)
-    raise UsageError(f"{path}: YOLO's label files hold numbers; put data.yaml with 'names' or classes.txt there")
+        if os.path.isfile(folder / name):
+            return _listed_names(folder / name)
+    raise UsageError(f"{folder}: YOLO's label files hold numbers; put data.yaml with 'names' or classes.txt there")
 
 
 def _listed_names(file: Path) -> dict[int, str]:
@@ -157,7 +163,7 @@ def _labels(file: Path, label_of: Mapping[int, int]) -> tuple[int, ...]:
 def read(path: Path, options: ReadOptions) -> TaggedImages:
     """All images of the folders, with the classes of their label files."""
     folder = _folder(path)
-    names = _names(folder)
+    names = _names(path)
     label_of = {number: label for label, number in enumerate(names)}
     samples = []
     for part in _parts(folder):
