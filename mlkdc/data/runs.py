@@ -79,7 +79,9 @@ def missing_path(recipe: Recipe) -> str | None:
 
 
 def _is_there(path: str) -> bool:
-    return os.path.exists(Path(path).expanduser())
+    """An empty folder is where a disk is not mounted."""
+    place = Path(path).expanduser()
+    return os.path.exists(place) and not (os.path.isdir(place) and not os.listdir(place))
 
 
 def _read_again(run: Run, recipe: Recipe, *, split: bool) -> TaggedImages:

@@ -98,7 +98,7 @@ def export_artifact(run: Run, options: ExportOptions, *, reference: Reference | 
     say(f"{failure}; exporting fp16 instead")
     out = options.out
     if out is not None:
-        out = out.with_name(f"{out.name}-fp16")
+        out = request.folder.with_name(f"{request.folder.name}-fp16")
     return export_artifact(run, replace(options, precision="fp16", out=out), reference=reference, say=say)
 
 

@@ -13,7 +13,13 @@ from mlkdc.exporting.kept import keep_answers
 from mlkdc.exporting.reference import Reference, make_reference
 from mlkdc.figures import counted
 from mlkdc.models import MultiLabelModel
-from mlkdc.records.answers import ANSWERS_FILE, CALIBRATION_FILE, KnownAnswers, load_calibration
+from mlkdc.records.answers import (
+    ANSWERS_FILE,
+    CALIBRATION_FILE,
+    CALIBRATION_REMEDY,
+    KnownAnswers,
+    load_calibration,
+)
 from mlkdc.records.parity import Calibration
 from mlkdc.records.run import Run
 from mlkdc.train.input.store import images_for, pixels_of
@@ -91,10 +97,16 @@ class RunImages:
         """``uint8[n, 3, s, s]``: images of the training split, always the same; and which they are.
 
         Raises:
-            UsageError: there is no training image.
+            UsageError: there is no training image, or those kept are not the model's.
         """
         if self.uses_kept:
             pixels = load_calibration(self.run.path)[:count]
+            size = self.model.preprocess.size
+            if pixels.shape[1:] != (3, size, size):
+                raise UsageError(
+                    f"{self.run.path / CALIBRATION_FILE}: expected images of {size} px, got shape {pixels.shape}; "
+                    f"{CALIBRATION_REMEDY}"
+                )
             self.say(f"  int8: calibrated on the {len(pixels)} images that {self.run.path / CALIBRATION_FILE} keeps")
         else:
             pixels = self._calibration(count)

@@ -38,8 +38,8 @@ def compare(
     Where no difference above ``ROUNDING`` is tolerated, those that are can still flip a label at its threshold, and
     reorder images with nearly equal answers, which moves its AP. Both are recorded, and do not fail an
     export. Everywhere else the drop of mAP is that of the answers as they are, and every flip counts. The worst class
-    is the one whose AP drops most, of those with at least ``LEAST_POSITIVES`` positive images (of all, if none has so
-    many).
+    is the one whose AP drops most, of those with at least ``LEAST_POSITIVES`` positive images; where none has so many,
+    as among the few images that a run folder keeps, mAP alone is judged.
 
     Args:
         reference: the torch model's answers.
@@ -94,7 +94,7 @@ def _figures(
 
 @dataclass(frozen=True)
 class _WorstClass:
-    """The class whose AP drops most, and of how many; no name where no image has a label."""
+    """The class whose AP drops most, and of how many; no name where none has enough images to be judged by."""
 
     name: str | None
     drop_points: float
@@ -105,8 +105,6 @@ class _WorstClass:
 def _worst_class(reference: Reference, answers: np.ndarray, interval: bool) -> _WorstClass:
     positives = reference.targets.sum(0)
     judged = np.flatnonzero(positives >= LEAST_POSITIVES)
-    if not judged.size:
-        judged = np.flatnonzero(positives)
     if not judged.size:
         return _WorstClass(None, 0.0, 0)
     targets, torch = reference.targets[:, judged], reference.probabilities[:, judged]

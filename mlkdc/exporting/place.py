@@ -32,11 +32,11 @@ def workplace(folder: Path) -> Iterator[Path]:
         try:
             yield scratch
         finally:
-            shutil.rmtree(scratch, ignore_errors=True)
+            _recover(scratch, folder)
 
 
 def _recover(scratch: Path, folder: Path) -> None:
-    """Remove what a killed export has left; killed between its two moves, it has left the artifact that was there."""
+    """Remove what an export has left; one that was ended between its two moves has left the artifact that was there."""
     aside = scratch / _ASIDE
     if aside.exists() and not folder.exists():
         aside.rename(folder)
@@ -44,17 +44,10 @@ def _recover(scratch: Path, folder: Path) -> None:
 
 
 def put_in_place(source: Path, folder: Path, scratch: Path) -> None:
-    """Move ``source`` to ``folder``; what was there goes below ``scratch``, and back if that fails.
+    """Move ``source`` to ``folder``; what was there goes below ``scratch``, from where :func:`workplace` takes it back.
 
     All three must be on one file system, where moving a folder is a single step.
     """
-    if not folder.exists():
-        source.rename(folder)
-        return
-    aside = scratch / _ASIDE
-    folder.rename(aside)
-    try:
-        source.rename(folder)
-    except OSError:
-        aside.rename(folder)
-        raise
+    if folder.exists():
+        folder.rename(scratch / _ASIDE)
+    source.rename(folder)

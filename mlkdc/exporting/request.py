@@ -104,7 +104,7 @@ def make_request(run: Run, options: ExportOptions) -> Request:
         qat_epochs=_qat_epochs(run, options, precision),
         data=options.data,
         skip_parity=options.skip_parity,
-        folder=options.out or run.path / EXPORT_FOLDER / f"{target.name}-{precision}",
+        folder=_named(options.out) if options.out else run.path / EXPORT_FOLDER / f"{target.name}-{precision}",
     )
     _check_input(request)
     check_images(run, options)
@@ -113,6 +113,11 @@ def make_request(run: Run, options: ExportOptions) -> Request:
     target.check_installed()
     _check_replaceable(request.folder)
     return request
+
+
+def _named(folder: Path) -> Path:
+    """The folder by its own name, where it was called ``.`` or ``..``: what is made lies next to it meanwhile."""
+    return folder.resolve() if folder.name in ("", "..") else folder
 
 
 def check_images(run: Run, options: ExportOptions) -> None:

@@ -14,6 +14,8 @@ from mlkdc.records.run import CALIBRATION_FILE as CALIBRATION_FILE
 from mlkdc.resources import write_atomic
 
 REMEDY = "delete it if it is there, and export the run where its data is, which writes it"
+#: Only a training writes its images.
+CALIBRATION_REMEDY = "copy the complete run folder again, or say where the run's data is: --data PATH"
 _KINDS = {"pixels": (np.uint8, 4), "probabilities": (np.float32, 2), "targets": (np.uint8, 2)}
 
 
@@ -73,9 +75,12 @@ def load_calibration(folder: Path) -> np.ndarray:
     """The training images that a run folder keeps, ``uint8[n, 3, s, s]``.
 
     Raises:
-        UsageError: missing or damaged.
+        UsageError: missing, damaged, or without an image.
     """
-    (pixels,) = _load(folder / CALIBRATION_FILE, ("pixels",))
+    path = folder / CALIBRATION_FILE
+    (pixels,) = _load(path, ("pixels",), CALIBRATION_REMEDY)
+    if not len(pixels):
+        raise UsageError(f"{path} holds no image; {CALIBRATION_REMEDY}")
     return pixels
 
 
@@ -88,22 +93,22 @@ def _save(path: Path, **arrays: np.ndarray) -> None:
     write_atomic(path, write)
 
 
-def _load(path: Path, names: Sequence[str]) -> list[np.ndarray]:
+def _load(path: Path, names: Sequence[str], remedy: str = REMEDY) -> list[np.ndarray]:
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = [file[name] for name in names]
     except FileNotFoundError:
-        raise UsageError(f"{path} is missing; {REMEDY}") from None
+        raise UsageError(f"{path} is missing; {remedy}") from None
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         why = str(error)
         if "pickle" in why:  # what numpy takes any other file for
             why = "no archive of arrays"
-        raise UsageError(f"{path} is damaged ({why}); {REMEDY}") from None
+        raise UsageError(f"{path} is damaged ({why}); {remedy}") from None
     for name, array in zip(names, arrays, strict=True):
         dtype, axes = _KINDS[name]
         if array.dtype != dtype or array.ndim != axes:
             raise UsageError(
                 f"{path}: expected {name} as {np.dtype(dtype)} with {axes} axes, "
-                f"got {array.dtype} of shape {array.shape}; {REMEDY}"
+                f"got {array.dtype} of shape {array.shape}; {remedy}"
             )
     return arrays

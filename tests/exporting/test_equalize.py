@@ -41,6 +41,23 @@ def test_pairs_through_a_relu_are_found_and_answers_stay(wrap, framed_noise):
     torch.testing.assert_close(second, convs[2].weight.abs().amax((0, 2, 3)), rtol=0.01, atol=0)
 
 
+def test_a_channel_that_is_switched_off_does_not_set_the_range_of_all(wrap, framed_noise):
+    model, _ = merge(wrap(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 4, 1), channels=4), SIZE)
+    first, second = (module for module in model.modules() if isinstance(module, nn.Conv2d))
+    with torch.no_grad():
+        first.weight[2] *= 1e-9
+        first.bias[2] = 0.5
+        expected = model.logits(framed_noise)
+        assert equalize(model, framed_noise[:1]) == 1
+        torch.testing.assert_close(
+            model.logits(framed_noise), expected, rtol=0, atol=1e-4 * expected.abs().max().item()
+        )
+    assert first.bias.abs().max() < 10
+    ranges = first.weight.abs().amax((1, 2, 3)), second.weight.abs().amax((0, 2, 3))
+    others = [channel for channel in range(8) if channel != 2]
+    torch.testing.assert_close(ranges[0][others], ranges[1][others], rtol=0.01, atol=0)
+
+
 def test_an_output_that_is_read_twice_is_left_alone(wrap, framed_noise):
     class Residual(nn.Module):
         def __init__(self):

@@ -157,6 +157,23 @@ def test_the_worst_class_is_found_among_those_with_enough_positives():
     assert f"AP of b drops by {drops[1]:.2f}, allowed 10" in actual.reason
 
 
+def test_without_enough_positives_no_class_is_judged():
+    """One image that falls from the first place to the second halves the AP of a class that has no other."""
+    targets = np.zeros((40, 3), dtype=np.uint8)
+    targets[:9, 0] = targets[20, 1] = 1
+    random = np.random.default_rng(0)
+    before = random.uniform(0, 0.4, targets.shape) + 0.5 * targets
+    after = before.copy()
+    after[21, 1] = before[20, 1] + 0.01
+    pixels = np.zeros((40, 3, 8, 8), dtype=np.uint8)
+    reference = Reference("val", tuple("abc"), targets, pixels, before.astype(np.float32))
+    allowed = LOOSE.model_copy(update={"class_drop_points": 5})
+    actual = compare(reference, after.astype(np.float32), np.full(3, 0.5), allowed, "stub")
+    assert actual.figures.map_drop_points > 10
+    assert (actual.figures.worst_class, actual.figures.classes_judged) == (None, 0)
+    assert actual.passed
+
+
 def test_the_worst_class_has_an_interval_that_holds_on_other_images():
     """Of ten samples of a population, the population's own drop is in the intervals of most."""
     random = np.random.default_rng(1)

@@ -66,3 +66,20 @@ def test_an_export_killed_between_its_moves_loses_nothing(tmp_path: Path) -> Non
     with workplace(folder):
         assert (folder / "model").read_text() == "old"
     assert [item.name for item in tmp_path.iterdir()] == ["onnx-fp32"]
+
+
+def test_an_export_interrupted_between_its_moves_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = written(tmp_path / "onnx-fp32", "old")
+    rename = Path.rename
+
+    def interrupted(self: Path, target: Path) -> Path:
+        moved = rename(self, target)
+        if self == folder:
+            raise KeyboardInterrupt
+        return moved
+
+    monkeypatch.setattr(Path, "rename", interrupted)
+    with pytest.raises(KeyboardInterrupt), workplace(folder) as scratch:
+        put_in_place(written(scratch / "artifact", "new"), folder, scratch)
+    assert (folder / "model").read_text() == "old"
+    assert [item.name for item in tmp_path.iterdir()] == ["onnx-fp32"]

@@ -15,7 +15,7 @@ from mlkdc.commands.describe import artifact_lines
 from mlkdc.errors import MlkdcError, UsageError
 from mlkdc.exporting import ExportOptions, export_several, identity
 from mlkdc.recipe import load_recipe
-from mlkdc.records.answers import KnownAnswers, load_calibration
+from mlkdc.records.answers import KnownAnswers, load_calibration, save_calibration
 from mlkdc.records.manifest import Manifest
 from mlkdc.records.run import Run, load_run
 
@@ -86,6 +86,29 @@ def test_a_folder_that_keeps_nothing_needs_the_data(trained: tuple[Run, Path], t
     with pytest.raises(UsageError, match=r"no images to calibrate int8 on \(no calibration\.npz\)"):
         export(uncalibrated, "onnx", precision="int8", say=lines.append)
     assert lines == []  # said before anything is done
+
+
+def test_an_empty_folder_is_data_that_is_not_there(trained: tuple[Run, Path], tmp_path: Path) -> None:
+    """As where a disk is not mounted."""
+    alone, lines = without(trained[0], tmp_path / "copied"), []
+    Path(alone.recipe.data.path).mkdir()
+    try:
+        export(alone, "onnx", say=lines.append)
+    finally:
+        Path(alone.recipe.data.path).rmdir()
+    assert any("the run's data, is not there" in line for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("shape", "said"), [((0, 3, 32, 32), "holds no image"), ((4, 3, 64, 64), "expected images of 32 px")]
+)
+def test_kept_images_that_the_model_cannot_take_are_refused(
+    shape: tuple[int, ...], said: str, trained: tuple[Run, Path], tmp_path: Path
+) -> None:
+    alone = without(trained[0], tmp_path / "other")
+    save_calibration(alone.path, np.zeros(shape, dtype=np.uint8))
+    with pytest.raises(UsageError, match=rf"calibration\.npz:? {said}.*copy the complete run folder again"):
+        export(alone, "onnx", precision="int8")
 
 
 def test_kept_answers_of_another_model_are_refused(trained: tuple[Run, Path], tmp_path: Path) -> None:

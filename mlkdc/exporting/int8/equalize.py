@@ -12,6 +12,9 @@ _RELUS = (_aten.relu.default, _aten.relu_.default)
 ROUNDS = 20
 # Of the logarithm of a factor: below this another round changes nothing that eight bits could see.
 CONVERGED = 1e-3
+# Of the largest weight: a channel below this is one that training has switched off, and has its bias alone. That would
+# grow by as much as its weights, and set the range of all channels.
+SWITCHED_OFF = 1e-5
 
 Pair = tuple[nn.Conv2d, nn.Conv2d]
 
@@ -45,11 +48,12 @@ def equalize(model: nn.Module, image: Tensor) -> int:
 
 
 def _scale(first: nn.Conv2d, second: nn.Conv2d) -> Tensor:
-    """``float[c]``; 1 for a channel that is zero on one side."""
+    """``float[c]``; 1 for a channel that is zero on one side, or nearly so where it is made."""
     output_ranges = first.weight.abs().amax((1, 2, 3))
     input_ranges = second.weight.abs().amax((1, 2, 3) if second.groups > 1 else (0, 2, 3))
     scale = (output_ranges / input_ranges).sqrt()
-    return torch.where(scale.isfinite() & (scale > 0), scale, torch.ones_like(scale))
+    used = scale.isfinite() & (scale > 0) & (output_ranges > SWITCHED_OFF * output_ranges.max())
+    return torch.where(used, scale, torch.ones_like(scale))
 
 
 def _move(scale: Tensor, first: nn.Conv2d, second: nn.Conv2d) -> None:
