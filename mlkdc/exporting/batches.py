@@ -1,5 +1,6 @@
 """A model that takes any number of images must answer each as if it were alone."""
 
+import math
 import shutil
 from importlib.util import find_spec
 from pathlib import Path
@@ -32,15 +33,17 @@ def check_batches(parity: Parity, folder: Path, manifest: Manifest, pixels: np.n
         parity: of the answers as a session gives them.
         folder: of an artifact that takes any number of images at once.
         manifest: of that folder.
-        pixels: ``uint8[n, 3, s, s]``, of which the first are used.
+        pixels: ``uint8[n, 3, s, s]``, of which the first are used, and shifted copies where there are few.
         scratch: a folder for the other runtime's file.
     """
-    checks, note = _checks(folder, manifest, pixels[:IMAGES]), None
+    shifted = [np.roll(pixels, turn, axis=-1) for turn in range(math.ceil(IMAGES / len(pixels)))]
+    pixels = np.concatenate(shifted)[:IMAGES]
+    checks, note = _checks(folder, manifest, pixels), None
     if manifest.target == "onnx" and find_spec("openvino"):
         other = scratch / "openvino"
         try:
             as_openvino = _converted(folder, manifest, other)
-            checks += _checks(other, as_openvino, pixels[:IMAGES])
+            checks += _checks(other, as_openvino, pixels)
         except Exception as error:  # OpenVINO's exceptions share no base class but this one
             note = f"OpenVINO could not read the file: {reason(error)}"
     comparison = parity.comparison

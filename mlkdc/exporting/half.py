@@ -12,6 +12,8 @@ _PIXELS = ("Cast", "Sub", "Mul", "Transpose")
 # What is done to the logits: one product and one sum per label, which cost nothing, and the sigmoid.
 _LOGITS = ("Sigmoid", "Add", "Mul", "ReduceSum", "Squeeze", "Reshape")
 _SCALED = ("QuantizeLinear", "DequantizeLinear")
+#: Before, the scales of quantized tensors had to be float32.
+LEAST_OPSET = 19
 _SMALLEST = float(np.finfo(np.float16).smallest_subnormal)
 
 
@@ -23,7 +25,7 @@ def to_half(graph: Any) -> Any:
     runtime that takes each operator's precision from its types computes there what is not int8 in half.
 
     Args:
-        graph: ``ModelProto`` of opset 19 or later, in topological order, its nodes named.
+        graph: ``ModelProto`` of ``LEAST_OPSET`` or later where it has scales, in topological order, its nodes named.
 
     Raises:
         MlkdcError: a weight does not fit into half precision.

@@ -2,6 +2,7 @@
 
 import importlib.util
 import sys
+from dataclasses import replace
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 
@@ -307,3 +308,11 @@ def test_a_missing_library_says_what_to_install(tiny, export, monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorrt_rtx", None)
     with pytest.raises(UsageError, match=r"needs TensorRT-RTX, which cannot be imported .*'mlkdc\[tensorrt\]'"):
         export(tiny)
+
+
+def test_int8_in_an_opset_without_scales_in_half_precision_is_refused(tiny, tmp_path):
+    how = Quantization(np.zeros((1, 3, SIZE, SIZE), dtype=np.uint8))
+    job = phone.make_job(tiny, "tensorrt", tmp_path, "int8", quantization=how)
+    job = replace(job, target=job.target.model_copy(update={"opset": 18}))
+    with pytest.raises(UsageError, match="needs ONNX opset 19 or later, got 18; omit --opset"):
+        exporting.export_tensorrt(job)

@@ -7,7 +7,7 @@ from typing import Any
 from mlkdc.errors import MlkdcError, UsageError
 from mlkdc.exporting.formats import EXPORTERS
 from mlkdc.exporting.formats.onnx import onnx_graph, save
-from mlkdc.exporting.half import to_half
+from mlkdc.exporting.half import LEAST_OPSET, to_half
 from mlkdc.exporting.int8.qdq import quantize
 from mlkdc.exporting.job import INPUT, Built, Job
 from mlkdc.exporting.merging.model import for_half
@@ -30,9 +30,13 @@ def export_tensorrt(job: Job) -> Built:
     (:func:`~mlkdc.exporting.half.to_half`), for int8 it has explicit scales and is in half precision where it has none.
 
     Raises:
-        UsageError: TensorRT is installed and there is no GPU, or neither library can be imported.
+        UsageError: TensorRT is installed without a GPU, neither library can be imported, or an opset for int8 that
+            has no scales in half precision.
         MlkdcError: the graph was not exported, not parsed, or not built; the message is the library's.
     """
+    opset = job.target.opset
+    if job.quantization and opset is not None and opset < LEAST_OPSET:
+        raise UsageError(f"int8 of tensorrt needs ONNX opset {LEAST_OPSET} or later, got {opset}; omit --opset")
     trt = _library()
     if job.precision != "fp32":
         job = replace(job, model=for_half(job.model, job.input_shape))
