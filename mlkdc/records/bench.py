@@ -207,6 +207,11 @@ class LatencyRow(Record):
     imported_from: str | None = None
 
     @property
+    def answers_otherwise(self) -> bool:
+        """Whether the device's answers differ from the torch model's by more than the export allowed."""
+        return self.accuracy is not None and self.accuracy.within_tolerance is False
+
+    @property
     def slowest_ms(self) -> float | None:
         """The slowest of the turns' medians, which is what a budget of time is held against; None without a timing.
 

@@ -2,17 +2,19 @@
 
 from collections.abc import Mapping, Sequence
 
-from mlkdc.records.bench import BASELINE, BenchFile, LatencyRow
+from mlkdc.records.bench import BASELINE, Accuracy, BenchFile, LatencyRow
 from mlkdc.records.manifest import Manifest
 from mlkdc.records.parity import Comparison
 from mlkdc.records.report import LatencyEntry
+from mlkdc.records.results import Results
 
 
-def latency_entries(bench: BenchFile | None, artifacts: Mapping[str, Manifest]) -> tuple[LatencyEntry, ...]:
+def latency_entries(
+    bench: BenchFile | None, artifacts: Mapping[str, Manifest], results: Results
+) -> tuple[LatencyEntry, ...]:
     """The rows of bench.json, each with the accuracy and parity status of what it timed."""
     if bench is None:
         return ()
-    torch = _torch_comparison(artifacts)
     entries = []
     for row in bench.rows:
         if row.imported_from is not None:
@@ -20,8 +22,8 @@ def latency_entries(bench: BenchFile | None, artifacts: Mapping[str, Manifest]) 
             entries.append(_joined(row))
         elif row.name in artifacts:
             entries.append(_artifact_entry(row, artifacts[row.name]))
-        elif row.name == BASELINE and torch is not None:
-            entries.append(_joined(row, map_percent=torch.map_torch_percent, map_images=torch.images))
+        elif row.name == BASELINE:
+            entries.append(_joined(row, **_torch_accuracy(_scored(bench, row.device), artifacts, results)))
         else:
             entries.append(_joined(row))
     return tuple(entries)
@@ -33,12 +35,31 @@ def best_entry(entries: Sequence[LatencyEntry]) -> LatencyEntry | None:
     for entry in entries:
         if entry.device != entries[0].device:
             continue
-        if entry.parity == "ok":
+        if entry.parity == "ok" and not entry.answers_otherwise:
             shippable.append(entry)
         elif entry.name == BASELINE:
             baseline.append(entry)
-    # An artifact that failed its check, or that its runtime never ran, is not what a user would get.
+    # An artifact that failed its check, answers otherwise there or was never run is not what a user would get.
     return _fastest(shippable) or _fastest(baseline)
+
+
+def _scored(bench: BenchFile, device: str) -> list[Accuracy]:
+    """What the rows of a device reached where they were scored there."""
+    accuracies = [row.accuracy for row in bench.rows if row.device == device and row.accuracy is not None]
+    return [accuracy for accuracy in accuracies if accuracy.map_percent is not None]
+
+
+def _torch_accuracy(
+    scored: Sequence[Accuracy], artifacts: Mapping[str, Manifest], results: Results
+) -> dict[str, object]:
+    """The torch model's mAP on the images that the artifacts next to it were scored on; nothing where not known."""
+    if scored:
+        images = results.images or results.data.images.get(results.scored_on)
+        if any((accuracy.split, accuracy.map_images) != (results.scored_on, images) for accuracy in scored):
+            return {}
+        return {"map_percent": results.map_percent, "map_images": images}
+    torch = _torch_comparison(artifacts)
+    return {} if torch is None else {"map_percent": torch.map_torch_percent, "map_images": torch.images}
 
 
 def _torch_comparison(artifacts: Mapping[str, Manifest]) -> Comparison | None:

@@ -85,7 +85,7 @@ def _mark(entry: LatencyEntry, timing: RowTiming, map_percent: float, group: int
         tip=f"{tip}, {timing.verdict}",
         group=group,
         size_bytes=entry.size_bytes,
-        ships=entry.parity != "failed",
+        ships=entry.parity != "failed" and not entry.answers_otherwise,
     )
 
 

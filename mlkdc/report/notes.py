@@ -141,7 +141,7 @@ def _on_verdicts(bench: BenchFile) -> list[str]:
         if row.timing is not None and row.timing.verdict in MEANINGS and row.imported_from is None:
             names.setdefault(row.timing.verdict, []).append(where)
             reasons.setdefault(row.timing.verdict, row.timing.why)
-        if row.accuracy is not None and row.accuracy.within_tolerance is False:
+        if row.answers_otherwise:
             different.append(where)
     sentences = []
     for verdict, meaning in MEANINGS.items():

@@ -8,12 +8,13 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 from page_reader import Page
-from report_devices import PI, devices_bench
+from report_devices import PERCENTS, PI, devices_bench
 from report_folder import write_full
+from report_training import results
 
 from mlkdc.bench.imported import with_import
-from mlkdc.records.bench import BenchFile, LatencyRow
-from mlkdc.report import write_report
+from mlkdc.records.bench import Accuracy, BenchFile, LatencyRow
+from mlkdc.report import collect, write_report
 from mlkdc.report.latency_table import latency_conditions
 
 BENCH = devices_bench()
@@ -262,3 +263,56 @@ def test_an_interval_is_explained_where_there_is_one():
         rows.append(row.model_copy(update={"speedup": speedup}))
     few = BENCH.model_copy(update={"rows": tuple(rows)})
     assert "paired by pass, without an interval, which takes at least 5 passes." in latency_conditions(few)
+
+
+def answered(name: str, within_tolerance: bool = True, images: int = 0, split: str | None = None) -> Accuracy:
+    """Of the device's answers; scored there where there are images."""
+    return Accuracy(
+        images=32,
+        max_probability_difference=0.0 if within_tolerance else 0.9,
+        within_tolerance=within_tolerance,
+        label_flips=0,
+        map_images=images,
+        map_percent=PERCENTS[name] if images else None,
+        split=split,
+    )
+
+
+@pytest.mark.parametrize(
+    ("images", "split", "known"), [(997, "test", True), (500, "test", False), (997, "val", False), (0, None, False)]
+)
+def test_the_torch_model_is_compared_on_the_images_that_the_artifacts_were_scored_on(tmp_path, images, split, known):
+    """Its mAP of the parity check is of other images than those of a device that was scored."""
+    rows = []
+    for row in timed("local"):
+        if row.precision is not None:
+            row = row.model_copy(update={"accuracy": answered(row.name, images=images, split=split)})
+        rows.append(row)
+    written(tmp_path, BENCH.model_copy(update={"rows": tuple(rows)}))
+    expected = (results().map_percent, images) if known else (None, None)
+    if not images:
+        expected = (CHECKED["torch eager"], 490)
+    entries = [entry for entry in collect(tmp_path).latency if entry.name == "torch eager"]
+    assert {(entry.map_percent, entry.map_images) for entry in entries} == {expected}
+
+
+def test_what_answers_otherwise_on_the_device_is_neither_the_headline_nor_on_the_front(tmp_path):
+    assert answered_front(tmp_path / "same", True) == ("onnx-fp32", ["onnx-fp32"])
+    assert answered_front(tmp_path / "other", False) == ("onnx-fp16", ["onnx-fp16"])
+
+
+def answered_front(folder: Path, within_tolerance: bool) -> tuple[str, list[str]]:
+    """The headline's artifact, and what the front of this machine's plot joins; fp32 is the fastest and best."""
+    rows = []
+    for row in timed("local"):
+        if row.name in ("onnx-fp32", "onnx-fp16") and row.threads == 1:
+            accuracy = answered(row.name, within_tolerance or row.name != "onnx-fp32")
+            rows.append(row.model_copy(update={"accuracy": accuracy}))
+    [drawing] = drawings(written(folder, BENCH.model_copy(update={"rows": tuple(rows)})), "mAP, % against")
+    [line] = [line for line in drawing.iter("polyline") if line.get("class") == "front"]
+    corners = {tuple(map(float, pair.split(","))) for pair in line.get("points").split()}
+    on_front = []
+    for name, shape in marks(drawing).items():
+        if any(np.allclose(place(shape)[:2], corner, atol=0.2) for corner in corners):
+            on_front.append(name.partition(",")[0])
+    return collect(folder).best.name, on_front
