@@ -8,7 +8,8 @@ from mlkdc.bench import BASELINE, Plan, Questions, Row, ScoredImages, artifact_r
 from mlkdc.bench.imported import with_imports_of
 from mlkdc.bench.rows import endings, named
 from mlkdc.commands.evaluate import is_artifact_folder
-from mlkdc.data.runs import run_data, scored_split
+from mlkdc.data.runs import run_data, scored_split, warn
+from mlkdc.data.scoring import own_images
 from mlkdc.devices.browser import is_browser
 from mlkdc.devices.urls import device_at
 from mlkdc.errors import UsageError
@@ -211,13 +212,17 @@ def _known(home: Path, manifest: Manifest) -> tuple[KnownAnswers | None, str]:
 
 
 def _split(home: Path, asked: Asked) -> ScoredImages:
-    """The run's test split, else its validation split."""
+    """The run's test split, else its validation split; for photos alone, whose labels do not count, any other."""
     if not Run(home).exists:
         option = "--photos" if asked.score is None else "--score"
         raise UsageError(f"{option} needs the run's images, and {home} is no run folder; omit it, or bench the run")
     run = load_run(home)
-    data = run_data(run, moved_to=asked.data)
-    split = scored_split(data, run.recipe.data.train_splits)
+    if asked.score is not None:
+        own = own_images(run, warn, moved_to=asked.data)
+        data, split = own.data, own.split
+    else:
+        data = run_data(run, moved_to=asked.data)
+        split = scored_split(data, run.recipe.data.train_splits)
     return ScoredImages(split, [sample.image for sample in data.split(split)], data.targets(split))
 
 

@@ -47,13 +47,15 @@ def images_of_run(run: Run, path: str | None, say: Say) -> ScoredImages:
     return other_images(path, run.classes, run, say)
 
 
-def own_images(run: Run, say: Say) -> ScoredImages:
+def own_images(run: Run, say: Say, moved_to: str | None = None) -> ScoredImages:
     """The images on which a finished run was scored; says what has changed since.
+
+    ``moved_to``: where they are now, if they have moved.
 
     Raises:
         UsageError: they are not there any more, or an earlier version did not record which they are.
     """
-    data, split = run_data(run, say), run.results.scored_on
+    data, split = run_data(run, say, moved_to), run.results.scored_on
     if ImageList.load(run.path) is None and is_forgotten(data):
         raise UsageError(
             f"which images {run.path} was trained on is not recorded, so that it cannot be scored on the others: see "

@@ -87,6 +87,22 @@ def test_images_that_have_moved(finished_run: Path, tmp_path):
     assert BenchFile.load_from(out).rows[0].accuracy.map_images == 4
 
 
+def test_images_that_the_run_was_trained_on_are_timed_and_never_scored(finished_run: Path, tmp_path):
+    photos = Path(shutil.copytree(finished_run.parent.parent / "photos", tmp_path / "photos"))
+    for number in range(48):
+        if number % 5 > 2:  # of the val and test splits
+            (photos / "images" / f"{number:03d}.png").unlink()
+    artifact, out = finished_run / "export" / "onnx-fp32", tmp_path / "figures.json"
+    for photos_too in ((), ("--photos", "2")):
+        done = bench(artifact, "--score", "all", *photos_too, "--data", photos, "--out", out)
+        assert isinstance(done.exception, UsageError)
+        assert f"no image of the test split of {finished_run} is left in {photos}" in str(done.exception)
+        assert not out.exists()
+    done = bench(artifact, "--photos", "2", "--data", photos, "--out", out)
+    assert done.exit_code == 0, done.output
+    assert BenchFile.load_from(out).rows[0].photos.photos == 2
+
+
 def test_a_device_that_answers_otherwise_fails_the_command(finished_run: Path, tmp_path):
     run = Path(shutil.copytree(finished_run, tmp_path / "run"))
     known = KnownAnswers.load(run)
