@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from mlkdc.figures import number
 from mlkdc.figures import threads as threads_in_words
 from mlkdc.records.bench import BenchFile, LatencyRow, RowTiming
+from mlkdc.records.manifest import Manifest
+from mlkdc.records.shipping import fault, is_of_earlier_files
 
 #: Verdicts as a sentence says them, where the word alone is none.
 STATES = {"spread": "spread out", "unknown": "of unknown quality"}
@@ -30,7 +32,7 @@ class Recommendation:
 
     Args:
         row: to ship; None where none fits.
-        why: in a sentence; where none fits, what comes nearest.
+        why: in a sentence; where none fits, what comes nearest, or why nothing can be shipped.
     """
 
     device: str
@@ -46,41 +48,57 @@ class _Candidate:
     map_percent: float | None
 
 
-def recommend(figures: BenchFile, known_map: Mapping[str, float | None], budget: Budget) -> list[Recommendation]:
+def recommend(figures: BenchFile, artifacts: Mapping[str, Manifest], budget: Budget) -> list[Recommendation]:
     """One recommendation for each device that mlkdc measured: of what fits, the most accurate; of equals, the fastest.
 
-    What answered otherwise than the torch model is no candidate. A timing that is not stable is one, after the stable
-    ones of the device: contention makes a model look slower than it is, not faster.
+    What was exported again since, or has a :func:`mlkdc.records.shipping.fault`, is no candidate. A timing that is not
+    stable is one, after the stable ones of the device: contention makes a model look slower than it is, not faster.
 
     Args:
         figures: measured.
-        known_map: mAP in percent by name of the artifact, from its parity check; used where the device was not scored.
+        artifacts: that lie there now, by the names of their rows; the mAP of their parity checks is used where the
+            device was not scored.
         budget: what is wanted.
     """
     listed = []
     for device in figures.devices:
-        candidates = []
+        candidates, refused = [], []
         rows = [row for row in figures.rows if row.device == device]
         if rows and all(row.imported_from for row in rows):
             continue  # what ran there was not compared with the model
         for row in rows:
             slowest_ms = row.slowest_ms
-            if row.precision is None or row.timing is None or slowest_ms is None or not _is_the_model(row):
+            if not row.of_artifact or row.timing is None or slowest_ms is None:
                 continue
-            measured = row.accuracy.map_percent if row.accuracy else None
-            percent = measured if measured is not None else known_map.get(row.name)
-            candidates.append(_Candidate(row, row.timing, slowest_ms, percent))
-        listed.append(_of_device(device, candidates, budget))
+            manifest = artifacts.get(row.name)
+            if manifest is None:
+                refused.append(f"{row.name} is not there any more, or cannot be read")
+            elif is_of_earlier_files(row, manifest, figures.when):
+                refused.append(f"{row.name} was exported again since, measure it again")
+            elif why := fault(row, manifest.status):
+                refused.append(f"{row.name} {why}")
+            else:
+                candidates.append(_Candidate(row, row.timing, slowest_ms, _map_percent(row, manifest)))
+        listed.append(_of_device(device, candidates, budget) if candidates else _none(device, refused))
     return listed
 
 
-def _is_the_model(row: LatencyRow) -> bool:
-    return row.accuracy is None or row.accuracy.within_tolerance is not False
+def _map_percent(row: LatencyRow, manifest: Manifest) -> float | None:
+    if row.accuracy is not None and row.accuracy.map_percent is not None:
+        return row.accuracy.map_percent
+    figures = manifest.parity.figures
+    return figures.map_artifact_percent if figures else None
+
+
+def _none(device: str, refused: Sequence[str]) -> Recommendation:
+    """Where nothing is a candidate; ``refused``: why, of each row that was measured."""
+    if not refused:
+        return Recommendation(device, None, "no artifact was measured there")
+    why = "; ".join(dict.fromkeys(refused))
+    return Recommendation(device, None, f"nothing that was measured there can be shipped: {why}")
 
 
 def _of_device(device: str, candidates: Sequence[_Candidate], budget: Budget) -> Recommendation:
-    if not candidates:
-        return Recommendation(device, None, "no artifact was measured there")
     fitting = [candidate for candidate in candidates if _excess(candidate, budget) == 0]
     if fitting:
         best = max(fitting, key=_rank)

@@ -224,11 +224,11 @@ def _show(figures: "BenchFile") -> None:
 def _show_recommendations(figures: "BenchFile", folders: list[Path], budget: float, min_map: float | None) -> None:
     from mlkdc.bench.devices import short_names
     from mlkdc.bench.recommend import Budget, recommend
-    from mlkdc.commands.bench import known_map
+    from mlkdc.commands.bench import manifests
 
     click.echo()
     names = short_names(figures)
-    for item in recommend(figures, known_map(folders), Budget(budget, min_map)):
+    for item in recommend(figures, manifests(folders), Budget(budget, min_map)):
         device = names[item.device]
         click.echo(f"{device}: ship {item.why}" if item.row else f"{device}: {item.why}")
 
@@ -239,7 +239,7 @@ def _raise_if_bad(figures: "BenchFile", fail_over: float | None) -> None:
     if all(row.timing is None for row in figures.rows if row.imported_from is None):
         reasons.append("nothing could be timed")
     for row in figures.rows:
-        if row.accuracy is not None and row.accuracy.within_tolerance is False:
+        if row.answers_otherwise:
             reasons.append(f"{row.name} answers otherwise on {row.device}")
         if fail_over is not None and row.precision is not None:
             reasons += _too_slow(row, fail_over)

@@ -160,13 +160,9 @@ def _rows(contents: _Contents, several: bool) -> list[Row]:
     return rows + artifact_rows(contents.artifacts)
 
 
-def known_map(paths: Sequence[Path]) -> dict[str, float | None]:
-    """mAP in percent of each artifact among the paths, in its parity check."""
-    percents = {}
-    for name, folder in named(_read(paths).artifacts):
-        figures = Manifest.load(folder).parity.figures
-        percents[name] = figures.map_artifact_percent if figures else None
-    return percents
+def manifests(paths: Sequence[Path]) -> dict[str, Manifest]:
+    """Of the artifacts among the paths, by the names of their rows."""
+    return {name: Manifest.load(folder) for name, folder in named(_read(paths).artifacts)}
 
 
 def _common_image_size(contents: _Contents) -> int | None:

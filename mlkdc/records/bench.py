@@ -207,6 +207,12 @@ class LatencyRow(Record):
     imported_from: str | None = None
 
     @property
+    def of_artifact(self) -> bool:
+        """Whether mlkdc measured an artifact there, and not the torch model."""
+        # Earlier formats kept no precision.
+        return self.imported_from is None and (self.precision is not None or not self.name.endswith(BASELINE))
+
+    @property
     def answers_otherwise(self) -> bool:
         """Whether the device's answers differ from the torch model's by more than the export allowed."""
         return self.accuracy is not None and self.accuracy.within_tolerance is False

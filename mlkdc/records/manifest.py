@@ -1,5 +1,6 @@
 """manifest.json: all that must be known to use an artifact folder, and proof that its files are complete."""
 
+import hashlib
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -207,6 +208,12 @@ class Manifest(FileRecord):
     def size_bytes(self) -> int:
         """Of all model files together, as recorded."""
         return sum(file.size_bytes for file in self.files.values())
+
+    @property
+    def files_sha256(self) -> str:
+        """Over the names and checksums of all model files."""
+        lines = [f"{self.files[name].sha256}  {name}\n" for name in sorted(self.files)]
+        return hashlib.sha256("".join(lines).encode()).hexdigest()
 
     @property
     def image_size(self) -> int:

@@ -17,7 +17,7 @@ class LatencyEntry(LatencyRow):
     Args:
         map_percent: mAP on the device, else in the parity check; None where it is not known.
         map_images: how many images that is of.
-        parity: status of the artifact; None for a row that is not an artifact of the run.
+        parity: status of the artifact; None for a row that is not an artifact of the run, or of its earlier files.
         turns, sustained: for charts; report.json has them once, in ``bench``.
     """
 

@@ -59,7 +59,7 @@ def _latency_card(report: Report) -> Card:
     best = report.best
     if best is None or best.timing is None:
         return Card("latency", report.missing.bench or "no artifact that passed its parity check was timed")
-    return Card("latency", _latency_detail(best, best.timing), number(best.timing.median_ms, 1), "ms")
+    return Card("latency", _latency_detail(best, best.timing), number(best.timing.median_ms), "ms")
 
 
 def _latency_detail(best: LatencyEntry, timing: RowTiming) -> str:
@@ -75,15 +75,15 @@ def _latency_detail(best: LatencyEntry, timing: RowTiming) -> str:
 
 
 def _size_card(report: Report) -> Card:
+    best = report.best
+    # The artifact whose latency stands next to it: the best of each figure would describe no model at all.
+    if best is not None and best.name in report.artifacts:
+        return Card("size", best.name, megabytes(report.artifacts[best.name].size_bytes, 1), "MB")
     sizes = {}
     for name, manifest in report.artifacts.items():
         if manifest.status == "ok":
             sizes[name] = manifest.size_bytes
     if not sizes:
         return Card("size", report.missing.artifacts or "no artifact passed its parity check")
-    # The artifact whose latency stands next to it: the best of each figure would describe no model at all.
-    if report.best is not None and report.best.name in sizes:
-        name = report.best.name
-    else:
-        name = min(sizes, key=sizes.__getitem__)
+    name = min(sizes, key=sizes.__getitem__)
     return Card("size", name, megabytes(sizes[name], 1), "MB")

@@ -7,6 +7,7 @@ from mlkdc.records.manifest import Manifest
 from mlkdc.records.parity import Comparison
 from mlkdc.records.report import LatencyEntry
 from mlkdc.records.results import Results
+from mlkdc.records.shipping import fault, is_of_earlier_files
 
 
 def latency_entries(
@@ -17,11 +18,12 @@ def latency_entries(
         return ()
     entries = []
     for row in bench.rows:
+        manifest = artifacts.get(row.name)
         if row.imported_from is not None:
             # What another tool made of the file was not compared with the torch model.
             entries.append(_joined(row))
-        elif row.name in artifacts:
-            entries.append(_artifact_entry(row, artifacts[row.name]))
+        elif manifest is not None and not is_of_earlier_files(row, manifest, bench.when):
+            entries.append(_artifact_entry(row, manifest))
         elif row.name == BASELINE:
             entries.append(_joined(row, **_torch_accuracy(_scored(bench, row.device), artifacts, results)))
         else:
@@ -35,7 +37,7 @@ def best_entry(entries: Sequence[LatencyEntry]) -> LatencyEntry | None:
     for entry in entries:
         if entry.device != entries[0].device:
             continue
-        if entry.parity == "ok" and not entry.answers_otherwise:
+        if entry.parity is not None and not fault(entry, entry.parity):
             shippable.append(entry)
         elif entry.name == BASELINE:
             baseline.append(entry)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from mlkdc.figures import DASH, megabytes, number, threads
 from mlkdc.records.bench import BenchFile, LatencyRow, RowTiming
 from mlkdc.records.report import LatencyEntry
+from mlkdc.records.shipping import fault
 from mlkdc.report.charts import line_chart
 from mlkdc.report.curves import Chart
 from mlkdc.report.pareto import Mark, pareto_plot
@@ -85,7 +86,7 @@ def _mark(entry: LatencyEntry, timing: RowTiming, map_percent: float, group: int
         tip=f"{tip}, {timing.verdict}",
         group=group,
         size_bytes=entry.size_bytes,
-        ships=entry.parity != "failed" and not entry.answers_otherwise,
+        ships=not fault(entry, entry.parity),
     )
 
 

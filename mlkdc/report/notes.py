@@ -1,7 +1,6 @@
 """What a reader must know before trusting a report's figures."""
 
-from collections.abc import Mapping, Sequence
-from datetime import datetime
+from collections.abc import Mapping, Sequence, Set
 
 from mlkdc.figures import counted, threads
 from mlkdc.recipe import Distill
@@ -9,6 +8,7 @@ from mlkdc.records.bench import BenchFile, Verdict
 from mlkdc.records.gradients import imbalances
 from mlkdc.records.manifest import Manifest
 from mlkdc.records.results import Epoch, Results
+from mlkdc.records.shipping import is_of_earlier_files
 from mlkdc.report.teacher import weak_teacher
 
 MOST_NAMES = 6
@@ -47,7 +47,7 @@ def notes(
     for name, manifest in artifacts.items():
         sentences += _on_artifact(name, manifest, results)
     if bench is not None:
-        sentences += _on_latency(bench, artifacts, quoted_run)
+        sentences += _on_latency(bench, artifacts, quoted_run) + _on_gone(bench, {*artifacts, *unreadable})
     return tuple(sentences)
 
 
@@ -86,7 +86,7 @@ def _on_artifact(name: str, manifest: Manifest, results: Results) -> list[str]:
     sentences = []
     reason = (manifest.parity.reason or "it differs from the torch model").rstrip(".")
     if manifest.status == "unverified":
-        sentences.append(f"{name} was not run in its runtime: {reason}.")
+        sentences.append(f"{name} was not run in its runtime at its export: {reason}.")
     elif manifest.status == "failed":
         sentences.append(f"{name} failed its parity check and must not be shipped: {reason}.")
     comparison = manifest.parity.comparison
@@ -120,15 +120,24 @@ def _on_latency(bench: BenchFile, artifacts: Mapping[str, Manifest], quoted_run:
     for name, device in bench.devices.items():
         sentences += [f"{name}: {note}" for note in device.notes]
     for name, manifest in artifacts.items():
-        rows = [row for row in bench.rows if row.name == name]
-        timed_on = dict.fromkeys(row.device for row in rows if row.timing is not None)
+        rows = [row for row in bench.rows if row.name == name and row.imported_from is None]
         if not rows:
             sentences.append(f"{name} has not been timed yet: run `mlkdc bench {quoted_run}`.")
         # A new export under an old name has the timings of a file that no longer exists.
-        elif timed_on and _moment(manifest.created) > _moment(bench.when):
-            where = f" on {_listed(list(timed_on))}" if len(bench.devices) > 1 else ""
+        earlier = [row for row in rows if row.timing is not None and is_of_earlier_files(row, manifest, bench.when)]
+        if earlier:
+            timed_on = list(dict.fromkeys(row.device for row in earlier))
+            where = f" on {_listed(timed_on)}" if len(bench.devices) > 1 else ""
             sentences.append(f"{name} was exported after it was timed: its latency{where} is of an earlier file.")
     return sentences
+
+
+def _on_gone(bench: BenchFile, names: Set[str]) -> list[str]:
+    """Of timed artifacts that are not among the run's."""
+    gone = [row.name for row in bench.rows if row.of_artifact and row.timing is not None and row.name not in names]
+    if not gone:
+        return []
+    return [f"Timed, and no artifact of the run any more: {_listed(list(dict.fromkeys(gone)))}."]
 
 
 def _on_verdicts(bench: BenchFile) -> list[str]:
@@ -161,8 +170,3 @@ def _listed(names: Sequence[str]) -> str:
     if len(names) > MOST_NAMES:
         text += f" and {len(names) - MOST_NAMES} more"
     return text
-
-
-def _moment(text: str) -> float:
-    """Seconds since the epoch: times of different time zones compare as text only by accident."""
-    return datetime.fromisoformat(text).timestamp()

@@ -3,20 +3,15 @@
 from collections.abc import Mapping
 
 from mlkdc.bench.recommend import Budget, recommend
-from mlkdc.records.bench import BenchFile, LatencyRow
+from mlkdc.records.bench import BenchFile
 from mlkdc.records.manifest import Manifest
 from mlkdc.records.report import Recommended, ToShip
 
 
 def to_ship(bench: BenchFile, artifacts: Mapping[str, Manifest], budget: Budget) -> ToShip:
-    """One recommendation for each device, of the artifacts that passed their parity check."""
-    known = {}
-    for name, manifest in artifacts.items():
-        if manifest.parity.figures is not None:
-            known[name] = manifest.parity.figures.map_artifact_percent
-    figures = bench.model_copy(update={"rows": tuple(_candidate(row, artifacts) for row in bench.rows)})
+    """One recommendation for each device, of the artifacts that can be read."""
     listed = []
-    for item in recommend(figures, known, budget):
+    for item in recommend(bench, artifacts, budget):
         recommended = Recommended(device=item.device, name=None, threads=None, why=item.why)
         if item.row is not None:
             recommended = recommended.model_copy(update={"name": item.row.name, "threads": item.row.threads})
@@ -41,12 +36,3 @@ def budget_in_words(shipped: ToShip | None) -> str:
     if shipped.least_map_percent is not None:
         words += f" and mAP {shipped.least_map_percent:g}"
     return words
-
-
-def _candidate(row: LatencyRow, artifacts: Mapping[str, Manifest]) -> LatencyRow:
-    """Earlier versions did not record a row's precision, which says that it is an artifact."""
-    manifest = artifacts.get(row.name)
-    if manifest is None or row.imported_from is not None:
-        return row
-    precision = manifest.precision if manifest.status == "ok" else None
-    return row.model_copy(update={"precision": precision})

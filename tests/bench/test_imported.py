@@ -7,6 +7,7 @@ from statistics import median
 
 import pytest
 from click.testing import CliRunner
+from samples import make_manifest
 
 from mlkdc.bench.imported import with_import
 from mlkdc.bench.recommend import Budget, recommend
@@ -126,7 +127,7 @@ def test_a_second_import_replaces_the_first(measured, tmp_path):
 
 def test_what_was_imported_is_not_recommended(measured, tmp_path):
     figures = with_import(measured, "qai-hub", write(tmp_path, profile(), "onnx-fp32.json"), device=PHONE)
-    [local] = recommend(figures, {"onnx-fp32": 70.0}, Budget(20.0))
+    [local] = recommend(figures, {"onnx-fp32": make_manifest(tmp_path, [])}, Budget(20.0))
     assert (local.device, local.row) == ("local", measured.rows[0])
 
 

@@ -1,13 +1,38 @@
 """Which artifact is named for a budget, and what is said where none fits."""
 
+from pathlib import Path
+
 import pytest
 from fake_device import turn
+from samples import make_manifest
 
 from mlkdc.bench.recommend import Budget, recommend
 from mlkdc.records.bench import Accuracy, BenchFile, DeviceInfo, LatencyRow, Protocol, RowTiming
 from mlkdc.records.machine import Machine
+from mlkdc.records.manifest import Manifest, ModelFile
+from mlkdc.records.parity import Comparison, Parity, ParityFigures, Tolerance
 
-MAPS = {"fp32": 61.0, "int8": 60.0, "fp16": 61.0}
+
+def checked(map_percent: float) -> Manifest:
+    """Of an artifact that passed its parity check with this mAP."""
+    figures = ParityFigures(
+        map_artifact_percent=map_percent,
+        map_drop_points=0,
+        worst_class=None,
+        worst_class_drop_points=0,
+        classes_judged=3,
+        max_probability_difference=0,
+        label_flips=0,
+    )
+    tolerance = Tolerance(probability=1e-3, label_flips_percent=0.1, map_drop_points=0.1, class_drop_points=5)
+    comparison = Comparison(
+        runtime="onnxruntime", images=8, split="val", tolerance=tolerance, map_torch_percent=61.0, figures=figures
+    )
+    return make_manifest(Path(), [], parity=Parity(passed=True, comparison=comparison))
+
+
+ARTIFACTS = {"fp32": checked(61.0), "int8": checked(60.0), "fp16": checked(61.0)}
+ARTIFACTS |= {name: make_manifest(Path(), []) for name in ("other", "slower", "a", "b")}
 
 
 def row(name: str, *medians: float, verdict: str = "stable", **values) -> LatencyRow:
@@ -18,13 +43,13 @@ def row(name: str, *medians: float, verdict: str = "stable", **values) -> Latenc
     return LatencyRow(name=name, timing=timing, turns=turns, **{**defaults, **values})
 
 
-def chosen(*rows: LatencyRow, budget: Budget):
+def chosen(*rows: LatencyRow, budget: Budget, artifacts=ARTIFACTS):
     pi = DeviceInfo(url="pi", machine=Machine(cpu="made up", cores=4, system="tests"))
     protocol = Protocol(passes=1, least_runs=200, least_seconds=3)
     figures = BenchFile(
         command="", when="2026-01-01T00:00:00+00:00", image_size=96, protocol=protocol, devices={"pi": pi}, rows=rows
     )
-    (found,) = recommend(figures, MAPS, budget)
+    (found,) = recommend(figures, artifacts, budget)
     return found
 
 
@@ -77,7 +102,46 @@ def test_what_was_disturbed_may_fit_after_all():
 def test_another_model_is_never_named():
     other = Accuracy(images=8, max_probability_difference=0.9, within_tolerance=False, label_flips=9)
     found = chosen(row("fp32", 5.0, accuracy=other), budget=Budget(8))
+    assert found.row is None
+    assert found.why == (
+        "nothing that was measured there can be shipped: fp32 answers otherwise than the torch model there"
+    )
+
+
+def test_where_only_the_torch_model_was_measured():
+    found = chosen(row("torch eager", 5.0, precision=None), budget=Budget(8))
     assert (found.row, found.why) == (None, "no artifact was measured there")
+
+
+@pytest.mark.parametrize(("within_tolerance", "counts"), [(True, True), (None, False), (False, False)])
+def test_an_unverified_artifact_counts_once_the_device_has_confirmed_its_answers(within_tolerance, counts):
+    artifacts = {"fp32": checked(61.0).model_copy(update={"status": "unverified"})}
+    there = Accuracy(images=8, max_probability_difference=0, within_tolerance=within_tolerance, label_flips=0)
+    found = chosen(row("fp32", 5.0, accuracy=there), budget=Budget(8), artifacts=artifacts)
+    assert (found.row is not None) == counts
+    unasked = chosen(row("fp32", 5.0), budget=Budget(8), artifacts=artifacts)
+    assert unasked.row is None
+    assert unasked.why.endswith("fp32 was not compared with the torch model, neither at its export nor there")
+
+
+def test_what_is_gone_failed_or_was_exported_again_is_no_candidate():
+    now = checked(99.0).model_copy(update={"files": {"model.onnx": ModelFile(sha256="0" * 64, size_bytes=1)}})
+    failed = checked(99.0).model_copy(update={"status": "failed"})
+    rows = [
+        row("gone", 1.0),
+        row("fp16", 2.0),
+        row("fp32", 3.0, artifact_sha256="1" * 64),
+        row("fp32", 3.0, artifact_sha256="1" * 64, threads=2),
+    ]
+    artifacts = {"fp16": failed, "fp32": now}
+    found = chosen(*rows, budget=Budget(8), artifacts=artifacts)
+    assert found.row is None
+    assert found.why == (
+        "nothing that was measured there can be shipped: gone is not there any more, or cannot be read; fp16 failed "
+        "its parity check; fp32 was exported again since, measure it again"
+    )
+    same = row("fp32", 3.0, artifact_sha256=now.files_sha256)
+    assert chosen(*rows, same, budget=Budget(8), artifacts=artifacts).row == same
 
 
 @pytest.mark.parametrize(("verdict", "expected"), [("disturbed", "int8"), ("stable", "fp32")])

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 from mlkdc.cli import cli
 from mlkdc.cli.bench import Milliseconds
-from mlkdc.commands.bench import known_map
+from mlkdc.commands.bench import manifests
 from mlkdc.errors import MlkdcError, UsageError
 from mlkdc.records.answers import ANSWERS_FILE, KnownAnswers
 from mlkdc.records.bench import BenchFile
@@ -128,7 +128,7 @@ def test_runs_of_one_folder_name_are_judged_by_their_own_answers(finished_run: P
     rows = {row.name: row for row in BenchFile.load_from(out).rows}
     assert list(rows) == ["a/r/torch eager", "b/r/torch eager", "a/r/onnx-fp32", "b/r/onnx-fp32"]
     assert rows["a/r/onnx-fp32"].accuracy.label_flips == 0
-    assert list(known_map(runs)) == ["a/r/onnx-fp32", "b/r/onnx-fp32"]
+    assert list(manifests(runs)) == ["a/r/onnx-fp32", "b/r/onnx-fp32"]
 
 
 def test_a_run_that_is_named_twice_is_measured_once(finished_run: Path, tmp_path):

@@ -73,6 +73,23 @@ def test_an_artifact_that_changed_since_is_looked_for_on_every_device(tmp_path):
     assert "onnx-fp32 was exported after it was timed: its latency on local is of an earlier file." in notes(folder)
 
 
+def test_another_tools_row_is_not_one_of_an_earlier_file(tmp_path):
+    """Imported rows are not of the run's files, and bench.json is older than what is added to it."""
+    folder = write_full(tmp_path)
+    now = manifest("onnx-fp32", class_names(20)).model_copy(update={"created": "2026-11-21T16:00:00+01:00"})
+    write_manifest(folder, "onnx-fp32", now)
+    rows = []
+    for row in bench().rows:
+        if row.name == "onnx-fp32":
+            rows.append(row.model_copy(update={"artifact_sha256": now.files_sha256}))
+            rows.append(row.model_copy(update={"imported_from": "qai-hub", "device": "phone"}))
+    bench_of(rows).save(folder)
+    assert "exported after it was timed" not in notes(folder)
+    bench_of([row for row in rows if row.imported_from]).save(folder)
+    assert "onnx-fp32 has not been timed yet" in notes(folder)
+    assert "any more" not in notes(folder)
+
+
 def test_an_artifact_of_other_weights_than_were_scored(tmp_path):
     """Noted in the report; refused where it is used."""
     folder = write_full(tmp_path)
