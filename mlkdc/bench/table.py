@@ -23,7 +23,7 @@ def _decisive(rows: Sequence[LatencyRow]) -> Table:
     cells = []
     for row in rows:
         map_percent = number(row.accuracy.map_percent) if row.accuracy else DASH
-        median_ms, p90_ms, verdict = DASH, DASH, f"skipped: {row.skipped}"
+        median_ms, p90_ms, verdict = DASH, DASH, untimed_text(row)
         if row.timing is not None:
             median_ms, p90_ms, verdict = number(row.timing.median_ms), number(row.timing.p90_ms), row.timing.verdict
         cells.append([row.name, _threads(row), median_ms, p90_ms, map_percent, speedup_text(row.speedup), verdict])
@@ -47,6 +47,11 @@ def _rest(rows: Sequence[LatencyRow]) -> Table:
 def _threads(row: LatencyRow) -> str:
     """Another tool does not say with how many."""
     return str(row.threads) if row.threads else DASH
+
+
+def untimed_text(row: LatencyRow) -> str:
+    """Why a row has no timing; without a reason, the measurement was stopped before its first turn."""
+    return "not measured yet" if row.skipped is None else f"skipped: {row.skipped}"
 
 
 def speedup_text(speedup: Speedup | None) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from mlkdc.bench.ratios import LEAST_PASSES
-from mlkdc.bench.table import speedup_text
+from mlkdc.bench.table import speedup_text, untimed_text
 from mlkdc.figures import DASH, counted, megabytes, number
 from mlkdc.records.bench import BenchFile
 from mlkdc.records.report import LatencyEntry
@@ -56,7 +56,7 @@ def _latency_row(entry: LatencyEntry) -> list[str]:
 
 def _state(entry: LatencyEntry) -> str:
     if entry.timing is None:
-        return f"skipped: {entry.skipped}"
+        return untimed_text(entry)
     if entry.imported_from is not None:
         return f"{entry.timing.verdict}, imported from {entry.imported_from}"
     if entry.parity == "failed":
@@ -72,15 +72,24 @@ def latency_conditions(bench: BenchFile | None) -> str:
     if bench.image_size is not None:
         batch += f" at {bench.image_size} px"
     protocol = bench.protocol
+    passes = [row.timing.passes for row in bench.rows if row.timing is not None and row.imported_from is None]
+    if not passes:
+        return f"{batch}. Nothing was timed."
     if not protocol.least_seconds:
         # Of an earlier version, whose processes had no least time.
-        return f"{batch}. Medians of {counted(protocol.passes, 'process')} of {protocol.least_runs} calls."
+        return f"{batch}. Medians of {_range(passes, 'process')} of {protocol.least_runs} calls."
     interval = "with the 95 % bootstrap interval over the passes"
     if not any(row.speedup and row.speedup.low is not None for row in bench.rows):
         interval = f"without an interval, which takes at least {LEAST_PASSES} passes"
     return (
-        f"{batch}. Medians of {counted(protocol.passes, 'pass')}; in each, every row had a turn in a process of its "
-        f"own, in random order: at least a second of warm-up, then at least {protocol.least_runs} calls and "
+        f"{batch}. Medians of {_range(passes, 'pass')}; in each, a row had one turn, in a process of its own, the rows "
+        f"in random order: at least a second of warm-up, then at least {protocol.least_runs} calls and "
         f"{protocol.least_seconds:g} s. Speedup: how many times as fast, paired by pass, {interval}. "
         "Label flips: decisions on the device that differ from the torch model's."
     )
+
+
+def _range(counts: Sequence[int], noun: str) -> str:
+    """How many; rows differ where the measurement was stopped, or their device was lost."""
+    least, most = min(counts), counted(max(counts), noun)
+    return most if least == max(counts) else f"{least} to {most}"

@@ -107,7 +107,7 @@ def _on_artifact(name: str, manifest: Manifest, results: Results) -> list[str]:
 
 
 def _on_latency(bench: BenchFile, artifacts: Mapping[str, Manifest], quoted_run: str) -> list[str]:
-    sentences = _on_verdicts(bench)
+    sentences = _on_verdicts(bench) + _on_stop(bench, quoted_run)
     for lost in bench.lost:
         sentences.append(f"{lost.device} was lost after {counted(lost.after, 'turn')}: {lost.why.rstrip('.')}.")
     for row in bench.rows:
@@ -130,6 +130,23 @@ def _on_latency(bench: BenchFile, artifacts: Mapping[str, Manifest], quoted_run:
             where = f" on {_listed(timed_on)}" if len(bench.devices) > 1 else ""
             sentences.append(f"{name} was exported after it was timed: its latency{where} is of an earlier file.")
     return sentences
+
+
+def _on_stop(bench: BenchFile, quoted_run: str) -> list[str]:
+    """Of rows that lack turns although nothing speaks against them."""
+    lost = {item.device for item in bench.lost}
+    short = []
+    for row in bench.rows:
+        turns = row.timing.passes if row.timing is not None else 0
+        asked = row.imported_from is None and row.skipped is None and row.device not in lost
+        if asked and turns < bench.protocol.passes:
+            short.append(f"{row.name} ({threads(row.threads)}, {row.device}; {turns})")
+    if not short:
+        return []
+    return [
+        f"The measurement was stopped: these rows had fewer turns than the {bench.protocol.passes} asked for: "
+        f"{_listed(short)}; run `mlkdc bench {quoted_run}` again."
+    ]
 
 
 def _on_gone(bench: BenchFile, names: Set[str]) -> list[str]:

@@ -102,6 +102,16 @@ def full_row(name: str, where: str) -> LatencyRow:
     )
 
 
+def test_a_row_without_a_reason_was_not_measured_yet() -> None:
+    rows = (LatencyRow(name="a", threads=1), LatencyRow(name="b", threads=1, skipped="no runtime"))
+    decisive = bench_tables(figures(rows=rows, devices={"local": device("local")}))["local"][0].text()
+    assert [line.partition("not")[1:] for line in decisive.splitlines() if line.startswith("a")] == [
+        ("not", " measured yet")
+    ]
+    assert "skipped: no runtime" in decisive
+    assert "None" not in decisive
+
+
 def test_all_figures_fit_a_terminal_of_80_columns() -> None:
     pi = "ssh://someone@a-long-name.example.org:2222"
     rows = [full_row(name, where) for where in ("local", pi) for name in ("torch eager", "executorch-int8")]

@@ -255,6 +255,32 @@ def test_a_row_of_another_tool_is_marked_and_has_no_accuracy(tmp_path):
     assert any(row["turns"][0]["samples_us"] for row in report["bench"]["rows"])
 
 
+def test_a_measurement_that_was_stopped_is_said(tmp_path):
+    """As bench.json is left by Ctrl-C in the third pass."""
+    rows = []
+    for number, row in enumerate(timed("local")):
+        done = (3, 2, 0)[min(number, 2)]
+        timing = row.timing.model_copy(update={"passes": done}) if done else None
+        speedup = row.speedup if done else None
+        rows.append(row.model_copy(update={"turns": row.turns[:done], "timing": timing, "speedup": speedup}))
+    stopped = BENCH.model_copy(update={"rows": tuple(rows), "lost": ()})
+    page = Page(written(tmp_path, stopped))
+    [table] = [table for table in page.tables if "median, ms" in table[0]]
+    assert [row[-1] for row in table[1:]] == ["stable", "stable", *["not measured yet"] * (len(rows) - 2)]
+    assert "Medians of 2 to 3 passes; in each, a row had one turn, " in page.text
+    assert "every row" not in page.text
+    assert (
+        "The measurement was stopped: these rows had fewer turns than the 5 asked for: torch eager (1 " in page.text
+    )
+    assert "(2 threads, local; 2), onnx-fp32 (1 thread, local; 0)" in page.text
+    assert "was stopped" not in Page(written(tmp_path / "whole", BENCH)).text
+    assert "Medians of 5 passes; " in latency_conditions(BENCH)
+    nothing = tuple(row.model_copy(update={"timing": None, "turns": ()}) for row in rows)
+    assert latency_conditions(stopped.model_copy(update={"rows": nothing})) == (
+        "Batch of 1 at 224 px. Nothing was timed."
+    )
+
+
 def test_an_interval_is_explained_where_there_is_one():
     assert "with the 95 % bootstrap interval over the passes." in latency_conditions(BENCH)
     rows = []
