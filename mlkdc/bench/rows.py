@@ -10,6 +10,9 @@ from mlkdc.records.bench import BASELINE
 from mlkdc.records.manifest import Manifest
 from mlkdc.runtime.session import check_artifact, refuse_failed
 
+#: Ends the sentence on a failed export, which bench never measures.
+FAILED_WAY_OUT = "is not measured; export the run again, in another precision or with a larger --max-drop"
+
 
 @dataclass(frozen=True)
 class Row:
@@ -77,7 +80,7 @@ def artifact_rows(folders: Sequence[Path]) -> list[Row]:
         manifest = Manifest.load(path)
         skipped = None
         try:
-            refuse_failed(path, manifest)
+            refuse_failed(path, manifest, FAILED_WAY_OUT)
             check_artifact(path, manifest)
         except UsageError as error:
             skipped = str(error)

@@ -96,11 +96,11 @@ def check_artifact(folder: Path, manifest: Manifest) -> None:
         )
 
 
-def refuse_failed(folder: Path, manifest: Manifest) -> None:
-    """Raise UsageError where the artifact failed its parity check."""
+def refuse_failed(folder: Path, manifest: Manifest, way_out: str = "is not used without --allow-failed") -> None:
+    """Raise UsageError where the artifact failed its parity check; ``way_out`` ends its sentence."""
     if manifest.status == "failed":
         reason = manifest.parity.reason or "no reason was recorded"
-        raise UsageError(f"{folder} is a failed export ({reason}) and is not used without --allow-failed")
+        raise UsageError(f"{folder} is a failed export ({reason}) and {way_out}")
 
 
 def no_probabilities(answers: np.ndarray) -> str | None:

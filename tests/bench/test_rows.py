@@ -6,6 +6,7 @@ import pytest
 
 from mlkdc.bench import artifact_rows
 from mlkdc.errors import UsageError
+from mlkdc.records.parity import Parity
 
 
 @pytest.fixture
@@ -37,6 +38,15 @@ def test_an_artifact_that_is_named_twice_is_one_row(copied, tmp_path):
     (tmp_path / "link").symlink_to(folder)
     again = folder.parent / ".." / "export" / "onnx-fp32"
     assert [row.name for row in artifact_rows([folder, again, tmp_path / "link"])] == ["onnx-fp32"]
+
+
+def test_a_failed_export_says_what_helps(make_artifact):
+    failed = Parity(passed=False, reason="mAP drops by 3")
+    (row,) = artifact_rows([make_artifact(status="failed", parity=failed)])
+    assert row.skipped.endswith(
+        "onnx-fp32 is a failed export (mAP drops by 3) and is not measured; export the run again, in another "
+        "precision or with a larger --max-drop"
+    )
 
 
 def test_what_is_no_artifact_is_refused(tmp_path):
