@@ -171,7 +171,7 @@ def bench(
     if budget is not None:
         _show_recommendations(figures, folders, budget, min_map)
     click.echo(f"\n{saved}")
-    _raise_if_bad(figures, fail_over)
+    raise_if_bad(figures, fail_over)
 
 
 def _import(
@@ -233,7 +233,7 @@ def _show_recommendations(figures: "BenchFile", folders: list[Path], budget: flo
         click.echo(f"{device}: ship {item.why}" if item.row else f"{device}: {item.why}")
 
 
-def _raise_if_bad(figures: "BenchFile", fail_over: float | None) -> None:
+def raise_if_bad(figures: "BenchFile", fail_over: float | None = None) -> None:
     """What makes the command fail, after all of it was shown and saved."""
     reasons = [f"{lost.device} was lost" for lost in figures.lost]
     if all(row.timing is None for row in figures.rows if row.imported_from is None):

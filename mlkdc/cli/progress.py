@@ -21,7 +21,8 @@ class Shown(Progress):
     """Prints what it hears on standard error."""
 
     def __init__(self) -> None:
-        self.console = _Console(stderr=True, highlight=False)
+        # No emoji: `:a:` in an IPv6 address is none.
+        self.console = _Console(stderr=True, highlight=False, emoji=False)
         columns = (
             TextColumn("{task.description}"),
             BarColumn(bar_width=20),

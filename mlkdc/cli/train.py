@@ -1,5 +1,6 @@
 """`mlkdc run` and `mlkdc distill`."""
 
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from mlkdc.cli.bench import raise_if_bad
 from mlkdc.cli.shared import command_line, data_option, examples, recipe_option, require, say, set_option, show
 from mlkdc.errors import UsageError
 from mlkdc.figures import number
@@ -130,7 +132,8 @@ def distill(**values: Any) -> None:
         click.echo(f"\nweights: {results.kept}{_caution(results)}")
     if sentence := verdict(run):
         click.echo(f"\n{sentence}")
-    click.echo(f"\nrun: {run.path}\nnext: mlkdc export {run.path} --target onnx\n      mlkdc report {run.path}")
+    quoted = shlex.quote(str(run.path))
+    click.echo(f"\nrun: {run.path}\nnext: mlkdc export {quoted} --target onnx\n      mlkdc report {quoted}")
 
 
 def _caution(results: "Results") -> str:
@@ -159,7 +162,7 @@ def run(**values: Any) -> None:
         )
     given = _Given(**values)
     recipe = given.recipe("mlkdc run --recipe quickstart")
-    done, page = run_all(
+    done, figures, page = run_all(
         recipe,
         out=given.out,
         resume=given.resume,
@@ -170,6 +173,7 @@ def run(**values: Any) -> None:
     click.echo()
     show(summary_table(done))
     click.echo(f"\nreport: {page}\nnext:   " + "\n        ".join(_next_commands(done, given.moved_data)))
+    raise_if_bad(figures)
 
 
 def _next_commands(done: "Run", moved_to: str | None) -> list[str]:
@@ -177,11 +181,12 @@ def _next_commands(done: "Run", moved_to: str | None) -> list[str]:
     from mlkdc.commands.run import example_image
 
     commands = [
-        f"mlkdc evaluate {done.path}" + (f" --data {moved_to}" if moved_to else ""),
+        shlex.join(["mlkdc", "evaluate", str(done.path), *(["--data", moved_to] if moved_to else [])]),
         "mlkdc data YOUR_PHOTOS/        what mlkdc finds in your own images",
         "mlkdc distill --recipe short/hint-mobilenet --data YOUR_PHOTOS/",
     ]
     image = example_image(done, moved_to)
     if image is not None:
-        commands.insert(0, f"mlkdc predict {image} --model {done.newest_artifact(say)}")
+        artifact = done.newest_artifact(say)
+        commands.insert(0, shlex.join(["mlkdc", "predict", str(image), "--model", str(artifact)]))
     return commands

@@ -92,7 +92,7 @@ def bench_paths(
     # What is named twice is measured once.
     paths = list({path.resolve(): path for path in paths}.values())
     contents = _read(paths)
-    rows = _rows(contents, several=len(paths) > 1)
+    rows = _rows(contents)
     spec, target = Bench(), asked.out or Path(BenchFile.FILE)
     if len(contents.runs) == len(paths) == 1:
         only = contents.runs[0]
@@ -153,8 +153,8 @@ def _read(paths: Sequence[Path]) -> _Contents:
     return contents
 
 
-def _rows(contents: _Contents, several: bool) -> list[Row]:
-    rows = []
+def _rows(contents: _Contents) -> list[Row]:
+    rows, several = [], len(contents.runs) > 1
     for name, run in zip(endings([run.path.resolve() for run in contents.runs]), contents.runs, strict=True):
         rows.append(eager_row(run.path, run.weights, f"{name}/{BASELINE}" if several else BASELINE))
     return rows + artifact_rows(contents.artifacts)

@@ -71,7 +71,7 @@ def evaluate_artifact(folder: Path, data_path: str | None, *, allow_failed: bool
         manifest = session.manifest
         images = artifact_images(folder, data_path, manifest, say)
         probabilities = predict_files(session, images.paths)
-    thresholds_from = f"{folder.name}/{Manifest.FILE}"
+    thresholds_from = f"{folder.resolve().name}/{Manifest.FILE}"  # "." has no name
     return summarize(images.data, images.split, probabilities, np.array(manifest.thresholds), thresholds_from)
 
 

@@ -13,7 +13,7 @@ from mlkdc.errors import MlkdcError
 from mlkdc.figures import DASH, megabytes, number
 from mlkdc.figures import threads as threads_in_words
 from mlkdc.progress import Progress
-from mlkdc.records.bench import LatencyRow
+from mlkdc.records.bench import BenchFile, LatencyRow
 from mlkdc.records.manifest import Manifest
 from mlkdc.records.run import Run
 from mlkdc.report import write_report
@@ -32,10 +32,11 @@ def run_all(
     data: str | None = None,
     command: str = "",
     progress: Progress | None = None,
-) -> tuple[Run, Path]:
+) -> tuple[Run, BenchFile, Path]:
     """Train teacher and student, export to each of the recipe's targets, measure latency, and write the report.
 
-    Arguments are those of :func:`mlkdc.train.distill`. Returns the run and the path of its HTML report.
+    Arguments are those of :func:`mlkdc.train.distill`. Returns the run, what was
+    measured now, and the path of its HTML report.
 
     Raises:
         UsageError, MlkdcError: as each step does; what the steps before it wrote stays.
@@ -55,8 +56,8 @@ def run_all(
         for line in artifact_lines(Manifest.load(folder)):
             progress.say(f"  {line}")
     progress.say("measuring latency")
-    bench_paths([run.path], Asked(command=command), progress=progress)
-    return run, write_report(run.path)
+    figures, _ = bench_paths([run.path], Asked(command=command), progress=progress)
+    return run, figures, write_report(run.path)
 
 
 def example_image(run: Run, moved_to: str | None = None) -> Path | None:

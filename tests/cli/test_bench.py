@@ -13,7 +13,8 @@ from mlkdc.cli.bench import Milliseconds
 from mlkdc.commands.bench import manifests
 from mlkdc.errors import MlkdcError, UsageError
 from mlkdc.records.answers import ANSWERS_FILE, KnownAnswers
-from mlkdc.records.bench import BenchFile
+from mlkdc.records.bench import Accuracy, BenchFile
+from mlkdc.records.run import Run
 
 QUICK = ("--passes", "1", "--threads", "1", "--seconds", "0.2")
 
@@ -138,11 +139,54 @@ def test_a_run_that_is_named_twice_is_measured_once(finished_run: Path, tmp_path
     assert [row.name for row in BenchFile.load(run).rows] == ["torch eager", "onnx-fp32"]
 
 
+def test_the_only_torch_model_is_what_speedups_refer_to(finished_run: Path, make_artifact, tmp_path):
+    out = tmp_path / "figures.json"
+    done = bench(finished_run, make_artifact(), "--out", out)
+    assert done.exit_code == 0, done.output
+    rows = BenchFile.load_from(out).rows
+    assert rows[0].name == "torch eager"
+    assert len(rows) == 3
+    assert {row.speedup.to for row in rows} == {"torch eager"}
+
+
 def test_images_of_another_model_are_not_compared(make_artifact, tmp_path):
     folder = make_artifact()
     pixels = np.zeros((1, 3, 32, 32), np.uint8)
     KnownAnswers(pixels, np.zeros((1, 3), np.float32), np.zeros((1, 3), np.uint8)).save(folder.parent.parent)
     assert "are of another model" in bench(folder, "--out", tmp_path / "figures.json").stdout
+
+
+def test_a_whole_run_fails_where_its_measurement_would(finished_run: Path, tmp_path, monkeypatch):
+    run = Path(shutil.copytree(finished_run, tmp_path / "my runs" / "photos"))
+    ended = []
+
+    def run_all(recipe, **options):
+        figures = BenchFile.load(run)
+        if ended:
+            accuracy = Accuracy(images=8, max_probability_difference=0.9, within_tolerance=False, label_flips=9)
+            rows = tuple(row.model_copy(update={"accuracy": accuracy}) for row in figures.rows)
+            figures = figures.model_copy(update={"rows": rows})
+        return Run(run), figures, run / "report.html"
+
+    monkeypatch.setattr("mlkdc.commands.run.run_all", run_all)
+    for expected in ("", "onnx-fp32 answers otherwise on local"):
+        done = CliRunner().invoke(cli, ["run", "--resume", str(run), "--data", "my photos"])
+        assert expected in str(done.exception or "")
+        assert (done.exit_code == 0) == (not expected), done.output
+        assert f"mlkdc evaluate '{run}' --data 'my photos'" in done.stdout
+        ended.append(True)
+    assert isinstance(done.exception, MlkdcError)
+    # Each as it is pasted into a shell.
+    done = CliRunner().invoke(cli, ["run", "--resume", str(run)])
+    assert f"--model '{run}/export/onnx-fp32'" in done.stdout
+    done = CliRunner().invoke(cli, ["distill", "--resume", str(run)])
+    assert f"mlkdc export '{run}' --target onnx" in done.stdout
+
+
+def test_an_artifact_in_the_working_folder_has_a_name(finished_run: Path, monkeypatch):
+    monkeypatch.chdir(finished_run / "export" / "onnx-fp32")
+    done = CliRunner().invoke(cli, ["evaluate", "."])
+    assert "thresholds from onnx-fp32/manifest.json" in done.stderr
 
 
 @pytest.mark.parametrize(("limit", "fails"), [("0.000001ms", True), ("60s", False)])

@@ -99,6 +99,14 @@ def test_debug_shows_the_traceback_wherever_it_is_typed(
     assert "Traceback" not in capsys.readouterr().err
 
 
+def test_progress_is_shown_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    from mlkdc.cli.progress import Shown
+
+    text = "ssh://pi@[fd00::a:1]:22, pass 1/5: [bold]x[/bold]"
+    Shown().say(text)
+    assert capsys.readouterr().err == f"{text}\n"
+
+
 def test_a_training_goes_on_when_nobody_listens(monkeypatch: pytest.MonkeyPatch) -> None:
     from mlkdc.cli.progress import Shown
 

@@ -269,9 +269,7 @@ def test_a_measurement_that_was_stopped_is_said(tmp_path):
     assert [row[-1] for row in table[1:]] == ["stable", "stable", *["not measured yet"] * (len(rows) - 2)]
     assert "Medians of 2 to 3 passes; in each, a row had one turn, " in page.text
     assert "every row" not in page.text
-    assert (
-        "The measurement was stopped: these rows had fewer turns than the 5 asked for: torch eager (1 " in page.text
-    )
+    assert "The measurement was stopped: these rows had fewer turns than the 5 asked for: torch eager (1 " in page.text
     assert "(2 threads, local; 2), onnx-fp32 (1 thread, local; 0)" in page.text
     assert "was stopped" not in Page(written(tmp_path / "whole", BENCH)).text
     assert "Medians of 5 passes; " in latency_conditions(BENCH)
