@@ -86,7 +86,8 @@ def _mark(entry: LatencyEntry, timing: RowTiming, map_percent: float, group: int
         tip=f"{tip}, {timing.verdict}",
         group=group,
         size_bytes=entry.size_bytes,
-        ships=not fault(entry, entry.parity),
+        # A row of earlier files, or of an artifact that is gone, has no parity.
+        ships=(entry.parity is not None or not entry.of_artifact) and not fault(entry, entry.parity),
     )
 
 
