@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-#: Comes before the first frame: a login script may print something first.
+#: Comes before the first frame, and on stderr before any error: a login script may print something first.
 MAGIC = b"\nMLKDC-AGENT-1\n"
 HEAD = 22  # bytes: "%010d %010d\n"
 #: Bytes that are read at once, so that a length that is a lie takes no memory.

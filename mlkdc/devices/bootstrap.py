@@ -28,6 +28,10 @@ end_with_parent()
 sys.exit(main())
 """
 
+#: Comes first in ``python -c``, which looks for modules in the current folder, over ssh the home folder, where a
+#: random.py of the user's would be taken for Python's. ``-P`` is Python 3.11's.
+WITHOUT_CURRENT_FOLDER = "import sys;sys.path=[p for p in sys.path if p]"
+
 # Python 2 and every Python 3 can read this much, so that an old one can say that it is too old.
 START = f"""\
 import os, sys
@@ -48,6 +52,7 @@ def refuse(why):
     say(b"%010d %010d\\n" % (len(text), 0) + text)
     sys.exit(1)
 program = more(int(more(10)))
+os.write(2, {MAGIC!r})
 say({MAGIC!r})
 if sys.version_info < (3, 10):
     found = "%s is %d.%d" % ((sys.executable,) + tuple(sys.version_info[:2]))
@@ -63,10 +68,15 @@ except (IOError, OSError) as error:
     if folder:
         shutil.rmtree(folder, True)
     refuse("no room for the agent in %s (%s)" % (tempfile.gettempdir(), error))
-sys.path.insert(0, path)
-from pathlib import Path
-from mlkdc.agent.serve import Agent
-Agent(Path(folder), Path(path)).serve()
+try:
+    sys.path.insert(0, path)
+    from pathlib import Path
+    from mlkdc.agent.serve import Agent
+    Agent(Path(folder), Path(path)).serve()
+except BaseException:
+    # No later agent would: the folder may not say yet that its agent lived.
+    shutil.rmtree(folder, True)
+    raise
 """
 
 
@@ -97,7 +107,8 @@ def _add(target: zipfile.ZipFile, name: str, text: str) -> None:
 
 def start_code() -> str:
     """What follows ``python3 -c``: one line without quotes but ``'``, which every shell passes on between ``"``."""
-    return f"import base64;exec(base64.b64decode('{base64.b64encode(START.encode()).decode()}'))"
+    code = base64.b64encode(START.encode()).decode()
+    return f"{WITHOUT_CURRENT_FOLDER};import base64;exec(base64.b64decode('{code}'))"
 
 
 def greeting() -> bytes:

@@ -47,7 +47,6 @@ class Channel:
         self._unanswered = False
         self._nonsense = ""
         self._stalled = False
-        self._said_before = 0
         self.started = False
         """Whether the agent has spoken: the device was reached, and has a Python."""
         # A pipe that nobody reads would fill up and stop the program.
@@ -151,8 +150,6 @@ class Channel:
         assert self._process.stdout is not None
         try:
             _skip_chatter(self._process.stdout.read)
-            # What a login script wrote to stderr says nothing of how the agent ends.
-            self._said_before = os.fstat(self._stderr.fileno()).st_size
             self.started = True
             while True:
                 frame = receive(self._read, LONGEST_ANSWER)
@@ -188,8 +185,10 @@ class Channel:
             return DeviceLost(f"{self._name} was lost: what answers there is not mlkdc's agent ({self._nonsense})")
         code = self._process.wait()
         end = self._stderr.seek(0, os.SEEK_END)
-        self._stderr.seek(max(self._said_before, end - CHATTER))
-        return self._explain(code, _shown(self._stderr.read().decode(errors="replace")).strip())
+        self._stderr.seek(max(0, end - CHATTER))
+        # What a login script wrote before the agent's first word says nothing of how it ends.
+        said = self._stderr.read().rpartition(MAGIC)[2]
+        return self._explain(code, _shown(said.decode(errors="replace")).strip())
 
 
 def _shown(value: Any) -> Any:

@@ -3,10 +3,19 @@
 import sys
 from pathlib import Path
 
+import mlkdc
 from mlkdc.devices.agent import AgentDevice
 from mlkdc.devices.base import Load
-from mlkdc.devices.bootstrap import start_code
+from mlkdc.devices.bootstrap import WITHOUT_CURRENT_FOLDER, start_code
 from mlkdc.records.bench import LOCAL, Turn
+
+# Last in the path: beside an installed mlkdc lie packages that may have the names of Python's own modules.
+_EAGER = f"""\
+{WITHOUT_CURRENT_FOLDER}
+sys.path.append({str(Path(mlkdc.__file__).parents[1])!r})
+from mlkdc.train.eager import main
+main()
+"""
 
 
 class LocalDevice(AgentDevice):
@@ -22,4 +31,4 @@ class LocalDevice(AgentDevice):
 
     def eager(self, run: Path, load: Load) -> Turn:
         """Time a run's torch model, for which no other device has what it takes. Raises as :meth:`turn`."""
-        return self.timed(["-m", "mlkdc.train.eager", str(run.resolve())], load)
+        return self.timed(["-c", _EAGER, str(run.resolve())], load)

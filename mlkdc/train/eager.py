@@ -15,7 +15,8 @@ from mlkdc.train.score import load_model
 
 
 def main() -> None:
-    """``python -m mlkdc.train.eager RUN --threads N``: a :class:`mlkdc.records.bench.Turn` as one JSON line."""
+    """``RUN --threads N``, the command line of its process: a :class:`mlkdc.records.bench.Turn` as one JSON line."""
+    end_with_parent()
     parser = argparse.ArgumentParser()
     parser.add_argument("run", type=Path)
     add_load_options(parser)
@@ -37,8 +38,3 @@ def time_run(options: argparse.Namespace) -> str:
     with torch.inference_mode():
         timed = measure(lambda: model(image).sigmoid(), runs=options.runs, seconds=options.seconds)
     return turn_json(timed, load_ms, watch.read())
-
-
-if __name__ == "__main__":
-    end_with_parent()
-    main()

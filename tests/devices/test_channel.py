@@ -14,7 +14,8 @@ from mlkdc.agent.frames import MAGIC, Frame, packed
 from mlkdc.devices import Load, Subject
 from mlkdc.devices.agent import AgentDevice, lost
 from mlkdc.devices.base import DeviceLost
-from mlkdc.devices.channel import Channel
+from mlkdc.devices.bootstrap import START
+from mlkdc.devices.channel import Channel, _skip_chatter
 from mlkdc.devices.local import LocalDevice
 from mlkdc.errors import MlkdcError
 from mlkdc.records.manifest import Manifest
@@ -222,6 +223,34 @@ def test_an_agent_that_fails_leaves_nothing() -> None:
         with pytest.raises(DeviceLost, match="local was lost: ValueError"):
             device.run(["-c", "pass"], timeout_seconds=float("nan"))
         assert not folder.exists()
+
+
+def failing(tmp_path: Path, how: str) -> AgentDevice:
+    """An agent that fails before it serves, with this folder for temporary files."""
+    code = f"import tempfile; tempfile.tempdir = {str(tmp_path)!r}\n{START.replace('from mlkdc', f'{how}; from mlkdc')}"
+    return AgentDevice("failing", [sys.executable, "-c", code])
+
+
+def test_an_agent_that_cannot_start_leaves_nothing(tmp_path: Path) -> None:
+    with (
+        failing(tmp_path, "raise ImportError('no such module')") as device,
+        pytest.raises(DeviceLost, match="failing was lost: ImportError: no such module"),
+    ):
+        device.open()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_error_right_after_the_first_word_is_not_taken_for_a_login_scripts(tmp_path: Path, monkeypatch) -> None:
+    def late(read) -> None:
+        _skip_chatter(read)
+        time.sleep(1)
+
+    monkeypatch.setattr("mlkdc.devices.channel._skip_chatter", late)
+    with (
+        failing(tmp_path, "sys.exit('no such module')") as device,
+        pytest.raises(DeviceLost, match="failing was lost: no such module"),
+    ):
+        device.open()
 
 
 def test_answers_that_are_no_array(make_artifact, images, monkeypatch) -> None:

@@ -210,8 +210,8 @@ def test_the_next_agent_removes_what_a_killed_one_left(tmp_path, monkeypatch):
 def test_one_measurement_at_a_time(monkeypatch):
     # A name of this test's own: another measurement of this machine may be under way.
     name = f"\0mlkdc-test-{os.getpid()}"
-    named = f"import sys; sys.modules['mlkdc.agent.others'].MEASURING = {name!r}"
-    code = START.replace("Agent(Path", f"{named}\nAgent(Path")
+    named = f"sys.modules['mlkdc.agent.others'].MEASURING = {name!r}"
+    code = START.replace("Agent(Path", f"{named}; Agent(Path")
     command = [sys.executable, "-c", code]
     with AgentDevice("second", command) as second:
         second.open()
