@@ -2,9 +2,13 @@
 
 from collections.abc import Sequence
 
+from mlkdc.agent.process import Completed
 from mlkdc.commands.doctor import READY
 from mlkdc.devices.agent import AgentDevice
+from mlkdc.devices.base import DeviceLost
+from mlkdc.devices.bootstrap import WITHOUT_CURRENT_FOLDER
 from mlkdc.devices.urls import Say, device_at
+from mlkdc.errors import MlkdcError
 from mlkdc.records.base import Record
 from mlkdc.records.bench import LOCAL, DeviceInfo
 from mlkdc.runtime.system import version_numbers
@@ -103,8 +107,20 @@ def _never(device: AgentDevice, runtime: str) -> str:
 
 def _printed(device: AgentDevice, module: str, code: str) -> str:
     """What code that uses the agent's module prints there."""
-    start = f"import sys; sys.path.insert(0, {device.archive!r}); from {module} import *"
-    return device.run(["-c", f"{start}; {code}"], timeout_seconds=IMPORT_SECONDS).stdout.strip()
+    # NumPy may be missing, and backends only name it until they load a model.
+    numpy = "from unittest.mock import MagicMock; sys.modules['numpy'] = MagicMock()"
+    start = f"sys.path.insert(0, {device.archive!r}); {numpy}; from {module} import *"
+    return _done(device, f"{start}; {code}").stdout.strip()
+
+
+def _done(device: AgentDevice, code: str) -> Completed:
+    """How code ended there; as a failure also where it took too long, so that the others are looked at."""
+    try:
+        return device.run(["-c", f"{WITHOUT_CURRENT_FOLDER}; {code}"], timeout_seconds=IMPORT_SECONDS)
+    except DeviceLost:
+        raise
+    except MlkdcError as error:
+        return Completed(1, "", str(error).removeprefix(f"{device.name}: "))
 
 
 def _checked(device: AgentDevice, info: DeviceInfo, target: str, alternatives: Sequence[str]) -> RuntimeState:
@@ -113,10 +129,8 @@ def _checked(device: AgentDevice, info: DeviceInfo, target: str, alternatives: S
         version = info.versions.get(package)
         if version is None:
             continue
-        done = device.run(["-c", f"import {module_name(package)}"], timeout_seconds=IMPORT_SECONDS)
-        state = READY
-        if done.failure is not None:
-            state = f"broken: {done.failure}"
+        failure = _done(device, f"import {module_name(package)}").failure
+        state = READY if failure is None else f"broken: {failure}"
         return RuntimeState(target=target, package=package, version=version, state=state)
     return RuntimeState(target=target, package=alternatives[0], version=None, state=MISSING)
 

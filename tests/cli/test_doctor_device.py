@@ -14,6 +14,7 @@ from mlkdc.commands import device as doctor
 from mlkdc.devices.agent import AgentDevice
 from mlkdc.devices.bootstrap import start_code
 from mlkdc.records.bench import DeviceInfo
+from mlkdc.runtime import cuda
 
 KEPT_BY_THE_SYSTEM = """\
 import sys, sysconfig
@@ -81,3 +82,27 @@ def test_pip_installs_in_an_environment(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(sysconfig, "get_path", lambda name: str(tmp_path))
     monkeypatch.setattr(sys, "base_prefix", "/usr")
     assert install.install_line("ncnn") == f"{sys.executable} -m pip install ncnn"
+
+
+@pytest.fixture
+def packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder whose modules this machine's agent finds before those that are installed."""
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")]))
+    return tmp_path
+
+
+@pytest.mark.skipif(sys.platform != "linux" or cuda.available(), reason="Core ML or TensorRT runs here")
+def test_what_can_never_run_there_is_said_also_without_numpy(packages: Path) -> None:
+    (packages / "numpy.py").write_text("raise ImportError('No module named numpy')")
+    states = {state.target: state for state in doctor.check_device("local").runtimes}
+    assert (states["coreml"].state, states["coreml"].install) == ("no: needs macOS", "")
+    assert (states["tensorrt"].state, states["tensorrt"].install) == ("no: needs an NVIDIA GPU", "")
+    assert states["all"].state == "broken: ImportError: No module named numpy"
+
+
+def test_an_import_that_takes_too_long_is_a_broken_runtime(packages: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (packages / "onnxruntime.py").write_text("import time\ntime.sleep(60)\n")
+    monkeypatch.setattr(doctor, "IMPORT_SECONDS", 5)
+    states = {state.target: state.state for state in doctor.check_device("local").runtimes}
+    assert states["onnx"] == "broken: took longer than 5 s"
+    assert states["all"] == "ready"
