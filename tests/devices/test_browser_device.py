@@ -131,6 +131,31 @@ def test_answers_have_their_shape(subject: Subject) -> None:
     np.testing.assert_array_equal(answers, values)
 
 
+def test_answers_that_are_not_numbers_are_this_artifacts_fault_alone(subject: Subject) -> None:
+    # JSON.stringify makes null of NaN.
+    with opened(replying({"kind": "answers", "answers": [0.5, None, 0.1]}, TURN)) as connected:
+        np.testing.assert_array_equal(connected.answers(subject, noise(1)), np.float32([[0.5, np.nan, 0.1]]))
+        assert connected.turn(subject, LOAD).runs == 300
+
+
+def test_a_job_that_did_not_arrive_is_given_again(subject: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exchange, "STUCK_SECONDS", 3.0)
+
+    def asking_twice(page: FakePage) -> None:
+        page.hello()
+        lost = page.job()
+        job = page.job()
+        assert job == lost
+        page.post(f"reply?job={job['id']}", TURN)
+        # None is given that was replied to.
+        assert page.job()["id"] == job["id"] + 1
+        page.post(f"reply?job={job['id'] + 1}", TURN)
+
+    with opened(asking_twice) as connected:
+        assert connected.turn(subject, LOAD).runs == 300
+        assert connected.turn(subject, LOAD).runs == 300
+
+
 def test_too_few_answers_are_refused(subject: Subject) -> None:
     with (
         opened(replying({"kind": "answers", "answers": [0.5] * 5})) as connected,

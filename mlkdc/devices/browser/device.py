@@ -1,5 +1,6 @@
 """A page in a browser as a device."""
 
+import math
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -100,7 +101,8 @@ class BrowserDevice(Device):
         shape = len(pixels), len(subject.manifest.classes)
         if len(reply.answers) != shape[0] * shape[1]:
             raise MlkdcError(f"the page gave {len(reply.answers)} probabilities, expected {shape[0]} x {shape[1]}")
-        return np.array(reply.answers, dtype=np.float32).reshape(shape)
+        values = [math.nan if value is None else value for value in reply.answers]
+        return np.array(values, dtype=np.float32).reshape(shape)
 
     def close(self) -> None:
         self._exchange.end()

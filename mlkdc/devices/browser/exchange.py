@@ -45,7 +45,6 @@ class _State:
     client: str | None = None
     facts: Facts | None = None
     task: Task | None = None
-    taken: bool = False
     reply: Reply | None = None
     messages: int = 0
     lost: str | None = None
@@ -83,14 +82,15 @@ class Exchange:
             return True
 
     def next_job(self) -> Job | None:
-        """The job to do, waited for; None where there is none yet."""
+        """The job to do, waited for; None where there is none yet. The same again until there is a reply to it.
+
+        The connection that it was given to may have been broken, and then the page asks again.
+        """
         deadline = time.monotonic() + POLL_SECONDS
         with self._condition:
             while not self._state.ended:
                 task = self._state.task
-                if task and not self._state.taken:
-                    self._state.taken = True
-                    self._state.advanced = time.monotonic()
+                if task and self._state.reply is None:
                     return task.job
                 left = deadline - time.monotonic()
                 if left <= 0:
@@ -163,7 +163,7 @@ class Exchange:
         """
         with self._condition:
             self._state.task, self._state.reply = task, None
-            self._state.taken, self._state.messages = False, 0
+            self._state.messages = 0
             self._state.advanced = time.monotonic()
             self._condition.notify_all()
             try:

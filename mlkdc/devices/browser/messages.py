@@ -111,10 +111,10 @@ class TurnReply(Record):
 
 
 class AnswersReply(Record):
-    """Probabilities of all images, one after another."""
+    """Probabilities of all images, one after another; None for NaN and infinity, of which JSON has no number."""
 
     kind: Literal["answers"]
-    answers: tuple[FiniteFloat, ...]
+    answers: tuple[FiniteFloat | None, ...]
 
 
 class FailedReply(Record):

@@ -119,11 +119,17 @@ async function persistently(attempt) {
   }
 }
 
+// A job that arrived in part is asked for again.
+async function poll() {
+  const response = await ask("job");
+  return { status: response.status, job: response.status === 200 ? await response.json() : null };
+}
+
 async function nextJob() {
   for (;;) {
-    const response = await persistently(() => ask("job"));
-    if (response && response.status === 200) return response.json();
-    if (!response || response.status !== 204) return null;
+    const polled = await persistently(poll);
+    if (polled && polled.job) return polled.job;
+    if (!polled || polled.status !== 204) return null;
   }
 }
 
