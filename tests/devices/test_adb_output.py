@@ -114,6 +114,15 @@ def test_executor_runner() -> None:
     assert turn.samples_us == tuple(5000 + 10 * step for step in range(30))
 
 
+def test_executor_runner_whose_first_timed_calls_the_log_lost() -> None:
+    """It was throttled long before what is left: that says nothing of how the time grew."""
+    lines = log([5.0] * 100 + [10.0] * 400).splitlines()
+    turn = executor_runner.turn("\n".join(lines[-300:]), warmup=10, least_runs=200)
+    assert (turn.drift, turn.median_ms) == (None, 10)
+    without_warmup = executor_runner.turn("\n".join(lines[11:]), warmup=10, least_runs=200)
+    assert without_warmup.drift == 2
+
+
 def test_executor_runner_that_had_not_settled() -> None:
     assert not executor_runner.turn(log([9.0] * 10 + [5.0] * 30), warmup=10, least_runs=30).settled
 

@@ -54,7 +54,8 @@ class ExecutorRunner(Program):
 def turn(printed: str, warmup: int, least_runs: int) -> Turn:
     """What it logged as a record.
 
-    The phone's log is a ring: of a fast model the first lines may be lost, which are those of the warm-up.
+    The phone's log is a ring: of a fast model the first lines may be lost, which are those of the warm-up. Where the
+    first timed calls are lost too, what is left says nothing of how the time grew.
 
     Args:
         printed: its log.
@@ -73,7 +74,6 @@ def turn(printed: str, warmup: int, least_runs: int) -> Turn:
         )
     before = [calls[number] for number in sorted(calls) if number <= warmup][-WINDOW:]
     middle, p90 = np.percentile(times, [50, 90])
-    third = len(times) // 3
     loaded = _LOADED.search(printed)
     kept = np.linspace(0, len(times) - 1, min(len(times), KEPT_SAMPLES)).round().astype(int)
     return Turn(
@@ -85,9 +85,14 @@ def turn(printed: str, warmup: int, least_runs: int) -> Turn:
         runs=len(times),
         warmup_runs=warmup,
         settled=abs(median(before or times[:WINDOW]) - middle) <= SETTLED * middle,
-        drift=median(times[-third:]) / median(times[:third]),
+        drift=_drift(times) if warmup + 1 in calls else None,
         samples_us=tuple(round(times[index] * 1000) for index in kept),
     )
+
+
+def _drift(times: list[float]) -> float:
+    third = len(times) // 3
+    return median(times[-third:]) / median(times[:third])
 
 
 def _calls(printed: str) -> dict[int, float]:
