@@ -57,9 +57,6 @@ class Agent:
                 answer = self._answer(request)
             except (MlkdcError, OSError) as error:
                 answer = Frame({"error": _sentence(error)})
-            if request.values["do"] == "bye":
-                # Known before the other side hears of it, and closes the pipe.
-                self._keep = bool(request.values["keep"])
             self._send(answer)
             if request.values["do"] == "bye":
                 self._leave()
@@ -74,12 +71,16 @@ class Agent:
         if values["do"] == "get":
             return Frame({}, self._path(values["path"]).read_bytes())
         if values["do"] == "claim":
-            return Frame({"claimed": others.claim()})
+            return Frame({"claimed": others.claim(), "celsius": conditions.celsius()})
         if values["do"] == "run":
             return Frame(self._run(values))
         return Frame({})
 
     def _hello(self, values: Values) -> Values:
+        self._keep = values["keep"]
+        if self._keep:
+            # At once: also where the device is lost, or this program killed, its files stay.
+            others.unmark(self._folder)
         return {
             "folder": str(self._folder),
             "archive": str(self._archive),
@@ -164,9 +165,7 @@ class Agent:
         if self._child is not None:
             self._child.kill()
             self._child.wait()
-        if self._keep:
-            others.unmark(self._folder)
-        else:
+        if not self._keep:
             shutil.rmtree(self._folder, ignore_errors=True)
         os._exit(0)
 

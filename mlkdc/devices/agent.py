@@ -26,7 +26,8 @@ from mlkdc.runtime.session import spec_of
 
 Printed = TypeVar("Printed", bound=Record)
 
-TIMEOUT_SECONDS = 900
+#: For start, load and warm-up of a worker, and how long one of its calls may take besides.
+TIMEOUT_SECONDS, CALL_SECONDS = 900, 5
 #: Whose versions are asked for.
 PACKAGES = (
     "numpy",
@@ -65,6 +66,20 @@ class Hello(Record):
     celsius: float | None
     schedstat: bool
     removed: int
+
+
+class Claim(Record):
+    """What the agent says where it was asked to be the one that measures.
+
+    Args:
+        claimed: whether it is.
+        celsius: now; None without a sensor.
+    """
+
+    model_config = ConfigDict(allow_inf_nan=False)
+
+    claimed: bool
+    celsius: float | None
 
 
 _COMPLETED = TypeAdapter(Completed)
@@ -107,7 +122,7 @@ class AgentDevice(Device):
     def open(self) -> DeviceInfo:
         self._channel = Channel(self.name, self._command, self._explain)
         try:
-            facts = self._channel.ask("hello", packages=list(PACKAGES)).values
+            facts = self._channel.ask("hello", packages=list(PACKAGES), keep=self.keep).values
             return self._described(Hello.model_validate(facts))
         except DeviceLost:
             raise
@@ -145,12 +160,18 @@ class AgentDevice(Device):
 
     def claim(self) -> bool:
         try:
-            return bool(self._ask("claim").values.get("claimed", True))
+            claim = Claim.model_validate(self._ask("claim").values)
+        except ValidationError as error:
+            raise self._no_agent(error) from None
         except DeviceLost:
             raise
         except MlkdcError as error:
             # What cannot even do this measures nothing.
             raise DeviceLost(f"{self.name} was lost: {error}") from None
+        if claim.claimed:
+            # Before, another measurement may have heated it.
+            self.start_celsius = claim.celsius
+        return claim.claimed
 
     def turn(self, subject: Subject, load: Load) -> Turn:
         return self.timed([self.archive, "time", self.push(subject)], load)
@@ -160,7 +181,8 @@ class AgentDevice(Device):
         options = ["--threads", str(load.threads), "--runs", str(load.least_runs), "--seconds", str(load.least_seconds)]
         if load.cool_to is not None:
             options += ["--cool-to", str(load.cool_to)]
-        turn = self._measured(Turn, [*arguments, *options], load.threads, load.least_seconds)
+        seconds = load.least_seconds + CALL_SECONDS * load.least_runs
+        turn = self._measured(Turn, [*arguments, *options], load.threads, seconds)
         if turn.runs < load.least_runs:
             raise MlkdcError(f"the worker timed {turn.runs} calls, expected at least {load.least_runs}")
         return turn
@@ -174,16 +196,15 @@ class AgentDevice(Device):
                 self._photos[name] = file
         fit = subject.manifest.preprocess.fit
         arguments = [self.archive, "photos", folder, *[f"{self.folder}/{name}" for name in names]]
-        return self._measured(PhotoTiming, [*arguments, "--fit", fit, "--threads", str(threads)], threads)
+        options = ["--fit", fit, "--threads", str(threads)]
+        return self._measured(PhotoTiming, [*arguments, *options], threads, CALL_SECONDS * len(files))
 
-    def _measured(
-        self, record: type[Printed], arguments: Sequence[str], threads: int, least_seconds: float = 0.0
-    ) -> Printed:
-        """Run a program that ends by printing a record."""
+    def _measured(self, record: type[Printed], arguments: Sequence[str], threads: int, seconds: float) -> Printed:
+        """Run a program that measures for so long at most, and ends by printing a record."""
         done = self.run(
             arguments,
             environment={"OMP_NUM_THREADS": str(threads)},
-            timeout_seconds=TIMEOUT_SECONDS + least_seconds,
+            timeout_seconds=TIMEOUT_SECONDS + seconds,
         )
         if done.failure is not None:
             raise MlkdcError(self._by_name(done.failure))
@@ -252,7 +273,7 @@ class AgentDevice(Device):
 
     def close(self) -> None:
         if self._channel is not None:
-            self._channel.close(keep=self.keep)
+            self._channel.close()
             self._channel = None
 
     def _by_name(self, message: str) -> str:

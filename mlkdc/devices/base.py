@@ -53,7 +53,7 @@ class Device(ABC):
     """As the user names it: ``local``, ``ssh://pi@kitchen``."""
 
     start_celsius: float | None = None
-    """How warm it was when it was opened; None where it does not say."""
+    """How warm it was when it was opened, or claimed if that came later; None where it does not say."""
 
     @abstractmethod
     def open(self) -> DeviceInfo:

@@ -114,14 +114,14 @@ class Channel:
     def _silent(self, seconds: float) -> DeviceLost:
         return DeviceLost(f"{self._name} has been silent for {seconds:g} s: the connection stalled")
 
-    def close(self, keep: bool = False) -> None:
-        """Say goodbye; the agent removes its files, unless they are to be kept."""
+    def close(self) -> None:
+        """Say goodbye; the agent removes its files, unless it was told to keep them."""
         if self._closing.is_set():
             return
         # Where it is gone already, its watchdog cleans up there; where it is still at work, the pipe's end stops it.
         with contextlib.suppress(MlkdcError):
             if self._process.poll() is None and not self._unanswered:
-                self.ask("bye", timeout_seconds=GOODBYE_SECONDS, keep=keep)
+                self.ask("bye", timeout_seconds=GOODBYE_SECONDS)
         self._end()
 
     def _end(self) -> None:

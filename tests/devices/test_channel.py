@@ -147,6 +147,17 @@ def test_a_device_that_cannot_be_claimed_is_lost() -> None:
             device.claim()
 
 
+def test_the_start_is_when_the_device_is_claimed() -> None:
+    """Another measurement heats it until then."""
+    busy, free = {"claimed": False, "celsius": 75.0}, {"claimed": True, "celsius": 48.0}
+    with answering({**HELLO, "celsius": 70.0}, busy, free, {"claimed": True, "celsius": "hot"}) as device:
+        device.open()
+        assert (device.start_celsius, device.claim(), device.start_celsius) == (70, False, 70)
+        assert (device.claim(), device.start_celsius) == (True, 48)
+        with pytest.raises(DeviceLost, match=r"it does not answer as mlkdc's agent does \(.*celsius"):
+            device.claim()
+
+
 @pytest.mark.parametrize("median", ["NaN", "Infinity", "-1", "1e300", '"fast"', "null"])
 def test_times_that_are_none_are_no_turn(median: str) -> None:
     times = f'"median_ms": {median}, "p90_ms": 1, "min_ms": 1, "runs": 200, "warmup_runs": 1, "settled": true'
@@ -183,7 +194,7 @@ def test_a_file_that_arrives_slowly_is_waited_for(tmp_path: Path) -> None:
         for start in range(0, len(frame), 5):
             agent.stdin.write(frame[start : start + 5])
             time.sleep(0.1)
-        agent.stdin.write(packed(Frame({"do": "bye", "keep": False})))
+        agent.stdin.write(packed(Frame({"do": "bye"})))
         printed = agent.stdout.read()
     assert b"No such file" in printed
     assert not folder.exists()

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from waiting import vanished, waited_for
 
 from mlkdc.agent.frames import Frame
@@ -148,6 +149,16 @@ def test_a_photo_that_is_damaged_or_gone_is_named_as_on_this_machine(device, mak
         device.photos(subject, [tmp_path / "gone.jpg"], 1)
 
 
+def test_many_calls_and_photos_may_take_longer(device, make_artifact, tmp_path, monkeypatch):
+    monkeypatch.setattr("mlkdc.devices.agent.TIMEOUT_SECONDS", 0)
+    with pytest.raises(MlkdcError, match="the worker printed no result: 'ended'"):
+        device.timed(["-c", "import time; time.sleep(1); print('ended')"], Load(threads=1, least_seconds=0.1))
+    photo = tmp_path / "photo.png"
+    Image.new("RGB", (8, 8)).save(photo)
+    folder = make_artifact()
+    assert device.photos(Subject(folder, Manifest.load(folder)), [photo] * 20, 1).photos == 20
+
+
 @pytest.mark.parametrize("keep", [False, True])
 def test_nothing_is_left_but_what_is_kept(keep):
     device = LocalDevice(keep=keep)
@@ -161,6 +172,20 @@ def test_nothing_is_left_but_what_is_kept(keep):
         for file in folder.iterdir():
             file.unlink()
         folder.rmdir()
+
+
+def test_what_is_kept_stays_also_where_the_device_is_lost(tmp_path, monkeypatch):
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    for lose in (lambda device: device._channel._process.stdin.close(), lambda device: device._channel._process.kill()):
+        with LocalDevice(keep=True) as device:
+            info = device.open()
+            assert f"Its files were kept in {device.folder}." in info.notes
+            lose(device)
+            with pytest.raises(DeviceLost):
+                device.claim()
+        with LocalDevice() as other:
+            other.open()
+        assert Path(device.folder, "agent.pyz").exists()
 
 
 def test_nothing_is_left_when_this_side_is_killed_in_the_middle(tmp_path):
