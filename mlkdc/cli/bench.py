@@ -138,6 +138,7 @@ def bench(
     """
     from mlkdc.cli.progress import Shown
     from mlkdc.commands.bench import Asked, bench_paths
+    from mlkdc.devices.browser import is_browser
 
     if min_map is not None and budget is None:
         raise UsageError(MIN_MAP_ALONE)
@@ -148,6 +149,8 @@ def bench(
         raise UsageError("--name goes with --import; for example: --import qai-hub profile.json --name onnx-int8")
     if data_path is not None and score is None and photos is None:
         raise UsageError("--data goes with --score or --photos; for example: --score all --data photos/")
+    if cool_to is not None and all(map(is_browser, devices)):
+        raise UsageError("--cool-to waits for a device to cool, and browsers tell no temperature; omit it")
     asked = Asked(
         devices=devices,
         runs=runs,

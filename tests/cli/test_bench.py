@@ -305,3 +305,12 @@ def test_doctor_gives_the_line_that_installs_what_is_missing(monkeypatch):
     assert states["onnx"].install.endswith("-m pip install onnxruntime")
     assert states["openvino"].state == "no: its wheels need glibc 2.35, this is 2.31"
     assert states["openvino"].install == ""
+
+
+@pytest.mark.parametrize("device", ["browser", "browser://chromium?wait=1"])
+def test_a_browser_cannot_be_waited_for_to_cool(make_artifact, tmp_path, device: str):
+    out = tmp_path / "figures.json"
+    done = bench(make_artifact(), "--device", device, "--cool-to", "50", "--out", out)
+    assert isinstance(done.exception, UsageError)
+    assert str(done.exception) == "--cool-to waits for a device to cool, and browsers tell no temperature; omit it"
+    assert not out.exists()

@@ -181,11 +181,12 @@ def test_a_failure_is_one_sentence_and_the_next_turn_goes_on(subject: Subject, s
 
 
 def test_a_page_in_the_background_is_not_believed(subject: Subject) -> None:
-    with (
-        opened(replying({**TURN, "hidden": True})) as connected,
-        pytest.raises(MlkdcError, match="in the background while it measured"),
-    ):
-        connected.turn(subject, LOAD)
+    hidden = {**TURN, "hidden": True}
+    with opened(replying(hidden, hidden, TURN, hidden, hidden, hidden, TURN)) as connected:
+        assert connected.turn(subject, LOAD).runs == 300, "it came back in time"
+        with pytest.raises(MlkdcError, match="the page was in the background while it measured, 3 times; keep it in"):
+            connected.turn(subject, LOAD)
+        assert connected.turn(subject, LOAD).runs == 300
 
 
 def test_a_page_that_measured_too_little_is_not_believed(subject: Subject) -> None:
