@@ -28,6 +28,7 @@ Printed = TypeVar("Printed", bound=Record)
 
 #: For start, load and warm-up of a worker, and how long one of its calls may take besides.
 TIMEOUT_SECONDS, CALL_SECONDS = 900, 5
+NO_SENSOR = "It has no temperature sensor that can be read: throttling shows only as drift."
 #: Whose versions are asked for.
 PACKAGES = (
     "numpy",
@@ -140,7 +141,7 @@ class AgentDevice(Device):
         self.start_celsius = facts.celsius
         notes = []
         if self.start_celsius is None:
-            notes.append("It has no temperature sensor that can be read: throttling shows only as drift.")
+            notes.append(NO_SENSOR)
         if not facts.schedstat:
             notes.append("Its kernel does not say how long a thread waits for a core: CPU time stands in for that.")
         if facts.removed:

@@ -12,9 +12,11 @@ from phones import Plug
 from PIL import Image
 
 from mlkdc.devices.adb.device import PYTHONS
+from mlkdc.devices.agent import AgentDevice, Hello
 from mlkdc.devices.base import DeviceLost, Load, Subject
 from mlkdc.devices.urls import device_at
 from mlkdc.errors import MlkdcError, UsageError
+from mlkdc.records.bench import DeviceInfo
 from mlkdc.records.manifest import Manifest
 from mlkdc.runtime.timing import KEPT_SAMPLES
 
@@ -59,6 +61,25 @@ def test_the_agent_times_and_answers(
             device.photos(subject, [photo], 1)
     assert list(phone.tmp.iterdir()) == []
     assert android.calls[-1] == f"{FIXED}false"
+
+
+@pytest.mark.parametrize("agents", [None, 70.0])
+def test_the_temperature_is_the_phones(
+    phone: FakePhone, android: Android, monkeypatch: pytest.MonkeyPatch, agents: float | None
+) -> None:
+    """Also where its programs cannot read one, and of the moment when no other measures it."""
+    described = AgentDevice._described
+
+    def with_sensor(device: AgentDevice, facts: Hello) -> DeviceInfo:
+        return described(device, facts.model_copy(update={"celsius": agents}))
+
+    monkeypatch.setattr(AgentDevice, "_described", with_sensor)
+    monkeypatch.setattr(AgentDevice, "claim", lambda device: True)
+    with device_at(url(phone)) as device:
+        assert not any("no temperature sensor" in note for note in device.open().notes)
+        android.thermal(0, 44.0)
+        assert device.claim()
+        assert device.start_celsius == 44
 
 
 def test_python_is_found(phone: FakePhone, android: Android) -> None:

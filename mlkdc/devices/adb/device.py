@@ -16,7 +16,7 @@ from mlkdc.devices.adb.guard import Guard
 from mlkdc.devices.adb.program import Program
 from mlkdc.devices.adb.state import Now, conditions, read_facts, read_now, thermal_word
 from mlkdc.devices.adb.url import AdbUrl, parse_url
-from mlkdc.devices.agent import AgentDevice
+from mlkdc.devices.agent import NO_SENSOR, AgentDevice
 from mlkdc.devices.base import Device, DeviceLost, Load, Subject
 from mlkdc.devices.bootstrap import start_code
 from mlkdc.errors import MlkdcError, UsageError
@@ -83,11 +83,19 @@ class AdbDevice(Device):
         except MlkdcError:
             self.close()
             raise
-        return info.model_copy(update={"machine": facts.machine, "notes": (*notes, *info.notes)})
+        # The phone may have sensors that its programs cannot read.
+        said = [note for note in info.notes if note != NO_SENSOR or now.celsius is None]
+        return info.model_copy(update={"machine": facts.machine, "notes": (*notes, *said)})
 
     def claim(self) -> bool:
         # Without the agent, the guard has seen that there is no other.
-        return self._agent is None or self._agent.claim()
+        if self._agent is None:
+            return True
+        claimed = self._agent.claim()
+        if claimed:
+            assert self._adb
+            self.start_celsius = read_now(self._adb).celsius
+        return claimed
 
     def turn(self, subject: Subject, load: Load) -> Turn:
         assert self._adb, "open() comes first"
