@@ -13,7 +13,10 @@ from mlkdc.records.run import ANSWERS_FILE as ANSWERS_FILE
 from mlkdc.records.run import CALIBRATION_FILE as CALIBRATION_FILE
 from mlkdc.resources import write_atomic
 
-REMEDY = "delete it if it is there, and export the run where its data is, which writes it"
+REMEDY = (
+    "delete it if it is there, and export the run where its data is, which writes it unless export.keep_images in the "
+    "run's recipe.yaml is 0"
+)
 #: Only a training writes its images.
 CALIBRATION_REMEDY = "copy the complete run folder again, or say where the run's data is: --data PATH"
 _KINDS = {"pixels": (np.uint8, 4), "probabilities": (np.float32, 2), "targets": (np.uint8, 2)}

@@ -51,9 +51,26 @@ def test_all_are_kept_where_there_are_few_and_none_where_none_are_wanted(run, re
     assert not (run.path / ANSWERS_FILE).exists()
 
 
+@pytest.mark.parametrize("change", ["size", "classes", "damaged"])
+def test_those_of_another_model_are_replaced(run, reference, change):
+    pixels, probabilities, targets = reference.pixels, reference.probabilities, reference.targets
+    if change == "size":
+        pixels = pixels[..., :32, :32]
+    if change == "classes":
+        probabilities, targets = probabilities[:, :2], targets[:, :2]
+    path = KnownAnswers(pixels, probabilities, targets).save(run.path)
+    if change == "damaged":
+        path.write_bytes(b"no archive")
+    keep_answers(run, reference, lambda text: None)
+    known = KnownAnswers.load(run.path)
+    assert (known.pixels.shape, known.probabilities.shape) == (reference.pixels.shape, reference.probabilities.shape)
+
+
 def test_what_cannot_be_right_is_refused(run, reference, tmp_path):
     good = KnownAnswers(reference.pixels, reference.probabilities, reference.targets)
-    with pytest.raises(UsageError, match=r"parity\.npz is missing; .*export the run where its data is"):
+    with pytest.raises(
+        UsageError, match=r"parity\.npz is missing; .*, which writes it unless export\.keep_images .* is 0"
+    ):
         KnownAnswers.load(tmp_path)
     for change, message in (
         ({"pixels": reference.pixels[:2]}, "do not belong together"),
