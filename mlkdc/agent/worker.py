@@ -11,7 +11,7 @@ import argparse
 import json
 import sys
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -93,7 +93,11 @@ def _time(options: argparse.Namespace) -> str:
         image = model.random_input()
         watch = Watch(options.threads, cooled_seconds)
         timed = measure(lambda: model.run(image), runs=options.runs, seconds=options.seconds)
-        turn = turn_json(timed, load_ms, watch.read())
+        conditions = watch.read()
+        if not model.on_processor:
+            # It waits for the Neural Engine or a GPU, which is no neighbor's doing.
+            conditions = replace(conditions, cpu_fraction=None)
+        turn = turn_json(timed, load_ms, conditions)
         # Last, so that it is part of no figure.
         model.check_metadata(options.folder)
         return turn

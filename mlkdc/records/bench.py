@@ -22,7 +22,8 @@ class Conditions(Record):
 
     Args:
         waited: how long the process's threads were ready and had no core, as a fraction of threads x wall time.
-        cpu_fraction: how long they had one, as a fraction of threads x wall time.
+        cpu_fraction: how long they had one, as a fraction of threads x wall time; None also where another processor
+            computes.
         celsius: of the hottest sensor, before and after.
         mhz: of the fastest core, before and after; of a phone's program, in the first and second half of the turn.
         throttled: what the firmware reported (Raspberry Pi: bits of ``vcgencmd get_throttled``), in words; empty for

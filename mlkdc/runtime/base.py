@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -26,6 +26,9 @@ class Backend(ABC):
     Raises:
         UsageError: the runtime's package is missing (says what to install) or cannot read the file.
     """
+
+    on_processor: ClassVar[bool] = True
+    """Whether it computes on the processor alone, so that its CPU time says whether it had a core."""
 
     @abstractmethod
     def __init__(self, folder: Path, spec: ModelSpec, threads: int | None) -> None: ...

@@ -26,6 +26,11 @@ class Model:
         self.spec = spec
         self._backend = backend
 
+    @property
+    def on_processor(self) -> bool:
+        """As :attr:`mlkdc.runtime.base.Backend.on_processor`."""
+        return self._backend.on_processor
+
     def run(self, batch: np.ndarray) -> np.ndarray:
         """One call of the runtime, unchecked: what is timed.
 

@@ -17,6 +17,7 @@ from mlkdc.devices.bootstrap import archive
 from mlkdc.images import load_square
 from mlkdc.records.bench import PhotoTiming, Turn
 from mlkdc.records.manifest import Manifest
+from mlkdc.runtime.base import RUNTIMES
 from mlkdc.runtime.model import Model, load_backend
 from mlkdc.runtime.photos import time_photos
 from mlkdc.runtime.session import spec_of
@@ -59,6 +60,16 @@ def test_time_in_its_own_process_prints_one_turn(pushed):
     turn = Turn.model_validate_json(done.stdout)
     assert turn.runs >= 200
     assert 0 < turn.min_ms <= turn.median_ms <= turn.p90_ms
+
+
+def test_cpu_time_says_nothing_of_what_computes_elsewhere(pushed, monkeypatch, capsys):
+    assert {name for name, backend in RUNTIMES.items() if not backend.on_processor} == {"coreml", "tensorrt"}
+    arguments = ["time", str(pushed()), "--seconds", "0.1", "--threads", "1"]
+    for on_processor in (True, False):
+        monkeypatch.setattr(RUNTIMES.get("onnxruntime"), "on_processor", on_processor)
+        assert main(arguments) == 0
+        turn = Turn.model_validate_json(capsys.readouterr().out)
+        assert (turn.conditions.cpu_fraction is not None) == on_processor
 
 
 @pytest.fixture

@@ -19,6 +19,8 @@ SUFFIX = ".mlpackage"
 class CoreMl(Backend):
     """A package on whatever Core ML finds best: Neural Engine, GPU or CPU. It offers no number of ``threads``."""
 
+    on_processor = False
+
     def __init__(self, folder: Path, spec: ModelSpec, threads: int | None) -> None:
         if why := self.cannot_run():
             raise UsageError(f"{folder} {why}, this is {platform.system()}; there, or on iOS, it runs")

@@ -29,6 +29,8 @@ class TensorRt(Backend):
     built for, as the manifest records them.
     """
 
+    on_processor = False
+
     def __init__(self, folder: Path, spec: ModelSpec, threads: int | None) -> None:
         if why := self.cannot_run():
             raise UsageError(f"{folder / ENGINE} {why} with its driver, and this machine has none")
