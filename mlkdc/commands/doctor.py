@@ -6,6 +6,7 @@ from typing import Literal
 
 from mlkdc.agent.process import run_python
 from mlkdc.commands.halves import INSTALL, TRAINING, missing_training
+from mlkdc.devices.bootstrap import WITHOUT_CURRENT_FOLDER
 from mlkdc.errors import MlkdcError
 from mlkdc.records.base import Record
 from mlkdc.records.machine import Machine
@@ -106,7 +107,7 @@ def _fault(target: Target, use: Use, imports: Imports) -> str | None:
 def import_failure(modules: list[str]) -> str | None:
     """Import modules in another process; what is wrong in one clause, or None."""
     # OpenVINO reports its import over the network unless this package is missing.
-    code = f"import sys; sys.modules['openvino_telemetry'] = None; import {', '.join(modules)}"
+    code = f"{WITHOUT_CURRENT_FOLDER}; sys.modules['openvino_telemetry'] = None; import {', '.join(modules)}"
     try:
         done = run_python(["-c", code], timeout_seconds=TIMEOUT_SECONDS)
     except MlkdcError as error:

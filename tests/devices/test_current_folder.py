@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from mlkdc.commands.device import check_device
+from mlkdc.commands.doctor import import_failure
 from mlkdc.devices import Load, LocalDevice, Subject
 from mlkdc.devices.bootstrap import start_code
 from mlkdc.errors import MlkdcError
@@ -46,6 +47,7 @@ def test_the_torch_models_process_runs_nothing_of_it(home: Path, tmp_path: Path)
 def test_doctor_runs_nothing_of_it(home: Path) -> None:
     states = {state.package: state.state for state in check_device("local").runtimes}
     assert (states["numpy"], states["onnxruntime"]) == ("ready", "ready")
+    assert import_failure(["numpy", "onnxruntime"]) is None
     assert not (home / "ran").exists()
 
 
