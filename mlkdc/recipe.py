@@ -16,6 +16,7 @@ Form = Literal["reference", "paper", "literal", "printed"]
 LARGEST_SEED = 2**32 - 1  # that NumPy takes
 #: Percentage points of a drop.
 Points = Annotated[float, Field(ge=0, le=100)]
+AnyFloat = Annotated[float, Field(allow_inf_nan=True)]  # for each term to judge
 
 
 class Section(BaseModel):
@@ -32,11 +33,7 @@ class Augment(Section):
     cutout: float = Field(0.0, ge=0, lt=1, description="side of a random-color square as a fraction of the image's")
     brightness: float = Field(0.0, ge=0, lt=1, description="largest relative change of brightness and contrast")
     randaugment: bool = Field(False, description="torchvision's RandAugment, image by image: slow on a CPU")
-    mixup: float = Field(
-        0.0,
-        ge=0,
-        description="alpha of the Beta distribution that mixes pairs of views; 0 = off",
-    )
+    mixup: float = Field(0.0, ge=0, description="alpha of the Beta distribution that mixes pairs of views; 0 = off")
     cutmix: float = Field(0.0, ge=0, description="alpha of the Beta of pasted areas; 0 = off")
     views: int | None = Field(
         None, ge=1, description="different views of an image, taken in turns; null = a new one every epoch"
@@ -157,7 +154,9 @@ class Distill(Section):
     balance: Annotated[dict[str, float], BeforeValidator(_held)] = Field(
         default_factory=dict, description="share of the gradient by term, held by adapting its weight"
     )
-    options: dict[str, dict[str, float | bool | str]] = Field(default_factory=dict, description="by term, then option")
+    options: dict[str, dict[str, AnyFloat | bool | str]] = Field(
+        default_factory=dict, description="by term, then option"
+    )
     form: Form | None = Field(
         None, description="where released code, text and printed equation differ; null = the method's default"
     )
