@@ -200,9 +200,7 @@ def _known(home: Path, manifest: Manifest) -> tuple[KnownAnswers | None, str]:
         known = KnownAnswers.load(home)
     except UsageError as error:
         return None, str(error)
-    expected = ((3, manifest.image_size, manifest.image_size), len(manifest.classes))
-    found = (known.pixels.shape[1:], known.probabilities.shape[1])
-    if found != expected:
+    if not known.is_of(manifest.image_size, len(manifest.classes)):
         return None, f"the kept images of {home} are of another model; export it again"
     return known, ""
 

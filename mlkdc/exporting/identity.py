@@ -85,9 +85,8 @@ def checked_answers(run: Run, model: MultiLabelModel, known: KnownAnswers) -> np
     Raises:
         UsageError: its answers are not the kept ones, or they are of other classes or another size.
     """
-    size, classes = model.preprocess.size, len(run.classes)
     path = run.path / ANSWERS_FILE
-    if known.pixels.shape[1:] != (3, size, size) or known.probabilities.shape[1] != classes:
+    if not known.is_of(model.preprocess.size, len(run.classes)):
         raise UsageError(f"{path} is not of the model in {run.path}; {REMEDY}")
     answers = predict_pixels(model, known.pixels)
     difference = float(np.abs(answers - known.probabilities).max(initial=0))

@@ -142,9 +142,8 @@ def map_drop_interval(targets: np.ndarray, before: np.ndarray, after: np.ndarray
         rows = random.integers(0, len(targets), len(targets))
         if targets[rows].any():
             counts.append(np.bincount(rows, minlength=len(targets)))
-    means = [
-        np.nanmean(drawn_average_precision(targets, scores, np.array(counts)), axis=1) for scores in (before, after)
-    ]
+    drawn = np.array(counts)
+    means = [np.nanmean(drawn_average_precision(targets, scores, drawn), axis=1) for scores in (before, after)]
     drops = 100 * (means[0] - means[1])
     low, high = np.percentile(drops, [5, 95])
     return float(low), float(high)

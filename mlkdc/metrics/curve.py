@@ -20,6 +20,16 @@ class PrecisionRecall:
     recall: np.ndarray
 
 
+def ranking(probabilities: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The images from the most probable down, and the last place of each group of equals.
+
+    Images of equal probability get the label together: a threshold counts all up to the last of them.
+    """
+    descending = np.argsort(-probabilities, kind="stable")
+    last_of_equals = np.append(np.flatnonzero(np.diff(probabilities[descending])), len(descending) - 1)
+    return descending, last_of_equals
+
+
 def precision_recall(truth: np.ndarray, probabilities: np.ndarray) -> PrecisionRecall:
     """The curve of one class; scikit-learn's ``precision_recall_curve`` without the end point (1, 0) that it adds.
 
@@ -27,14 +37,11 @@ def precision_recall(truth: np.ndarray, probabilities: np.ndarray) -> PrecisionR
         truth: ``bool[n]``, at least one of them true.
         probabilities: ``float64[n]``.
     """
-    descending = np.argsort(-probabilities, kind="stable")
-    ranked = probabilities[descending]
-    # Images of equal probability get the label together: a threshold counts all up to the last of them.
-    last_of_equals = np.append(np.flatnonzero(np.diff(ranked)), len(ranked) - 1)
+    descending, last_of_equals = ranking(probabilities)
     correct = np.cumsum(truth[descending], dtype=np.float64)[last_of_equals]
     predicted = last_of_equals + 1
     return PrecisionRecall(
-        thresholds=ranked[last_of_equals][::-1],
+        thresholds=probabilities[descending[last_of_equals]][::-1],
         precision=(correct / predicted)[::-1],
         recall=(correct / correct[-1])[::-1],
     )

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from mlkdc.metrics.curve import precision_recall
+from mlkdc.metrics.curve import precision_recall, ranking
 from mlkdc.metrics.inputs import checked
 
 
@@ -45,8 +45,7 @@ def drawn_average_precision(targets: np.ndarray, scores: np.ndarray, counts: np.
     truth, probabilities = checked(targets, scores)
     values = np.full((len(counts), truth.shape[1]), np.nan)
     for label in np.flatnonzero(truth.any(axis=0)):
-        descending = np.argsort(-probabilities[:, label], kind="stable")
-        last_of_equals = np.append(np.flatnonzero(np.diff(probabilities[descending, label])), len(descending) - 1)
+        descending, last_of_equals = ranking(probabilities[:, label])
         drawn = counts[:, descending]
         predicted = drawn.cumsum(axis=1)[:, last_of_equals]
         correct = (drawn * truth[descending, label]).cumsum(axis=1)[:, last_of_equals]

@@ -58,6 +58,10 @@ class KnownAnswers:
         known._check(path)
         return known
 
+    def is_of(self, image_size: int, classes: int) -> bool:
+        """Whether they can be a model's of that image size and number of classes."""
+        return (self.pixels.shape[1:], self.probabilities.shape[1]) == ((3, image_size, image_size), classes)
+
     def _check(self, path: Path) -> None:
         rows = {len(self.pixels), len(self.probabilities), len(self.targets)}
         if len(rows) > 1 or self.probabilities.shape != self.targets.shape:

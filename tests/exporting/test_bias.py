@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from int8_by_hand import inputs, weights
 from torch import nn
 
 from mlkdc.exporting.int8.bias import correct_biases
@@ -39,12 +40,6 @@ def images(framed_noise):
     return framed_noise.to(torch.uint8).numpy()
 
 
-def weights(w, most):
-    """In steps of each output channel's largest weight."""
-    step = w.abs().flatten(1).amax(1).view(-1, *[1] * (w.ndim - 1)) / most
-    return torch.clamp(torch.round(w / step), -int(most), int(most)) * step
-
-
 def expected(model, images, most=127, clip=False, kept=()):
     """The biases, layer by layer: what each gives is corrected before the next one takes it."""
     chain, fc = model.backbone[0], model.head.fc
@@ -58,27 +53,16 @@ def expected(model, images, most=127, clip=False, kept=()):
             output = F.conv2d(rough, w, **how) + b.view(1, -1, 1, 1)
         else:
             # The ranges are those of the exact input.
-            output = F.conv2d(_within(rough, exact, clip), weights(w, most), **how) + b.view(1, -1, 1, 1)
+            output = F.conv2d(inputs(rough, exact, clip), weights(w, most), **how) + b.view(1, -1, 1, 1)
         if layer.bias is not None and name not in kept:
             error = output.mean((0, 2, 3)) - right.mean((0, 2, 3))
             corrected[name] = b - error
             output = output - error.view(1, -1, 1, 1)
         exact, rough = (right, output) if name == "last" else (right.relu(), output.relu())
     exact, rough = exact.mean((2, 3)), rough.mean((2, 3))
-    output = F.linear(_within(rough, exact, clip), weights(fc.weight.double(), most))
+    output = F.linear(inputs(rough, exact, clip), weights(fc.weight.double(), most))
     corrected["fc"] = fc.bias.double() - (output - F.linear(exact, fc.weight.double())).mean(0)
     return corrected
-
-
-def _within(rough, exact, clip):
-    """Rounded in the steps that the exact values ask for."""
-    both = torch.cat([exact, rough])
-    lows, highs = exact.flatten(1).amin(1), exact.flatten(1).amax(1)
-    low, high = (lows.mean(), highs.mean()) if clip else (lows.min(), highs.max())
-    low, high = min(low.item(), 0.0), max(high.item(), 0.0)
-    step = (high - low) / 255
-    zero = round(-low / step)
-    return ((torch.clamp(torch.round(both / step) + zero, 0, 255) - zero) * step)[len(exact) :]
 
 
 def biases(model):
@@ -120,7 +104,7 @@ def test_a_linear_layer_over_a_map_is_corrected_by_its_own_channels(wrap, images
         (torch.from_numpy(images) - plain.mean) * (1 if plain.scale is None else plain.scale)
     )
     exact = exact.permute(0, 2, 3, 1).double()
-    output = F.linear(_within(exact, exact, False), weights(mix.weight.double(), 127))
+    output = F.linear(inputs(exact, exact, False), weights(mix.weight.double(), 127))
     error = (output - F.linear(exact, mix.weight.double())).mean((0, 1, 2))
     change = (model.backbone[0].mix.bias - mix.bias).double()
     assert error.abs().max() > 1e-4

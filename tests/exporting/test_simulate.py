@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from int8_by_hand import inputs, weights
 from torch import nn
 
 from mlkdc.exporting.int8.bias import correct_biases
@@ -37,22 +38,6 @@ def images(framed_noise):
     return framed_noise.to(torch.uint8).numpy()
 
 
-def weights(w, how):
-    step = w.abs().flatten(1).amax(1).view(-1, *[1] * (w.ndim - 1)) / how.weight_steps
-    most = int(how.weight_steps)
-    return torch.clamp(torch.round(w / step), -most, most) * step
-
-
-def inputs(rough, exact, how):
-    """Rounded in the steps that the exact values ask for."""
-    lows, highs = exact.flatten(1).amin(1), exact.flatten(1).amax(1)
-    low, high = (lows.mean(), highs.mean()) if how.clip else (lows.min(), highs.max())
-    low, high = min(low.item(), 0.0), max(high.item(), 0.0)
-    step = (high - low) / 255
-    zero = round(-low / step)
-    return (torch.clamp(torch.round(rough / step) + zero, 0, 255) - zero) * step
-
-
 def both_logits(model, images, how):
     """Exact and rounded."""
     chain, fc = model.backbone[0], model.head.fc
@@ -63,7 +48,7 @@ def both_logits(model, images, how):
         w, b = module.weight.double(), module.bias.double()
         if how.keeps(name):
             return run(exact, w, b), run(rough, w, b)
-        return run(exact, w, b), run(inputs(rough, exact, how), weights(w, how), b)
+        return run(exact, w, b), run(inputs(rough, exact, how.clip), weights(w, how.weight_steps), b)
 
     exact, rough = layer(lambda x, w, b: F.conv2d(x, w, b, stride=4).relu(), chain.first, "backbone.0.first")
     exact, rough = layer(lambda x, w, b: F.conv2d(x, w, b).mean((2, 3)), chain.last, "backbone.0.last")

@@ -47,6 +47,11 @@ def measure(model: ExportModel, pixels: Tensor) -> tuple[dict[str, Statistics], 
     return statistics, logits
 
 
+def input_ranges(exact: Mapping[str, Statistics], how: Quantization) -> dict[str, tuple[float, float]]:
+    """Of the layers that are rounded, in the order they run: least and greatest input, zero included."""
+    return {name: layer.input_range(how.clip) for name, layer in exact.items() if not how.keeps(name)}
+
+
 @contextmanager
 def quantized(model: ExportModel, exact: Mapping[str, Statistics], how: Quantization) -> Iterator[None]:
     """Within it, weights and inputs of all layers are rounded as ``how`` says.
@@ -58,11 +63,9 @@ def quantized(model: ExportModel, exact: Mapping[str, Statistics], how: Quantiza
     """
     layers = layers_of(model)
     with ExitStack() as stack:
-        for name, statistics in exact.items():
-            if not how.keeps(name):
-                low, high = statistics.input_range(how.clip)
-                steps = how.steps_of(layers[name])
-                stack.enter_context(rounded(layers[name], low, high, per_channel=how.per_channel, steps=steps))
+        for name, (low, high) in input_ranges(exact, how).items():
+            steps = how.steps_of(layers[name])
+            stack.enter_context(rounded(layers[name], low, high, per_channel=how.per_channel, steps=steps))
         yield
 
 

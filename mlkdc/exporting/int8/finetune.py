@@ -18,7 +18,7 @@ from torch.nn.utils import parametrize
 from mlkdc.data.runs import is_gone, missing_path
 from mlkdc.errors import UsageError
 from mlkdc.exporting.builder import Builder
-from mlkdc.exporting.int8.bias import measure
+from mlkdc.exporting.int8.bias import input_ranges, measure
 from mlkdc.exporting.int8.layers import layers_of, round_input, rounded_weight
 from mlkdc.exporting.job import Quantization
 from mlkdc.exporting.merging.fold import fold_input_scale
@@ -86,12 +86,10 @@ def rounding(model: ExportModel, images: np.ndarray, how: Quantization) -> Itera
         how: ranges, steps of the weights, and which modules stay in floating point.
     """
     layers = layers_of(model)
-    measured, _ = measure(model, torch.from_numpy(images))
+    exact, _ = measure(model, torch.from_numpy(images))
     with ExitStack() as stack:
-        for name, statistics in measured.items():
-            if how.keeps(name):
-                continue
-            layer, (low, high) = layers[name], statistics.input_range(how.clip)
+        for name, (low, high) in input_ranges(exact, how).items():
+            layer = layers[name]
             stack.callback(layer.register_forward_pre_hook(round_input(low, high)).remove)
             parametrize.register_parametrization(layer, "weight", _Rounding(how.steps_of(layer), how.per_channel))
             stack.callback(parametrize.remove_parametrizations, layer, "weight", leave_parametrized=False)
