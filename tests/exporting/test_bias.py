@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from int8_by_hand import inputs, weights
 from torch import nn
 
-from mlkdc.exporting.int8.bias import correct_biases
+from mlkdc.exporting.int8.bias import correct_biases, measure
 from mlkdc.exporting.job import Quantization
 from mlkdc.exporting.merging.merge import merge
 
@@ -120,3 +120,33 @@ def test_all_else_is_left_as_it_was(model, images):
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
     right = expected(plain, images, kept=("deep",))
     np.testing.assert_allclose(model.head.fc.bias.double().numpy(), right["fc"].numpy(), rtol=0, atol=1e-4)
+
+
+class Twice(nn.Module):
+    """One layer runs twice, on inputs of other ranges."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.again = nn.Conv2d(3, 6, 4, stride=4), nn.Conv2d(6, 6, 1)
+
+    def forward(self, x):
+        return self.again(5 * self.again(self.stem(x)))
+
+
+@torch.no_grad()
+def test_a_layer_that_runs_twice_keeps_its_bias_and_is_rounded_over_both_ranges(wrap, images):
+    model = merge(wrap(Twice(), channels=6), SIZE)[0]
+    again, seen = model.backbone[0].again, []
+    watch = again.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    pixels = torch.from_numpy(images)
+    model.logits(pixels)
+    watch.remove()
+    exact, _ = measure(model, pixels)
+    both = torch.stack([part.flatten(1) for part in seen])
+    least, most = both.amin((0, 2)), both.amax((0, 2))
+    of_layer = {clip: exact["backbone.0.again"].input_range(clip) for clip in (False, True)}
+    assert of_layer[False] == pytest.approx((least.min().item(), most.max().item()))
+    assert of_layer[True] == pytest.approx((least.mean().item(), most.mean().item()))
+    before = again.bias.clone()
+    assert correct_biases(model, images, Quantization(images)) == 2
+    assert torch.equal(again.bias, before)

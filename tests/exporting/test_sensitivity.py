@@ -7,7 +7,6 @@ import pytest
 import torch
 from torch import nn
 
-from mlkdc.exporting.int8 import sensitivity as module
 from mlkdc.exporting.int8.sensitivity import sensitivity, weighted_modules
 from mlkdc.exporting.merging.merge import merge
 
@@ -85,12 +84,6 @@ def test_changes_are_those_of_the_slow_loop(model, images, per_channel):
     for name, change in actual.items():
         assert change > 1e-5
         assert change == pytest.approx(loop(model, images, name, per_channel), rel=0.01)
-
-
-def test_ranges_and_means_are_over_all_batches(model, images, monkeypatch):
-    together = sensitivity(model, images, per_channel=True)
-    monkeypatch.setattr(module, "BATCH", 2)
-    assert sensitivity(model, images, per_channel=True) == pytest.approx(together, rel=1e-3)
 
 
 def test_an_outlier_weight_costs_most_with_one_step_per_weight(model, images):

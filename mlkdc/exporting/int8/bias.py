@@ -19,12 +19,19 @@ class Statistics:
 
     Args:
         lows, highs: the least and greatest input of each image.
-        means: of each channel of its output.
+        means: of each channel of its output, the last time it ran.
+        runs: how often it runs in one pass of the model.
     """
 
     lows: Tensor
     highs: Tensor
     means: Tensor
+    runs: int = 1
+
+    def again(self, later: "Statistics") -> "Statistics":
+        """With a later run of the layer in the same pass."""
+        lows, highs = torch.minimum(self.lows, later.lows), torch.maximum(self.highs, later.highs)
+        return Statistics(lows, highs, later.means, self.runs + 1)
 
     def input_range(self, clip: bool) -> tuple[float, float]:
         """Of the layer's input, zero included; clipped: the mean over the images of each one's range."""
@@ -40,7 +47,8 @@ def measure(model: ExportModel, pixels: Tensor) -> tuple[dict[str, Statistics], 
 
     def see(name: str, inputs: Tensor, output: Tensor) -> None:
         of_image = inputs.flatten(1)
-        statistics[name] = Statistics(of_image.amin(1), of_image.amax(1), _channel_means(layers[name], output))
+        now = Statistics(of_image.amin(1), of_image.amax(1), _channel_means(layers[name], output))
+        statistics[name] = statistics[name].again(now) if name in statistics else now
 
     with watched(layers, see):
         logits = model.logits(pixels)
@@ -83,7 +91,8 @@ def correct_biases(
     Args:
         model: merged, in eval mode, on the CPU.
         images: ``uint8[n, 3, s, s]``, all held in memory with their activations.
-        how: which modules stay in floating point, and the ranges; whatever has no bias is rounded and left as it is.
+        how: which modules stay in floating point, and the ranges; whatever has no bias or runs twice is
+            rounded and left as it is.
         exact: of :func:`measure` with these images, where it is known already.
 
     Returns:
@@ -97,7 +106,8 @@ def correct_biases(
 
     def correct(name: str, _inputs: Tensor, output: Tensor) -> Tensor | None:
         layer = layers[name]
-        if layer.bias is None:
+        # Where a layer runs twice, one bias cannot take back the errors of both runs.
+        if layer.bias is None or exact[name].runs > 1:
             return None
         error = _channel_means(layer, output) - exact[name].means
         layer.bias.sub_(error)

@@ -1,15 +1,13 @@
 """How much each layer alone costs when it is quantized to int8."""
 
-from collections.abc import Sequence
-
 import numpy as np
 import torch
 from torch import Tensor
 
+from mlkdc.exporting.int8.bias import input_ranges, measure
 from mlkdc.exporting.int8.layers import layers_of, rounded, watched
+from mlkdc.exporting.job import Quantization
 from mlkdc.exporting.merging.model import ExportModel
-
-BATCH = 32
 
 
 @torch.no_grad()
@@ -41,32 +39,16 @@ def sensitivity(model: ExportModel, images: np.ndarray, *, per_channel: bool) ->
 
     Args:
         model: in eval mode, on the CPU; afterwards as it was.
-        images: ``uint8[n, 3, s, s]``, at least one.
+        images: ``uint8[n, 3, s, s]``, at least one; all held in memory with their activations.
         per_channel: one step per output channel of a weight instead of one per weight.
 
     Returns:
         By the names of :func:`weighted_modules`, in their order.
     """
-    layers = layers_of(model)
-    batches = torch.split(torch.from_numpy(images), BATCH)
-    ranges: dict[str, tuple[float, float]] = {}
-
-    def widen(name: str, inputs: Tensor, _output: Tensor) -> None:
-        low, high = ranges.get(name, (0.0, 0.0))
-        ranges[name] = min(low, inputs.min().item()), max(high, inputs.max().item())
-
-    with watched(layers, widen):
-        expected = [model.logits(batch) for batch in batches]
+    layers, pixels = layers_of(model), torch.from_numpy(images)
+    exact, expected = measure(model, pixels)
     changes = {}
-    for name, (low, high) in ranges.items():
+    for name, (low, high) in input_ranges(exact, Quantization(images)).items():
         with rounded(layers[name], low, high, per_channel=per_channel):
-            changes[name] = _mean_change(model, batches, expected)
+            changes[name] = (model.logits(pixels) - expected).abs().mean().item()
     return changes
-
-
-def _mean_change(model: ExportModel, batches: Sequence[Tensor], expected: Sequence[Tensor]) -> float:
-    total, count = 0.0, 0
-    for batch, logits in zip(batches, expected, strict=True):
-        total += (model.logits(batch) - logits).abs().double().sum().item()
-        count += logits.numel()
-    return total / count
