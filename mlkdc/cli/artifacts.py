@@ -220,7 +220,7 @@ def report(run_folder: Path | None, budget: float | None, min_map: float | None)
 @click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="IMAGE|FOLDER...")
 @click.option("--model", "artifact", type=click.Path(path_type=Path), help="An artifact folder; default: the newest.")
 @click.option("--top", type=click.IntRange(min=1), help="The N most probable labels, whatever their thresholds.")
-@json_option
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line, for each image.")
 @click.option("--allow-failed", is_flag=True, help="Use an artifact that failed its parity check.")
 def predict(
     images: tuple[Path, ...], artifact: Path | None, top: int | None, as_json: bool, allow_failed: bool

@@ -84,7 +84,7 @@ min_map_option = click.option(
 @click.option("--photos", type=click.IntRange(min=1), help="Then time so many test images from file to answer.")
 @click.option("--data", "data_path", metavar="PATH", help="With --score or --photos: where the images are now.")
 @click.option("--sustained", type=Finite(min=0), default=0.0, metavar="MIN", help="Then minutes of load.")
-@click.option("--cool-to", type=Finite(), metavar="C", help="Wait for this temperature before each turn.")
+@click.option("--cool-to", type=Finite(min=0, max=150), metavar="C", help="Wait for this temperature before each turn.")
 @click.option(
     "--web-runtime",
     type=click.Path(path_type=Path),

@@ -1,5 +1,6 @@
 """Labels of images, by an exported artifact."""
 
+import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -34,7 +35,7 @@ def predict(
 
     Args:
         artifact: the artifact's folder.
-        images: files, or folders whose images (not those of subfolders) are taken in the order of their names.
+        images: files, or folders whose images, those of subfolders too, are taken in the order of their names.
         top: that many most probable labels; None = those at or above their tuned thresholds.
         allow_failed: use an artifact that failed its parity check.
         on_bad: called with each image that cannot be read, which is then skipped; None raises its error.
@@ -82,7 +83,7 @@ def _unique(classes: Sequence[str]) -> list[str]:
 
 
 def image_files(paths: Sequence[Path]) -> list[Path]:
-    """The files themselves, and the images of folders (not of their subfolders), sorted.
+    """The files themselves, and the images of folders and of what lies in them, sorted; hidden folders are left out.
 
     Raises:
         UsageError: a path is missing, or a folder holds no image.
@@ -99,12 +100,15 @@ def image_files(paths: Sequence[Path]) -> list[Path]:
 
 
 def _images_in(folder: Path) -> list[Path]:
-    try:
-        inside = sorted(folder.iterdir())
-    except OSError as error:
-        raise UsageError(f"{folder}: cannot be read ({error.strerror or error})") from None
     suffixes = image_suffixes()
-    images = [item for item in inside if item.suffix.lower() in suffixes]
+    images = []
+    for place, subfolders, names in os.walk(folder, onerror=_refuse):
+        subfolders[:] = [name for name in subfolders if not name.startswith(".")]
+        images += [Path(place, name) for name in names if os.path.splitext(name)[1].lower() in suffixes]
     if not images:
         raise UsageError(f"{folder} holds no image; expected files ending in .jpg, .png, .webp or another of Pillow's")
-    return images
+    return sorted(images)
+
+
+def _refuse(error: OSError) -> None:
+    raise UsageError(f"{error.filename}: cannot be read ({error.strerror or error})") from None

@@ -23,6 +23,8 @@ UNSEEN = "label never seen in training"
 TWELVE_BITS = 1 << 12
 #: Pixels at which the last feature map of a network has more than one position.
 SMALLEST_ALONE = 64
+#: Of so few, all can have a label by chance, and scores mean little in any case.
+FEW_IMAGES = 10
 
 
 @dataclass(frozen=True)
@@ -158,8 +160,11 @@ def check_trainable(data: TaggedImages, train_splits: Sequence[str], image_size:
             )
 
 
-def _absent_labels(data: TaggedImages) -> list[Problem]:
-    """Splits without a positive, and labels without one in a split unless :func:`unseen_labels` reports them."""
+def _constant_labels(data: TaggedImages) -> list[Problem]:
+    """Splits without a positive, and labels that all or none of a split's images have.
+
+    Labels that training never sees are left to :func:`unseen_labels`.
+    """
     problems = []
     everywhere = positives(data, data.splits)
     for split in data.splits:
@@ -174,6 +179,12 @@ def _absent_labels(data: TaggedImages) -> list[Problem]:
             absent &= everywhere == 0
         for label in np.flatnonzero(absent):
             problems.append(Problem("label without a positive", data.classes[label], f"in {split}"))
+        images = len(data.split(split))
+        if images < FEW_IMAGES:
+            continue
+        for label in np.flatnonzero(counts == images):
+            detail = f"in {split}: whatever a model answers, its AP there is 100"
+            problems.append(Problem("label without a negative", data.classes[label], detail))
     return problems
 
 
@@ -209,7 +220,7 @@ def all_problems(data: TaggedImages, of_files: Iterable[Problem]) -> list[Proble
         *duplicates(data.samples),
         *_lacking_splits(data),
         *(unseen_labels(data) if "train" in data.splits else ()),
-        *_absent_labels(data),
+        *_constant_labels(data),
     ]
 
 
@@ -218,4 +229,6 @@ def _lacking_splits(data: TaggedImages) -> list[Problem]:
         return [Problem("no train split", data.name, "there is nothing to train on")]
     if data.splits == ("train",):
         return [Problem("no val or test split", data.name, "a model is scored on the images that it was trained on")]
+    if "val" not in data.splits:
+        return [Problem("no val split", data.name, "thresholds are tuned on the images that a model is scored on")]
     return []

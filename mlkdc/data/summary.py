@@ -1,5 +1,6 @@
 """What is in a data set: in numbers, and in a few lines for the start of a training."""
 
+import shlex
 from collections import Counter
 from collections.abc import Sequence
 
@@ -13,7 +14,14 @@ SHOWN_OF_A_KIND = 10
 SHOWN_AT_START = 3
 #: Kinds of problems that change what a training or its scores mean.
 GRAVE = frozenset(
-    {"split without labels", "duplicate image across splits", "dark 16-bit image", "no val or test split"}
+    {
+        "split without labels",
+        "label without a negative",
+        "duplicate image across splits",
+        "dark 16-bit image",
+        "no val or test split",
+        "no val split",
+    }
 )
 
 
@@ -43,8 +51,8 @@ def summary(data: TaggedImages) -> DataSummary:
     )
 
 
-def headline(data: TaggedImages, problems: Sequence[Problem]) -> str:
-    """One line: images by split, labels, problems."""
+def headline(data: TaggedImages, problems: Sequence[Problem], options: Sequence[str] = ()) -> str:
+    """One line: images by split, labels, problems; ``options`` are those of ``mlkdc data`` that read them alike."""
     per_split = ", ".join(f"{split} {len(data.split(split)):,}" for split in data.splits)
     labels = sum(len(sample.labels) for sample in data.samples) / len(data.samples)
     line = (
@@ -53,7 +61,8 @@ def headline(data: TaggedImages, problems: Sequence[Problem]) -> str:
     )
     if not problems:
         return f"{line}; no problems"
-    return f"{line}; {counted(len(problems), 'problem')}, listed by `mlkdc data {data.root}`"
+    command = shlex.join(["mlkdc", "data", str(data.root), *options])
+    return f"{line}; {counted(len(problems), 'problem')}, listed by `{command}`"
 
 
 def listed(problems: Sequence[Problem], most: int = SHOWN_OF_A_KIND) -> list[str]:
@@ -70,13 +79,14 @@ def listed(problems: Sequence[Problem], most: int = SHOWN_OF_A_KIND) -> list[str
     return lines
 
 
-def opening(data: TaggedImages, of_files: Sequence[Problem]) -> list[str]:
+def opening(data: TaggedImages, of_files: Sequence[Problem], options: Sequence[str] = ()) -> list[str]:
     """What a training says of its data before it begins: the headline, how the data were read, and what is worst.
 
     Args:
         data: all images.
         of_files: what decoding them showed.
+        options: of ``mlkdc data``, for it to read them alike.
     """
     problems = all_problems(data, of_files)
     grave = [problem for problem in problems if problem in data.problems or problem.kind in GRAVE]
-    return [headline(data, problems), *data.notes, *listed(grave, SHOWN_AT_START)]
+    return [headline(data, problems, options), *data.notes, *listed(grave, SHOWN_AT_START)]

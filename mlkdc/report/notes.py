@@ -64,12 +64,7 @@ def _on_accuracy(results: Results) -> list[str]:
         sentences.append(f"Scored on the {scored} split: the data has no test split.")
     if scored == results.chosen_on:
         sentences.append(f"The weights were chosen on the images they are scored on ({scored}): mAP is optimistic.")
-    without_positive = [score.name for score in results.per_class if score.ap_percent is None]
-    if without_positive:
-        sentences.append(
-            f"{len(without_positive)} of {len(results.per_class)} classes without a positive image in the {scored} "
-            f"split, not counted in any mean over classes: {_listed(without_positive)}."
-        )
+    sentences += _on_constant_labels(results)
     if results.teacher is not None and results.teacher.leak is not None:
         sentences.append(f"{results.teacher.leak[:1].upper()}{results.teacher.leak[1:]}.")
     if sentence := weak_teacher(results):
@@ -79,6 +74,24 @@ def _on_accuracy(results: Results) -> list[str]:
         sentences.append("1 file of the data was skipped on request (listed under Data).")
     elif skipped > 1:
         sentences.append(f"{skipped} files of the data were skipped on request (listed under Data).")
+    return sentences
+
+
+def _on_constant_labels(results: Results) -> list[str]:
+    sentences = []
+    scored = results.scored_on
+    without_positive = [score.name for score in results.per_class if score.ap_percent is None]
+    if without_positive:
+        sentences.append(
+            f"{len(without_positive)} of {len(results.per_class)} classes without a positive image in the {scored} "
+            f"split, not counted in any mean over classes: {_listed(without_positive)}."
+        )
+    without_negative = [score.name for score in results.per_class if score.positives == results.images]
+    if without_negative:
+        sentences.append(
+            f"{len(without_negative)} of {len(results.per_class)} classes are a label of every image of the {scored} "
+            f"split; whatever a model answers, their AP is 100: {_listed(without_negative)}."
+        )
     return sentences
 
 

@@ -213,6 +213,12 @@ def _absolute(text: str) -> str:
     return str(path.resolve())
 
 
+def _how_read(recipe: Recipe) -> list[str]:
+    """What the recipe says of reading its data, as options of ``mlkdc data``."""
+    options = {"--layout": recipe.data.layout, "--separator": recipe.data.separator, "--images": recipe.data.images}
+    return [part for option, value in options.items() if value is not None for part in (option, value)]
+
+
 def checked_data(recipe: Recipe, progress: Progress, run: Run | None = None) -> tuple[TaggedImages, tuple[str, ...]]:
     """The recipe's data, where every image is known to open, and the paths of those that were skipped.
 
@@ -228,7 +234,7 @@ def checked_data(recipe: Recipe, progress: Progress, run: Run | None = None) -> 
     # All of them are decoded now: in the middle of a training is too late to learn that one does not open.
     decoding = decode_all(data.samples)
     bad = decoding.problems
-    for line in opening(data, [*bad, *decoding.dark]):
+    for line in opening(data, [*bad, *decoding.dark], _how_read(recipe)):
         progress.say(f"data: {line}")
     # An image that the training began with cannot be skipped later on.
     if bad and (begun.compared or not recipe.data.skip_bad):

@@ -73,6 +73,17 @@ def test_the_only_image_asked_for_is_an_error(photos: Path):
     assert "cut.png: truncated or damaged" in str(done.exception)
 
 
+def test_a_folder_is_read_with_what_lies_in_it_but_what_is_hidden(photos: Path):
+    for name in ("of 2025/a/first.jpg", "of 2024/second.webp", ".trash/gone.jpg"):
+        place = photos / name
+        place.parent.mkdir(parents=True)
+        place.write_bytes((photos / "good.jpg").read_bytes())
+    inside = [str(path.relative_to(photos)) for path in image_files([photos])]
+    assert inside == sorted(inside)
+    assert {"of 2025/a/first.jpg", "of 2024/second.webp", "good.jpg"} < set(inside)
+    assert ".trash/gone.jpg" not in inside
+
+
 def test_a_folder_without_images(tmp_path: Path):
     (tmp_path / "notes.txt").write_text("no image", encoding="utf-8")
     with pytest.raises(UsageError, match="holds no image"):

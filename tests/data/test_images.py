@@ -55,7 +55,7 @@ def test_values_without_a_range_are_refused_by_mode(dtype: type, mode: str, tmp_
 
 
 def test_modes_are_shown_and_dark_images_named(tmp_path: Path):
-    folder = csv_folder(tmp_path, "image,labels,split\na.png,x,train\nb.png,x,test\nc.png,x,test\n")
+    folder = csv_folder(tmp_path, "image,labels,split\na.png,x,train\nb.png,x,val\nc.png,x,test\n")
     Image.fromarray(RAMP).save(folder / "a.png")
     Image.fromarray(RAMP >> 4).save(folder / "b.png")
     inspection = inspect(open_data(str(folder)))

@@ -1,5 +1,6 @@
 """What a training says of its data before it begins, and what it refuses."""
 
+import shlex
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,24 @@ def test_the_headline_counts_images_labels_and_problems(tmp_path: Path):
     assert headline(data, []) == f"{counts}; no problems"
     problem = Problem("missing file", "a.png")
     assert headline(data, [problem]) == f"{counts}; 1 problem, listed by `mlkdc data {tmp_path / 'photos'}`"
+
+
+def test_the_command_can_be_pasted_and_reads_alike(tmp_path: Path):
+    data = open_data(str(csv_folder(tmp_path / "my photos", GOOD)))
+    line = headline(data, [Problem("missing file", "a.png")], ["--separator", "|"])
+    command = line.partition("`")[2].rstrip("`")
+    assert shlex.split(command) == ["mlkdc", "data", str(tmp_path / "my photos"), "--separator", "|"]
+
+
+def test_a_label_of_every_image_is_named_for_each_split(tmp_path: Path):
+    rows = [f"{split}{number}.png,{{}},{split}\n" for split in ("train", "val", "test") for number in range(12)]
+    filled = [row.format("x|y" if number % 12 else "x") for number, row in enumerate(rows)]
+    filled[1] = rows[1].format("y")
+    data = open_data(str(csv_folder(tmp_path / "photos", "image,labels,split\n" + "".join(filled))))
+    named = [str(problem) for problem in inspect(data).problems if problem.kind == "label without a negative"]
+    said = "label without a negative: x (in {}: whatever a model answers, its AP there is 100)"
+    assert named == [said.format("val"), said.format("test")]
+    assert set(named) < set(opening(data, []))
 
 
 def test_the_opening_has_notes_and_what_is_grave(tmp_path: Path):
@@ -63,10 +82,20 @@ def test_one_small_image_has_no_statistics(tmp_path: Path):
     check_trainable(data, ("train",), 64)
 
 
-@pytest.mark.parametrize(("split", "kind"), [("train", "no val or test split"), ("val", "no train split")])
-def test_splits_that_lack_are_named(split: str, kind: str, tmp_path: Path):
-    data = open_data(str(csv_folder(tmp_path / "photos", f"image,labels,split\na.png,x,{split}\n")))
-    assert [problem.kind for problem in inspect(data).problems] == [kind]
+@pytest.mark.parametrize(
+    ("splits", "kinds"),
+    [
+        (["train"], ["no val or test split"]),
+        (["val"], ["no train split"]),
+        (["train", "test"], ["no val split"]),
+        (["train", "val"], []),
+        (["train", "val", "test"], []),
+    ],
+)
+def test_splits_that_lack_are_named(splits: list[str], kinds: list[str], tmp_path: Path):
+    rows = "".join(f"{split}1.png,x,{split}\n{split}2.png,y,{split}\n" for split in splits)
+    data = open_data(str(csv_folder(tmp_path / "photos", f"image,labels,split\n{rows}")))
+    assert [problem.kind for problem in inspect(data).problems] == kinds
 
 
 def test_too_few_images_are_shown_and_not_trained_on(tmp_path: Path):

@@ -29,6 +29,10 @@ def test_notes_on_what_weakens_a_figure(tmp_path):
     assert "optimistic" not in text
     assert "1 of 20 classes without a positive image in the test split" in text
 
+    first = results().per_class[0]
+    results().model_copy(update={"images": first.positives}).save(folder)
+    assert re.search(rf"1 of 20 classes are a label of every image.*{re.escape(first.name)}", notes(folder))
+
     teacher = results().teacher
     assert teacher is not None
     leaky = teacher.model_copy(update={"trained_on": {"test": 12}})
