@@ -1,11 +1,11 @@
 """Checkpoints: everything a stopped training needs to resume as if it had not stopped. And the trained weights."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import nn
 
 from mlkdc.errors import UsageError
@@ -50,11 +50,18 @@ def save_weights(path: Path, model: nn.Module, metadata: dict[str, str]) -> None
         MlkdcError: the disk is full or not writable.
     """
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    content = _in_order(save(state, metadata={"format": "pt", **metadata}))
+    write_atomic(path, lambda temporary: temporary.write_bytes(content))
 
-    def write(temporary: Path) -> None:
-        try:
-            save_file(state, temporary, metadata={"format": "pt", **metadata})
-        except SafetensorError as error:
-            raise OSError(f"the weights could not be written ({error})") from error
 
-    write_atomic(path, write)
+def _in_order(content: bytes) -> bytes:
+    """A safetensors file with its metadata sorted by key.
+
+    The library writes them in another order each time, and equal weights would have another SHA-256.
+    """
+    start = 8 + int.from_bytes(content[:8], "little")
+    header = json.loads(content[8:start])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text + content[start:]
