@@ -112,7 +112,7 @@ class Train(Section):
     threads: Whole | None = Field(
         None, ge=1, le=1024, description="torch's on a CPU; null = OMP_NUM_THREADS, else by what else is running"
     )
-    precision: Literal["fp32", "fp16", "bf16"] = "fp32"
+    precision: Literal["fp32", "fp16", "bf16"] = Field("fp32", description="fp16 needs an accelerator, as a GPU")
 
     @property
     def epochs_run(self) -> int:
