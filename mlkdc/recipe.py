@@ -4,19 +4,16 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from mlkdc.errors import RecipeError, UsageError, nearest
 from mlkdc.fit import Fit
 from mlkdc.resources import digest, shipped
+from mlkdc.values import LARGEST_SEED, AnyFloat, Deviations, Means, Number, Points, Whole, once_each
 
 #: Where release, text and printed equation of a paper differ: the authors' code, the settled reading, or as printed;
 #: ``printed`` is the printed loss of a paper whose code does not run.
 Form = Literal["reference", "paper", "literal", "printed"]
-LARGEST_SEED = 2**32 - 1  # that NumPy takes
-#: Percentage points of a drop.
-Points = Annotated[float, Field(ge=0, le=100)]
-AnyFloat = Annotated[float, Field(allow_inf_nan=True)]  # for each term to judge
 
 
 class Section(BaseModel):
@@ -29,16 +26,16 @@ class Augment(Section):
     """Random changes to a training view. The teacher and the student see the same view, each at its size."""
 
     flip: bool = Field(True, description="mirror left-right, probability one half")
-    crop: float = Field(1.0, gt=0, le=1, description="smallest fraction of the area in a random crop; 1 = no crop")
-    cutout: float = Field(0.0, ge=0, lt=1, description="side of a random-color square as a fraction of the image's")
-    brightness: float = Field(0.0, ge=0, lt=1, description="largest relative change of brightness and contrast")
+    crop: Number = Field(1.0, gt=0, le=1, description="smallest fraction of the area in a random crop; 1 = no crop")
+    cutout: Number = Field(0.0, ge=0, lt=1, description="side of a random-color square as a fraction of the image's")
+    brightness: Number = Field(0.0, ge=0, lt=1, description="largest relative change of brightness and contrast")
     randaugment: bool = Field(False, description="torchvision's RandAugment, image by image: slow on a CPU")
-    mixup: float = Field(0.0, ge=0, description="alpha of the Beta distribution that mixes pairs of views; 0 = off")
-    cutmix: float = Field(0.0, ge=0, description="alpha of the Beta of pasted areas; 0 = off")
-    views: int | None = Field(
+    mixup: Number = Field(0.0, ge=0, description="alpha of the Beta distribution that mixes pairs of views; 0 = off")
+    cutmix: Number = Field(0.0, ge=0, description="alpha of the Beta of pasted areas; 0 = off")
+    views: Whole | None = Field(
         None, ge=1, description="different views of an image, taken in turns; null = a new one every epoch"
     )
-    seed: int | None = Field(None, ge=0, le=LARGEST_SEED, description="of the views; null = the run's")
+    seed: Whole | None = Field(None, ge=0, le=LARGEST_SEED, description="of the views; null = the run's")
 
     @property
     def mixes(self) -> bool:
@@ -50,7 +47,7 @@ class Data(Section):
     """Which images."""
 
     path: str = Field("digits", description="a folder or index file; 'digits' is the embedded data set")
-    image_size: int = Field(224, ge=32, le=1024, description="student input in pixels, width and height")
+    image_size: Whole = Field(224, ge=32, le=1024, description="student input in pixels, width and height")
     fit: Fit = Field("stretch", description="how an image becomes square: distorted, its center, or with a gray border")
     layout: str | None = Field(None, description="name of the reader; null = detect")
     separator: str | None = Field(
@@ -59,11 +56,11 @@ class Data(Section):
         description="what joins labels in a table's cell: comma, semicolon, blank, pipe, list, none; null = detect",
     )
     images: str | None = Field(None, description="folder of the images, where the paths with the labels do not lead to")
-    train_splits: list[Literal["train", "val"]] = Field(["train"], min_length=1)
+    train_splits: Annotated[list[Literal["train", "val"]], AfterValidator(once_each)] = Field(["train"], min_length=1)
     skip_bad: bool = Field(False, description="skip unreadable images, naming them")
     allow_unseen: bool = Field(False, description="train although a label is missing from the training split")
-    workers: int = Field(0, ge=0, description="processes that decode images; 0 = decode in the main process")
-    digits_images: int = Field(2000, ge=100, description="size of the embedded data set, all splits together")
+    workers: Whole = Field(0, ge=0, description="processes that decode images; 0 = decode in the main process")
+    digits_images: Whole = Field(2000, ge=100, description="size of the embedded data set, all splits together")
     augment: Augment = Field(default_factory=Augment)
 
 
@@ -71,11 +68,11 @@ class Head(Section):
     """What turns a feature map into one logit per class."""
 
     kind: Literal["attention", "compact", "decoder", "linear"] = "attention"
-    dim: int | None = Field(None, ge=8, description="embedding size; null = 256 compact, 768 decoder")
-    ffn: int | None = Field(None, ge=8, description="feed-forward size; null = 512 compact, 2048 decoder")
-    heads: int = Field(8, ge=1, description="attention heads")
-    dropout: float = Field(0.1, ge=0, lt=1)
-    residual: float = Field(0.2, ge=0, description="attention: weight of the attended scores")
+    dim: Whole | None = Field(None, ge=8, description="embedding size; null = 256 compact, 768 decoder")
+    ffn: Whole | None = Field(None, ge=8, description="feed-forward size; null = 512 compact, 2048 decoder")
+    heads: Whole = Field(8, ge=1, description="attention heads")
+    dropout: Number = Field(0.1, ge=0, lt=1)
+    residual: Number = Field(0.2, ge=0, description="attention: weight of the attended scores")
     bias: Literal["zero", "prior"] = Field("prior", description="first bias; prior = the log odds of each label")
 
 
@@ -83,39 +80,39 @@ class Model(Section):
     """A backbone, its initial weights and a head."""
 
     model: str = Field("mobilenetv2", description="a student's short name, or any timm or torchvision model")
-    width: float = Field(1.0, gt=0, le=10, description="channel multiplier, for models that have one")
+    width: Number = Field(1.0, gt=0, le=10, description="channel multiplier, for models that have one")
     weights: str = Field("pretrained", description="'pretrained', 'none', or a .safetensors / state-dict file")
-    weights_mean: tuple[float, float, float] | None = Field(
+    weights_mean: Means | None = Field(
         None, description="of the pixels (in 0..1) that the weights were trained on; null = the model's usual one"
     )
-    weights_std: tuple[float, float, float] | None = Field(None, description="their deviation; null = the usual one")
+    weights_std: Deviations | None = Field(None, description="their deviation; null = the usual one")
     head: Head = Field(default_factory=Head)
 
 
 class Train(Section):
     """How to optimize."""
 
-    epochs: int = Field(80, ge=1)
-    stop_after: int | None = Field(None, ge=1, description="end early, on the schedule of all epochs")
-    batch_size: int = Field(64, ge=2)
+    epochs: Whole = Field(80, ge=1)
+    stop_after: Whole | None = Field(None, ge=1, description="end early, on the schedule of all epochs")
+    batch_size: Whole = Field(64, ge=2)
     optimizer: Literal["adam", "adamw", "sgd"] = "adam"
-    lr: float = Field(1e-4, gt=0, description="highest learning rate, of the head and all else that starts at random")
-    backbone_lr: float = Field(1.0, gt=0, description="the backbone's learning rate, as a multiple of lr")
-    head_first: float = Field(0.0, ge=0, lt=1, description="fraction of the steps in which the backbone is not trained")
+    lr: Number = Field(1e-4, gt=0, description="highest learning rate, of the head and all else that starts at random")
+    backbone_lr: Number = Field(1.0, gt=0, description="the backbone's learning rate, as a multiple of lr")
+    head_first: Number = Field(0.0, ge=0, lt=1, description="fraction of the steps that leave the backbone as it is")
     schedule: Literal["onecycle", "cosine", "constant"] = "onecycle"
-    warmup: float = Field(0.2, ge=0, lt=1, description="fraction of the steps in which the one-cycle rate rises")
-    weight_decay: float = Field(1e-4, ge=0, description="on weights; never on biases and normalization")
-    momentum: float = Field(0.9, ge=0, lt=1, description="for sgd; Adam's is cycled by onecycle, as in the L2D release")
-    clip_grad: float | None = Field(None, gt=0, description="largest gradient norm; null = no clipping")
-    accumulate: int = Field(1, ge=1, description="batches whose gradients are added up for one step")
-    ema: float = Field(0.0, ge=0, lt=1, description="decay per step of a moving average of the weights; 0 = none")
+    warmup: Number = Field(0.2, ge=0, lt=1, description="fraction of the steps in which the one-cycle rate rises")
+    weight_decay: Number = Field(1e-4, ge=0, description="on weights; never on biases and normalization")
+    momentum: Number = Field(0.9, ge=0, lt=1, description="for sgd; Adam's is cycled by onecycle, as in L2D's release")
+    clip_grad: Number | None = Field(None, gt=0, description="largest gradient norm; null = no clipping")
+    accumulate: Whole = Field(1, ge=1, description="batches whose gradients are added up for one step")
+    ema: Number = Field(0.0, ge=0, lt=1, description="decay per step of a moving average of the weights; 0 = none")
     keep: Literal["best", "last"] = Field(
         "last", description="which epoch's weights; of both, averaged ones only if their validation mAP is higher"
     )
-    threads: int | None = Field(
+    threads: Whole | None = Field(
         None, ge=1, le=1024, description="torch's on a CPU; null = OMP_NUM_THREADS, else by what else is running"
     )
-    precision: Literal["fp32", "fp16", "bf16"] = "fp32"
+    precision: Literal["fp32", "fp16", "bf16"] = Field("fp32", description="fp16 needs an accelerator, as a GPU")
 
     @property
     def epochs_run(self) -> int:
@@ -126,13 +123,13 @@ class Train(Section):
 class Teacher(Model):
     """The model to distill from; fine-tuned once per data set and recipe, then reused."""
 
-    image_size: int | None = Field(None, ge=32, le=1024, description="input in pixels; null = the student's")
+    image_size: Whole | None = Field(None, ge=32, le=1024, description="input in pixels; null = the student's")
     source: str | None = Field(None, description="a run folder or a weights file to use instead of fine-tuning")
     classes: str | None = Field(
         None, description="labels of a weights file that does not say: a file with one a line, or 'data' for the data's"
     )
     cache: bool = Field(True, description="keep its outputs on disk, so that runs with equal views reuse them")
-    seed: int = Field(0, ge=0, le=LARGEST_SEED, description="of its fine-tuning; not changed by the student's seed")
+    seed: Whole = Field(0, ge=0, le=LARGEST_SEED, description="of its fine-tuning; not changed by the student's seed")
     train: Train = Field(default_factory=Train)
 
 
@@ -148,10 +145,10 @@ class Distill(Section):
     base: Literal["bce", "asl", "focal", "two-way", "zlpr"] = Field(
         "bce", description="the loss of the labels, in place of the method's bce"
     )
-    terms: dict[str, float] = Field(
+    terms: dict[str, Number] = Field(
         default_factory=dict, description="weight by term; adds to the method's terms, 0 disables a term"
     )
-    balance: Annotated[dict[str, float], BeforeValidator(_held)] = Field(
+    balance: Annotated[dict[str, Number], BeforeValidator(_held)] = Field(
         default_factory=dict, description="share of the gradient by term, held by adapting its weight"
     )
     options: dict[str, dict[str, AnyFloat | bool | str]] = Field(
@@ -160,7 +157,7 @@ class Distill(Section):
     form: Form | None = Field(
         None, description="where released code, text and printed equation differ; null = the method's default"
     )
-    ramp: float = Field(
+    ramp: Number = Field(
         0.0, ge=0, le=1, description="fraction of training over which relation terms rise to their full weight"
     )
     patches: Literal["random", "corners"] = Field("random", description="which four crops of an image mskd uses")
@@ -169,16 +166,16 @@ class Distill(Section):
 class Bench(Section):
     """How to time."""
 
-    runs: int = Field(200, ge=200, description="timed calls per process, at least")
-    seconds: float = Field(3.0, gt=0, description="that they last at least")
-    passes: int = Field(5, ge=1, description="processes per row; rows are interleaved")
-    threads: list[Annotated[int, Field(ge=1)]] = Field([1, 2], min_length=1)
+    runs: Whole = Field(200, ge=200, description="timed calls per process, at least")
+    seconds: Number = Field(3.0, gt=0, description="that they last at least")
+    passes: Whole = Field(5, ge=1, description="processes per row; rows are interleaved")
+    threads: list[Annotated[Whole, Field(ge=1)]] = Field([1, 2], min_length=1)
 
 
 class Export(Section):
     """How int8 models are made, and how much accuracy they may lose."""
 
-    calibration: int = Field(256, ge=1, description="images of the training split to estimate ranges on")
+    calibration: Whole = Field(256, ge=1, description="images of the training split to estimate ranges on")
     equalize: bool | None = Field(None, description="even out channels before int8; null = if branches were merged")
     reduce_range: bool = Field(
         True, description="use half of the int8 range for weights (onnx, openvino); false needs VNNI on x86"
@@ -187,10 +184,10 @@ class Export(Section):
     max_class_drop: Points | None = Field(
         None, description="allowed drop of a class's AP in percentage points; null = the target's"
     )
-    qat_epochs: int = Field(
+    qat_epochs: Whole = Field(
         0, ge=0, description="epochs of fine-tuning with int8's rounding where no other step holds its limits; 0 = none"
     )
-    keep_images: int = Field(
+    keep_images: Whole = Field(
         32, ge=0, description="images of each kind kept in the run folder: with answers, and to calibrate on; 0 = none"
     )
 
@@ -200,7 +197,7 @@ class Recipe(Section):
 
     name: str = Field("unnamed", pattern=r"^[\w./-]+$")
     description: str = ""
-    seed: int = Field(0, ge=0, le=LARGEST_SEED)
+    seed: Whole = Field(0, ge=0, le=LARGEST_SEED)
     data: Data = Field(default_factory=Data)
     student: Model = Field(default_factory=Model)
     teacher: Teacher | None = None

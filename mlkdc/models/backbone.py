@@ -8,6 +8,7 @@ from timm.models import PretrainedCfg
 from torch import Tensor, nn
 
 from mlkdc.models.stages import MOST_STAGES, append_coarser, intermediates
+from mlkdc.models.unreached import drop_unreached, graph_alone
 
 Triple = tuple[float, float, float]
 ToMap = Callable[[Tensor], Tensor]
@@ -21,7 +22,8 @@ class Backbone(nn.Module):
     """A feature extractor.
 
     Args:
-        body: the network up to its last feature map; its state dict has the library's names.
+        body: the network up to its last feature map; its state dict has the library's names. Layers that the map does
+            without are removed from it.
         image_size: side in pixels of the images it is probed with (and, for most transformers, bound to).
         cfg: timm's description of the pretrained weights, or None for torchvision.
         source: name in timm or torchvision.
@@ -29,6 +31,7 @@ class Backbone(nn.Module):
     Attributes:
         channels: C of the feature map.
         mean, std: per channel, of the images that the pretrained weights expect, in units of 0..1.
+        left_out: names of the tensors of the layers that were removed; the library's files have them.
 
     Raises:
         ValueError: the body's output is not a map, and cannot be made one.
@@ -39,7 +42,9 @@ class Backbone(nn.Module):
         self.body = body
         self.cfg = cfg
         self.source = source
-        self._to_map, self.channels = _probe(body, image_size)
+        features = _probe(body, image_size)
+        self._to_map, self.channels = _layout(body, features)
+        self.left_out = drop_unreached(body, features)
         if cfg is None:
             self.mean, self.std = TORCHVISION_STATS.get(source, IMAGENET)
         else:
@@ -77,15 +82,17 @@ def _output(body: nn.Module, x: Tensor) -> Tensor:
     return run(x)
 
 
-def _probe(body: nn.Module, image_size: int) -> tuple[ToMap, int]:
-    """How to turn the body's output into ``[b, C, h, w]``, and C.
-
-    No library says which layout a network's features have, so one black image is sent through it.
-    """
+def _probe(body: nn.Module, image_size: int) -> Tensor:
+    """The body's output of one black image: no library says which layout it has, and which layers it comes from."""
     body.eval()  # so that BatchNorm does not learn from the black image
-    with torch.no_grad():
+    with graph_alone():
         features = _output(body, torch.zeros(1, 3, image_size, image_size))
     body.train()
+    return features
+
+
+def _layout(body: nn.Module, features: Tensor) -> tuple[ToMap, int]:
+    """How to turn the body's output into ``[b, C, h, w]``, and C."""
     if features.ndim == 3:
         return _from_tokens(body, features), features.shape[2]
     if features.ndim != 4:

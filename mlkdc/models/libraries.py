@@ -118,7 +118,7 @@ def _make_network(name: str, width: float, image_size: int) -> _Network:
 def _is_from_timm(source: str) -> bool:
     """A name that both libraries have is timm's, except for VGGs.
 
-    timm's VGGs keep 120 M parameters of fully connected layers that no map needs.
+    timm's VGGs draw 120 M parameters of fully connected layers that no map needs, and that are removed again.
     """
     if source.startswith("vgg") and source in _torchvision_names():
         return False

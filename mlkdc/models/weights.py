@@ -59,7 +59,7 @@ def is_complete_model(state: State) -> bool:
 
 
 def load_backbone(backbone: Backbone, state: State, what: str) -> None:
-    """Strictly load a backbone's weights in timm's or torchvision's naming; classifier weights are skipped.
+    """Strictly load a backbone's weights in timm's or torchvision's naming; what follows its map is skipped.
 
     Args:
         backbone: what to load into.
@@ -70,12 +70,11 @@ def load_backbone(backbone: Backbone, state: State, what: str) -> None:
         UsageError: the weights belong to another model.
     """
     expected = backbone.body.state_dict()
-    classifiers = _classifier_prefixes(backbone)
     state = without_prefix(state, expected)
-    usable = _without_classifier(state, classifiers, expected)
+    usable = _usable(state, backbone, expected)
     # Only where the names or shapes differ: timm's translations assume a file of an older or another layout.
     if mismatch(expected, usable):
-        usable = _without_classifier(_translated(from_repvgg(state), backbone.body), classifiers, expected)
+        usable = _usable(_translated(from_repvgg(state), backbone.body), backbone, expected)
     difference = mismatch(expected, usable)
     if difference:
         raise UsageError(
@@ -98,9 +97,15 @@ def _classifier_prefixes(backbone: Backbone) -> tuple[str, ...]:
     return tuple(f"{module}." for module in modules)
 
 
-def _without_classifier(state: State, classifiers: tuple[str, ...], expected: State) -> State:
-    # Some of timm's heads hold a normalization that the body keeps, such as head.norm of ConvNeXt.
-    return {name: tensor for name, tensor in state.items() if name in expected or not name.startswith(classifiers)}
+def _usable(state: State, backbone: Backbone, expected: State) -> State:
+    """Without what comes after the feature map."""
+    classifiers = _classifier_prefixes(backbone)
+    usable = {}
+    for name, tensor in state.items():
+        # Some of timm's heads hold a layer that the body keeps.
+        if name in expected or not (name.startswith(classifiers) or name in backbone.left_out):
+            usable[name] = tensor
+    return usable
 
 
 def _translated(state: State, body: nn.Module) -> State:
@@ -113,10 +118,13 @@ def _translated(state: State, body: nn.Module) -> State:
     translate: Callable[[dict[str, Tensor], nn.Module], State] | None = getattr(module, "checkpoint_filter_fn", None)
     if translate is None:
         return state
-    return translate(dict(state), body)
+    try:
+        return translate(dict(state), body)
+    except KeyError:  # one looks for the classifier's layers in the body
+        return state
 
 
-def load_state(model: nn.Module, path_or_state: str | Path | State, what: str) -> None:
+def load_state(model: MultiLabelModel, path_or_state: str | Path | State, what: str) -> None:
     """Strictly load the weights of a complete model.
 
     Args:
@@ -130,6 +138,9 @@ def load_state(model: nn.Module, path_or_state: str | Path | State, what: str) -
     if isinstance(path_or_state, str | Path):
         path_or_state = read_state(Path(path_or_state))
     state = without_prefix(path_or_state, model.state_dict())
+    # Runs of earlier versions kept the layers that their backbone's map does without.
+    left_out = {f"{_BODY}{name}" for name in model.backbone.left_out}
+    state = {name: tensor for name, tensor in state.items() if name not in left_out}
     difference = model_mismatch(model.state_dict(), state)
     if difference:
         raise UsageError(f"{what} does not fit the model: {difference}")

@@ -15,7 +15,7 @@ from mlkdc.models import check_name
 from mlkdc.progress import Progress
 from mlkdc.recipe import Head, Recipe
 from mlkdc.records.run import Run
-from mlkdc.train.processes import several
+from mlkdc.train.processes import on_cpu, several
 from mlkdc.train.sources import check_sources
 from mlkdc.types import Problem, TaggedImages
 
@@ -63,7 +63,7 @@ def make_plan(recipe: Recipe, progress: Progress, run: Run | None = None) -> Pla
     Raises:
         RecipeError: names that no layer knows, all of them at once.
         UsageError: a method without its teacher, a head without the outputs that the method compares, mixed images for
-            terms that need plain labels, bad data, or data that has changed since the run began.
+            terms that need plain labels, fp16 on a CPU, bad data, or data that has changed since the run began.
     """
     recipe = with_absolute_paths(recipe)
     objective = check_objective(recipe)
@@ -81,6 +81,7 @@ def check_objective(recipe: Recipe) -> Objective:
     check_heads(recipe, objective)
     check_mixing(recipe, objective)
     check_processes(recipe)
+    check_precision(recipe, objective)
     return objective
 
 
@@ -185,6 +186,24 @@ def check_processes(recipe: Recipe) -> None:
         if section.head_first and several():
             raise UsageError(
                 f"{name}.head_first trains in one process, and there are several; `--set {name}.head_first=0`"
+            )
+
+
+def check_precision(recipe: Recipe, objective: Objective) -> None:
+    """Check that this machine trains in the recipe's precision.
+
+    Raises:
+        UsageError: fp16 on a CPU, where it would be ignored without a word.
+    """
+    sections = {"train": recipe.train}
+    teacher = recipe.teacher
+    if objective.needs_teacher and teacher is not None and teacher.source is None:
+        sections["teacher.train"] = teacher.train
+    for name, section in sections.items():
+        if section.precision == "fp16" and on_cpu():
+            raise UsageError(
+                f"{name}.precision=fp16 needs an accelerator, and this machine trains on its CPU; use bf16 or fp32: "
+                f"`--set {name}.precision=bf16`"
             )
 
 

@@ -21,6 +21,11 @@ def is_main() -> bool:
     return bool(state().is_main_process)
 
 
+def on_cpu() -> bool:
+    """Whether this process trains on a CPU."""
+    return bool(state().device.type == "cpu")
+
+
 def several() -> bool:
     """Whether more than one process trains."""
     return int(state().num_processes) > 1

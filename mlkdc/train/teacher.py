@@ -31,7 +31,7 @@ from mlkdc.train.teacher_labels import check_teacher_labels, labels_of_file
 VIEW_KEYS = {"image_size", "fit", "augment", "train_splits"}
 
 #: Part of a cache's name; another one where the same recipe draws other views or the files are laid out anew.
-CACHE_FORMAT = 4
+CACHE_FORMAT = 5
 
 
 @dataclass(frozen=True)

@@ -88,15 +88,6 @@ def test_complete_model_file_without_step_counters(tmp_path):
     assert torch.equal(other(X), saved(X))
 
 
-def test_a_layer_of_the_body_that_is_named_like_a_classifier_is_loaded(tmp_path):
-    torch.manual_seed(5)
-    reference = timm.create_model("convnext_atto")
-    nn.init.normal_(reference.head.norm.weight)
-    save_file(reference.state_dict(), tmp_path / "w.safetensors")
-    model = _build("convnext_atto", weights=tmp_path / "w.safetensors")
-    assert torch.equal(model.backbone.body.head.norm.weight, reference.head.norm.weight)
-
-
 def test_a_classifier_that_timm_names_twice_is_skipped():
     torch.manual_seed(5)
     backbone = make_backbone("resnet10t", 1.0, 64)

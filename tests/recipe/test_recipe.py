@@ -1,13 +1,15 @@
 """Recipes: every shipped one loads, every fault is reported at once by key."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
+from pydantic import ValidationError
 
 from mlkdc.commands.check import check_recipe
 from mlkdc.errors import RecipeError, UsageError
-from mlkdc.recipe import apply_settings, load_recipe, make_recipe, read_yaml, shipped_recipes
+from mlkdc.recipe import Recipe, apply_settings, load_recipe, make_recipe, read_yaml, shipped_recipes
 from mlkdc.resources import shipped
 
 
@@ -106,6 +108,12 @@ def test_all_unknown_keys_are_reported_at_once_with_the_nearest() -> None:
         ("distill.terms.mld=.nan", "distill.terms.mld: input should be a finite number, got nan"),
         ("student.weights_mean=[.inf,0,0]", "student.weights_mean.0: input should be a finite number, got inf"),
         ("student.width=1000", "student.width: input should be less than or equal to 10, got 1000"),
+        ("student.weights_mean=[123.7,116.3,103.5]", "student.weights_mean: expected means of pixels in 0..1; divide"),
+        ("student.weights_mean=[-0.1,0,0]", "student.weights_mean: expected means of pixels in 0..1"),
+        ("student.weights_std=[0,0,0]", "student.weights_std: expected deviations above 0 and up to 1, of pixels in 0"),
+        ("student.weights_std=[0.2,-0.2,0.2]", "student.weights_std: expected deviations above 0 and up to 1"),
+        ("teacher.weights_std=[58.4,57.1,57.4]", "teacher.weights_std: expected deviations above 0 and up to 1"),
+        ("data.train_splits=[train,train]", "data.train_splits: expected each split once, got ['train', 'train']"),
         ("data.separator=''", "data.separator: string should have at least 1 character, got ''"),
     ],
 )
@@ -113,6 +121,64 @@ def test_a_mistyped_key_is_named_wherever_it_is(setting: str, fault: str) -> Non
     with pytest.raises(RecipeError) as caught:
         load_recipe("quickstart", [setting])
     assert fault in str(caught.value)
+
+
+def numbers_in(section: dict[str, Any], before: str = "") -> list[str]:
+    """The keys of a JSON schema's numbers, as ``--set`` takes them: also those in lists and by name."""
+    keys = []
+    for name, field in section["properties"].items():
+        for kind in field.get("anyOf", [field]):
+            if reference := kind.get("$ref"):
+                keys += numbers_in(SCHEMA["$defs"][reference.rpartition("/")[2]], f"{before}{name}.")
+            elif kind.get("type") in NUMBERS:
+                keys.append(f"{before}{name}=true")
+            elif "items" in kind and kind["items"].get("type") in NUMBERS:
+                keys.append(f"{before}{name}=[true]")
+            elif "prefixItems" in kind:
+                keys.append(f"{before}{name}=[0.5, true, 0.5]")
+            elif kind.get("additionalProperties", {}).get("type") in NUMBERS:
+                keys.append(f"{before}{name}.mld=true")
+    return keys
+
+
+SCHEMA = Recipe.model_json_schema()
+NUMBERS = ("integer", "number")
+KEYS_OF_NUMBERS = numbers_in(SCHEMA)
+
+
+def test_every_kind_of_number_is_among_those_that_are_checked() -> None:
+    listed = {"seed=true", "train.lr=true", "data.augment.views=true", "teacher.train.clip_grad=true"}
+    inner = {"bench.threads=[true]", "student.weights_std=[0.5, true, 0.5]", "distill.terms.mld=true"}
+    assert listed | inner | {"distill.balance.mld=true", "export.max_drop=true"} < set(KEYS_OF_NUMBERS)
+    assert len(KEYS_OF_NUMBERS) > 60
+
+
+@pytest.mark.parametrize("setting", KEYS_OF_NUMBERS)
+def test_true_is_no_number(setting: str) -> None:
+    with pytest.raises(RecipeError) as caught:
+        load_recipe("quickstart", [setting])
+    (found,) = caught.value.faults
+    assert found.startswith(setting.partition("=")[0])
+    assert found.endswith(": expected a number, not true or false (YAML's yes, no, on, off), got True")
+
+
+def test_yes_and_no_stay_what_they_are_where_they_belong() -> None:
+    recipe = load_recipe("quickstart", ["data.augment.flip=no", "export.equalize=yes", "distill.options.asl.x=true"])
+    assert (recipe.data.augment.flip, recipe.export.equalize) == (False, True)
+    assert recipe.distill.options["asl"]["x"] is True
+    # Text that YAML 1.1 does not take for a number, and whole numbers in the place of others.
+    assert load_recipe("quickstart", ["train.lr=2e-1"]).train.lr == 0.2
+    assert load_recipe("quickstart", ["train.lr=1", "train.epochs=3.0"]).train.epochs == 3
+    with pytest.raises(ValidationError, match="expected a number"):
+        recipe.train.epochs = True
+
+
+def test_deviations_and_means_at_their_limits() -> None:
+    settings = ["student.weights_mean=[0, 1, 0.5]", "student.weights_std=[1, 0.00392, 0.5]"]
+    recipe = load_recipe("quickstart", [*settings, "data.train_splits=[val, train]"])
+    assert recipe.student.weights_mean == (0, 1, 0.5)
+    assert recipe.student.weights_std == (1, 0.00392, 0.5)
+    assert recipe.data.train_splits == ["val", "train"]
 
 
 def test_all_unknown_names_are_reported_at_once() -> None:

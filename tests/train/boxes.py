@@ -10,6 +10,11 @@ def drawn_boxes(seed: int, view: int, images: int, crop: float) -> list[tuple[fl
     for numbers in draws:
         area, ratio = crop + (1 - crop) * numbers[1], (4 / 3) ** (2 * numbers[2] - 1)
         width, height = min(1.0, (area * ratio) ** 0.5), min(1.0, (area / ratio) ** 0.5)
+        # Cut off at one border, a crop is long enough in the other direction to have the smallest area.
+        if width == 1:
+            height = max(height, crop)
+        elif height == 1:
+            width = max(width, crop)
         left, top = numbers[3] * (1 - width), numbers[4] * (1 - height)
         boxes.append((left, top, left + width, top + height))
     return boxes

@@ -44,6 +44,15 @@ def test_two_processes_share_each_batch_and_one_writes(tiny: Tiny, tmp_path: Pat
     assert len(list(tmp_path.glob("teacher-*"))) == 1
 
 
+def test_a_network_that_has_layers_for_a_classifier_is_trained_by_two_processes(tiny: Tiny, tmp_path: Path) -> None:
+    """Each waits for the gradient of every parameter."""
+    recipe = tiny(distill={"method": "vanilla"}, teacher=None)
+    recipe.student.model, recipe.student.width = "lcnet_050", 1.0
+    done = launched(tmp_path, recipe, "distill")
+    assert done.returncode == 0, done.stderr
+    assert len(load_run(tmp_path / "run").epochs) == 2
+
+
 @pytest.mark.parametrize(
     ("change", "command", "said"),
     [

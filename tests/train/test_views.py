@@ -1,5 +1,6 @@
 """Views and their images: draws depend only on seed, epoch and image; every change does what it says; memory."""
 
+import math
 import os
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from mlkdc.recipe import Augment
 from mlkdc.train.input import store
 from mlkdc.train.input.resample import resample, stored_size
 from mlkdc.train.input.store import EpochOrder, ImageStore, batches
-from mlkdc.train.input.views import Views
+from mlkdc.train.input.views import Views, crop_boxes
 from mlkdc.types import Sample
 
 ALL = Augment(flip=True, crop=0.4, cutout=0.3, brightness=0.3, randaugment=True)
@@ -80,6 +81,31 @@ def test_a_crop_keeps_within_the_image_and_its_area() -> None:
     assert 0.55 < area.mean() < 0.75
 
 
+@pytest.mark.parametrize("crop", [0.1, 0.76, 0.8, 0.9, 0.99])
+def test_no_crop_is_smaller_than_the_smallest(crop: float) -> None:
+    draws = torch.rand(20_000, 4, generator=torch.Generator().manual_seed(1))
+    draws[:1000, 0] = 0  # of the smallest area
+    left, top, right, bottom = crop_boxes(draws, crop).double().T
+    area = (right - left) * (bottom - top)
+    assert area.min() > crop - 1e-6
+    assert area.max() <= 1
+    assert min(left.min(), top.min()) >= 0
+    assert max(right.max(), bottom.max()) <= 1 + 1e-6
+    assert area.min() < crop + 1e-3
+
+
+@pytest.mark.parametrize("crop", [0.05, 0.3, 0.34, 0.5, 0.7, 0.75])
+def test_crops_of_three_quarters_and_less_are_the_same_bit_for_bit_as_ever(crop: float) -> None:
+    """By the formula without a smallest area: published figures were made with such crops."""
+    draws = torch.rand(20_000, 4, generator=torch.Generator().manual_seed(1))
+    area = crop + (1 - crop) * draws[:, 0]
+    stretch = torch.exp((2 * draws[:, 1] - 1) * math.log(4 / 3) / 2)
+    width, height = (area.sqrt() * stretch).clamp(max=1), (area.sqrt() / stretch).clamp(max=1)
+    left, top = draws[:, 2] * (1 - width), draws[:, 3] * (1 - height)
+    boxes = torch.stack([left, top, left + width, top + height], dim=1)
+    assert torch.equal(crop_boxes(draws, crop), boxes)
+
+
 def test_a_flip_mirrors_the_same_crop() -> None:
     image = images(1, 32).expand(100, -1, -1, -1)
     results = []
@@ -121,14 +147,15 @@ def test_a_box_is_resized_as_pillow_does(stored: int, size: int) -> None:
         np.testing.assert_allclose(views[number], expected, rtol=0, atol=2e-4)
 
 
-def test_a_view_is_the_box_that_its_numbers_say() -> None:
+@pytest.mark.parametrize("crop", [0.4, 0.9])
+def test_a_view_is_the_box_that_its_numbers_say(crop: float) -> None:
     """By numbers drawn here, and Pillow: area and aspect ratio are those of the documentation."""
     stored, size = 64, 32
     image = images(6, stored)
-    views = Views(Augment(flip=False, crop=0.4), 6, 5)
+    views = Views(Augment(flip=False, crop=crop), 6, 5)
     views.set_epoch(3)
     result = views(torch.arange(6), image, size)
-    for number, fractions in enumerate(drawn_boxes(seed=5, view=3, images=6, crop=0.4)):
+    for number, fractions in enumerate(drawn_boxes(seed=5, view=3, images=6, crop=crop)):
         box = tuple(stored * edge for edge in fractions)
         np.testing.assert_allclose(result[number].numpy(), pillows(image[number], box, size), rtol=0, atol=0.02)
 

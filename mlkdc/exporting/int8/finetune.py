@@ -31,6 +31,7 @@ from mlkdc.records.manifest import Preprocess
 from mlkdc.records.run import Run
 from mlkdc.train.loop import Trainer
 from mlkdc.train.plan import Plan
+from mlkdc.train.processes import on_cpu
 from mlkdc.train.sources import TeacherSource
 from mlkdc.train.teacher import attach_cache, load_teacher
 from mlkdc.train.threads import training_threads
@@ -166,7 +167,9 @@ def fine_tune(builder: Builder, how: Quantization, epochs: int) -> ExportModel:
 
 def _recipe(recipe: Recipe, epochs: int) -> Recipe:
     """The run's, for some epochs more: terms at their full weight, every parameter trained, the last epoch kept."""
-    changes = {"epochs": epochs, "stop_after": None, "lr": RATE * recipe.train.lr}
+    changes: dict[str, object] = {"epochs": epochs, "stop_after": None, "lr": RATE * recipe.train.lr}
+    if on_cpu() and recipe.train.precision == "fp16":
+        changes["precision"] = "fp32"  # of a run that was trained elsewhere; a CPU has no other way
     train = recipe.train.model_copy(update={**changes, "head_first": 0.0, "ema": 0.0, "keep": "last"})
     return recipe.model_copy(update={"train": train, "distill": _distill(recipe.distill)})
 

@@ -19,8 +19,8 @@ _TOGETHER = 4
 def stored_size(size: int, crop: float) -> int:
     """The side in pixels at which images are stored for views of ``size`` pixels.
 
-    The narrowest crop is ``sqrt(crop * 3 / 4)`` of the image wide: it too has at least a pixel for each of the view's,
-    in both directions, so that views are reduced and never enlarged, as validation images are. At most
+    No crop is narrower than ``sqrt(crop * 3 / 4)`` of the image: the narrowest too has at least a pixel for each of the
+    view's, in both directions, so that views are reduced and never enlarged, as validation images are. At most
     :data:`LARGEST_STORED` times the view's size, which is enough for crops of a third of the area and larger; of
     smaller ones the smallest are enlarged.
 

@@ -19,7 +19,7 @@ from mlkdc.train.input.resample import LARGEST_ASPECT, resample
 # (position, color). All are drawn whatever is switched on, so that switching one change on leaves the others alone.
 _DRAWS = 12
 
-# A crop's width / height is log-uniform.
+# A crop's width / height is log-uniform, where that leaves it in the image and large enough.
 _LOG_ASPECT = math.log(LARGEST_ASPECT)
 
 
@@ -28,6 +28,27 @@ def view_number(epoch: int, views: int | None) -> int:
     if views is None:
         return epoch
     return epoch % views
+
+
+def crop_boxes(draws: Tensor, smallest: float) -> Tensor:
+    """Random parts of images, none of a smaller area than ``smallest``, a fraction of the image's.
+
+    Args:
+        draws: ``[b, 4]`` in 0..1: area, aspect, position in each direction.
+        smallest: fraction of the area.
+
+    Returns:
+        ``[b, 4]``: left, top, right, bottom as fractions of the side.
+    """
+    area = smallest + (1 - smallest) * draws[:, 0]
+    side = area.sqrt()
+    # Width is multiplied and height divided by it, so it is the square root of their ratio.
+    stretch = torch.exp((2 * draws[:, 1] - 1) * _LOG_ASPECT / 2)
+    # A side ends at the image's border, and what is cut off there makes the area smaller: no more than that.
+    stretch = stretch.clamp(smallest / side, side / smallest)
+    width, height = (side * stretch).clamp(max=1), (side / stretch).clamp(max=1)
+    left, top = draws[:, 2] * (1 - width), draws[:, 3] * (1 - height)
+    return torch.stack([left, top, left + width, top + height], dim=1)
 
 
 class Views:
@@ -95,13 +116,7 @@ class Views:
         if self.augment.crop == 1 and images.shape[-1] == size:
             where = mirrored.to(images.device)[:, None, None, None]
             return torch.where(where, images.flip(-1), images).float()
-        area = self.augment.crop + (1 - self.augment.crop) * draws[:, 1]
-        # Width is multiplied and height divided by it, so it is the square root of their ratio.
-        stretch = torch.exp((2 * draws[:, 2] - 1) * _LOG_ASPECT / 2)
-        width = (area.sqrt() * stretch).clamp(max=1)
-        height = (area.sqrt() / stretch).clamp(max=1)
-        left, top = draws[:, 3] * (1 - width), draws[:, 4] * (1 - height)
-        boxes = torch.stack([left, top, left + width, top + height], dim=1)
+        boxes = crop_boxes(draws[:, 1:5], self.augment.crop)
         return resample(images, boxes, mirrored, size)
 
     def _change_brightness(self, views: Tensor, brightness_draws: Tensor, contrast_draws: Tensor) -> Tensor:
