@@ -10,6 +10,7 @@ from mlkdc.errors import RecipeError, UsageError, nearest
 from mlkdc.fit import Fit
 from mlkdc.resources import digest, shipped
 from mlkdc.values import LARGEST_SEED, AnyFloat, Deviations, Means, Number, Points, Whole, once_each
+from mlkdc.yaml_text import load_yaml
 
 #: Where release, text and printed equation of a paper differ: the authors' code, the settled reading, or as printed;
 #: ``printed`` is the printed loss of a paper whose code does not run.
@@ -278,9 +279,11 @@ def read_yaml(path: Path, below: tuple[Path, ...] = ()) -> dict[str, Any]:
     ``below`` holds the files that extend this one.
     """
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        content = load_yaml(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise UsageError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
+    if content is None:
+        raise UsageError(f"{path} is empty: expected a recipe, such as a copy of a shipped one (`mlkdc cp quickstart`)")
     if not isinstance(content, dict):
         raise UsageError(f"{path}: expected a mapping of keys to values, got {type(content).__name__}")
     extended = content.pop("extends", None)

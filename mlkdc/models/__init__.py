@@ -7,7 +7,7 @@ from mlkdc.models.build import build_model, make_head
 from mlkdc.models.cost import model_size
 from mlkdc.models.files import read_state
 from mlkdc.models.heads import DecoderHead, HeadOutput, LinearHead
-from mlkdc.models.libraries import check_name, make_backbone, model_names
+from mlkdc.models.libraries import check_name, check_width, make_backbone, model_names
 from mlkdc.models.model import MultiLabelModel
 from mlkdc.models.traits import ParameterGroup, memory_format, parameter_groups, prefers_channels_last
 from mlkdc.models.weights import is_complete_model, load_state
@@ -23,6 +23,7 @@ __all__ = [
     "ParameterGroup",
     "build_model",
     "check_name",
+    "check_width",
     "is_complete_model",
     "load_state",
     "make_backbone",

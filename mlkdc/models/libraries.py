@@ -66,6 +66,13 @@ def check_name(name: str) -> None:
         raise UsageError(f"model {base!r} has no weights tagged {tag!r}; {nearest(name, tagged_names)}")
 
 
+def check_width(name: str, width: float) -> None:
+    """Raise UsageError where a model has no channel multiplier, and one other than 1 is asked for."""
+    base, _, _ = name.partition(".")
+    if width != 1.0 and base != _ANY_WIDTH:
+        raise UsageError(f"width {width:g}: {name} has no channel multiplier; set width to 1 or use {_ANY_WIDTH}")
+
+
 def _tagged_names(base: str) -> list[str]:
     """The name with every tag that timm has weights for: ``swin_t.ms_in1k``, under the short name."""
     names = []
@@ -89,9 +96,7 @@ def make_backbone(name: str, width: float, image_size: int) -> Backbone:
         UsageError: unknown name, a width the model does not have, or an image size it cannot take.
     """
     check_name(name)
-    base, _, _ = name.partition(".")
-    if width != 1.0 and base != _ANY_WIDTH:
-        raise UsageError(f"width {width:g}: {name} has no channel multiplier; set width to 1 or use mobilenetv2")
+    check_width(name, width)
     try:
         body, cfg, source = _make_network(name, width, image_size)
         return Backbone(body, image_size, cfg, source)

@@ -11,9 +11,9 @@ from mlkdc.data.summary import opening
 from mlkdc.errors import RecipeError, UsageError
 from mlkdc.figures import first_few
 from mlkdc.losses import Objective, make_objective
-from mlkdc.models import check_name
+from mlkdc.models import check_name, check_width
 from mlkdc.progress import Progress
-from mlkdc.recipe import Head, Recipe
+from mlkdc.recipe import Head, Model, Recipe
 from mlkdc.records.run import Run
 from mlkdc.train.processes import on_cpu, several
 from mlkdc.train.sources import check_sources
@@ -92,7 +92,7 @@ def check_names(recipe: Recipe) -> Objective:
         RecipeError: one fault for each unknown name.
     """
     objective = None
-    faults = _name_faults("student.model", recipe.student.model)
+    faults = _model_faults("student", recipe.student)
     try:
         objective = make_objective(recipe.distill)
     except RecipeError as error:
@@ -101,18 +101,22 @@ def check_names(recipe: Recipe) -> Objective:
         faults.append(f"distill: {error}")
     faults += _head_faults("student.head", recipe.student.head)
     if recipe.teacher is not None:
-        faults += _name_faults("teacher.model", recipe.teacher.model)
+        faults += _model_faults("teacher", recipe.teacher)
         faults += _head_faults("teacher.head", recipe.teacher.head)
     if faults or objective is None:
         raise RecipeError(faults, recipe.name)
     return objective
 
 
-def _name_faults(key: str, model: str) -> list[str]:
+def _model_faults(section: str, network: Model) -> list[str]:
     try:
-        check_name(model)
+        check_name(network.model)
     except UsageError as error:
-        return [f"{key}: {error}"]
+        return [f"{section}.model: {error}"]
+    try:
+        check_width(network.model, network.width)
+    except UsageError as error:
+        return [f"{section}.{error}"]
     return []
 
 

@@ -261,6 +261,37 @@ def test_extends_is_looked_up_next_to_the_file_and_among_the_shipped(tmp_path: P
         load_recipe(tmp_path / "a.yaml")
 
 
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("train: {epochs: 1}\nseed: 3\ntrain: {lr: 0.1}\n", "the key 'train' stands twice, in lines 1 and 3"),
+        ("train:\n  lr: 0.1\n  lr: 0.2\n", "the key 'lr' stands twice, in lines 2 and 3"),
+        ("", "is empty: expected a recipe"),
+        ("# nothing yet\n", "is empty: expected a recipe"),
+    ],
+)
+def test_a_file_that_would_lose_settings_is_refused(text: str, fault: str, tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text(text, encoding="utf-8")
+    with pytest.raises(UsageError, match=fault):
+        load_recipe(tmp_path / "mine.yaml")
+
+
+def test_settings_that_are_merged_may_be_given_again(tmp_path: Path) -> None:
+    text = "student: &net {width: 0.5, weights: none}\nteacher: {<<: *net, <<: *net, width: 1.0}\n"
+    (tmp_path / "merged.yaml").write_text(text, encoding="utf-8")
+    recipe = load_recipe(tmp_path / "merged.yaml")
+    assert recipe.teacher is not None
+    assert (recipe.teacher.weights, recipe.teacher.width, recipe.student.width) == ("none", 1.0, 0.5)
+
+
+def test_a_width_that_a_model_does_not_have_is_a_fault_of_the_recipe() -> None:
+    settings = ["student.model=resnet18", "student.width=0.5", "teacher.width=2", "teacher.model=resnet1o1"]
+    with pytest.raises(RecipeError) as caught:
+        check_recipe(load_recipe("quickstart", settings))
+    assert caught.value.faults[0].startswith("student.width 0.5: resnet18 has no channel multiplier")
+    assert caught.value.faults[1].startswith("teacher.model: ")
+
+
 def test_not_yaml_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "bad.yaml").write_text("train: [1, 2\n", encoding="utf-8")
     with pytest.raises(UsageError, match="is not YAML"):
