@@ -67,6 +67,8 @@ def make_plan(recipe: Recipe, progress: Progress, run: Run | None = None) -> Pla
     """
     recipe = with_absolute_paths(recipe)
     objective = check_objective(recipe)
+    # Not of the recipe alone: another machine may have what this one lacks.
+    check_precision(recipe, objective)
     data, skipped = checked_data(recipe, progress, run)
     return Plan(recipe, objective, data, skipped)
 
@@ -81,7 +83,6 @@ def check_objective(recipe: Recipe) -> Objective:
     check_heads(recipe, objective)
     check_mixing(recipe, objective)
     check_processes(recipe)
-    check_precision(recipe, objective)
     return objective
 
 

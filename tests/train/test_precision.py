@@ -7,12 +7,12 @@ import pytest
 import torch
 
 from mlkdc.commands.check import check_recipe
-from mlkdc.errors import RecipeError, UsageError
+from mlkdc.errors import UsageError
 from mlkdc.exporting.int8 import finetune
 from mlkdc.recipe import Recipe
 from mlkdc.train import distill, plan
 from mlkdc.train.loading import make_accelerator
-from mlkdc.train.plan import check_objective
+from mlkdc.train.plan import check_objective, check_precision
 
 Tiny = Callable[..., Recipe]
 
@@ -27,6 +27,10 @@ def halved(recipe: Recipe, section: str) -> Recipe:
     return recipe
 
 
+def checked(recipe: Recipe) -> None:
+    check_precision(recipe, check_objective(recipe))
+
+
 @cpu_only
 @pytest.mark.parametrize("section", ["train", "teacher.train"])
 def test_fp16_on_a_cpu_is_refused_before_anything_is_written(section: str, tiny: Tiny, tmp_path: Path) -> None:
@@ -34,30 +38,27 @@ def test_fp16_on_a_cpu_is_refused_before_anything_is_written(section: str, tiny:
     with pytest.raises(UsageError, match=rf"^{section}\.precision=fp16 needs an accelerator.* use bf16 or fp32"):
         distill(recipe, out=tmp_path / "run")
     assert [path.name for path in tmp_path.iterdir()] == ["photos"]
-    with pytest.raises(RecipeError) as caught:
-        check_recipe(recipe)
-    (fault,) = caught.value.faults
-    assert fault.endswith(f"`--set {section}.precision=bf16`")
+    check_recipe(recipe)  # it may be meant for another machine
 
 
 @cpu_only
 def test_a_cpu_takes_the_other_precisions_and_does_not_look_at_a_teacher_that_it_does_not_train(tiny: Tiny) -> None:
     recipe = tiny()
     recipe.train.precision = "bf16"
-    check_objective(recipe)
+    checked(recipe)
     # What a precision is taken for is the library's: on a CPU it knows bf16 alone.
     assert [make_accelerator(recipe).native_amp, make_accelerator(tiny()).native_amp] == [True, False]
-    check_objective(halved(tiny(distill={"method": "vanilla"}), "teacher.train"))
+    checked(halved(tiny(distill={"method": "vanilla"}), "teacher.train"))
     trained = halved(tiny(), "teacher.train")
     assert trained.teacher
     trained.teacher.source = "runs/teacher"
-    check_objective(trained)
+    checked(trained)
 
 
 @pytest.mark.parametrize("section", ["train", "teacher.train"])
 def test_an_accelerator_takes_fp16(section: str, tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(plan, "on_cpu", lambda: False)
-    check_objective(halved(tiny(), section))
+    checked(halved(tiny(), section))
 
 
 @pytest.mark.parametrize(("cpu", "precision"), [(True, "fp32"), (False, "fp16")])
