@@ -213,7 +213,7 @@ class Trainer:
         values = {name: term.item() for name, term in terms.items()}
         self._check_finite(values, epoch, number)  # before weights become NaN too
         features = self.accelerator.unwrap_model(self.learner).features
-        shares = self._shares(terms, self.steps.size_of(number))
+        shares = self.objective.shares(terms, self.steps.size_of(number))
         # No gradient reaches the map of a backbone that is not trained yet.
         if self.balance.due(number) and features.requires_grad:
             self._measure(shares, batch, features, progress)
@@ -232,11 +232,6 @@ class Trainer:
             self.model.backbone.train(trains_backbone)
             for parameter in self.backbone:
                 parameter.requires_grad_(trains_backbone)
-
-    def _shares(self, terms: dict[str, Tensor], batches: int) -> dict[str, Tensor]:
-        """What a batch adds to the terms of the ``batches`` that make a step together, as if they were one batch."""
-        # A sum over all images is the sum of the batches' sums; a mean, the mean of their means.
-        return {name: term if self.objective.terms[name].summed else term / batches for name, term in terms.items()}
 
     def _update(self) -> None:
         """One step of the optimizer."""
