@@ -162,11 +162,15 @@ class Trainer:
         self.order.epoch = epoch
         self.draws.set_epoch(epoch)
         self.balance.start()
-        # Dropout too: an epoch of a resumed run is the one of an uninterrupted run.
-        torch.manual_seed(hash((self.recipe.seed, epoch)))
+        # Dropout too: an epoch of a resumed run is the one of an uninterrupted run. Each process has images of its own
+        # and drops other units; all else that is random comes from generators that are the same in every process.
+        torch.manual_seed(hash((self.recipe.seed, epoch)) + self.accelerator.process_index)
         for source in self.sources.values():
             source.start(epoch)
         self.learner.train()
+        # A loader draws a seed for its workers here, but in the first epoch only where it keeps them. So that dropout
+        # does not depend on them, loaders draw from a generator of their own (:func:`batches`), and this stands for it.
+        torch.empty((), dtype=torch.int64).random_()
 
     def _finish(self, epoch: int) -> None:
         for source in self.sources.values():

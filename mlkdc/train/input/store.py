@@ -166,11 +166,6 @@ def batches(
     """
     if store.cached is not None:
         workers = 0
-    generator = None
-    if workers:
-        # Workers are seeded when they start. Drawn from torch's own generator, that would be in the first epoch of a
-        # training and in the first one after a stop, which would have another dropout than without the stop.
-        generator = torch.Generator()
     return DataLoader(
         store,
         batch_size=batch_size,
@@ -178,5 +173,7 @@ def batches(
         num_workers=workers,
         drop_last=order is not None and len(store) >= batch_size,
         persistent_workers=workers > 0,
-        generator=generator,
+        # Workers are seeded when they start, and a loader without any draws a seed in every pass. From torch's own
+        # generator, dropout would depend on whether images fit into memory, and on where a training was stopped.
+        generator=torch.Generator(),
     )
