@@ -49,7 +49,7 @@ class Trainer:
         progress: hears of every step.
 
     Raises:
-        UsageError: processes and repeated images cannot share a batch of this size, or a source is unknown.
+        UsageError: a source is unknown.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class Trainer:
         self.folder, self.recipe, self.data, self.progress = folder, recipe, data, progress
         self.objective, self.model, layout = objective, model, memory_format(model)
         self.accelerator = make_accelerator(recipe)
-        device, processes = self.accelerator.device, self.accelerator.num_processes
+        device = self.accelerator.device
         samples, targets = training_set(data, recipe.data.train_splits)
         self.targets = targets.to(device)
         self.frequency = self.targets.mean(0)
@@ -79,7 +79,7 @@ class Trainer:
         self.draws = Draws(recipe, objective, images, sizes, layout)
         self.order = EpochOrder(images, recipe.seed)
         repeats = repeats_images(objective.sources)
-        loader = training_batches(recipe, self.images, self.order, processes, repeats)
+        loader = training_batches(recipe, self.images, self.order, repeats)
         self.validation = validation_images(data, recipe, model.preprocess)
         learner = Learner(model, objective)
         if objective.with_layers:

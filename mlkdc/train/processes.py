@@ -21,9 +21,14 @@ def is_main() -> bool:
     return bool(state().is_main_process)
 
 
+def count() -> int:
+    """How many processes train."""
+    return int(state().num_processes)
+
+
 def several() -> bool:
     """Whether more than one process trains."""
-    return int(state().num_processes) > 1
+    return count() > 1
 
 
 def agreed(make: Callable[[], T]) -> T:

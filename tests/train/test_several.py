@@ -48,6 +48,7 @@ def test_two_processes_share_each_batch_and_one_writes(tiny: Tiny, tmp_path: Pat
     ("change", "command", "said"),
     [
         ({"batch_size": 7}, "distill", "choose a multiple"),
+        ({"batch_size": 40}, "distill", "`--set train.batch_size=30`"),
         ({"head_first": 0.5}, "distill", "head_first trains in one process"),
         ({}, "run", "mlkdc distill"),
     ],
