@@ -14,9 +14,12 @@ from mlkdc.errors import UsageError
 from mlkdc.fit import Fit
 from mlkdc.images import open_rgb, square
 from mlkdc.records.manifest import Preprocess
+from mlkdc.train.containers import CGROUPS, MEMBERSHIP, memory_limit
+from mlkdc.train.processes import count_here
 from mlkdc.types import Sample
 
-#: Of the machine's memory, what decoded images may fill: a run can have several stores next to the model.
+#: Of the memory, what the decoded images of one store may fill in all processes of the machine together: a run can have
+#: several stores next to the model.
 MEMORY_FRACTION = 0.25
 
 #: Where the system does not say how much memory it has (Windows): what any machine that trains has.
@@ -37,6 +40,15 @@ def memory_bytes() -> int:
     return page_bytes * pages
 
 
+def store_bytes() -> float:
+    """What decoded images of one store may fill in this process, by the memory of the machine or of the container."""
+    limits = [memory_bytes()]
+    if (limit := memory_limit(CGROUPS, MEMBERSHIP)) is not None:
+        limits.append(limit)
+    # Every process that trains here has the same images.
+    return MEMORY_FRACTION * min(limits) / count_here()
+
+
 class UnreadableImage(UsageError):
     """An image that cannot be read.
 
@@ -52,7 +64,7 @@ class ImageStore(Dataset[tuple[int, tuple[Tensor, ...]]]):
     """The images of some samples, each as squares of one or more sizes, which one decoding of the file gives.
 
     Items are ``(index, (uint8[3, size, size], ...))``, one square for each size. All are decoded up front when they
-    take at most a quarter of the machine's memory, all sizes together.
+    take at most a quarter of the memory (:func:`store_bytes`), all sizes together.
 
     Args:
         samples: which images.
@@ -80,7 +92,7 @@ class ImageStore(Dataset[tuple[int, tuple[Tensor, ...]]]):
         self.resampling = resampling
         self.cached: tuple[Tensor, ...] | None = None
         pixels = sum(size * size for size in self.sizes)
-        if len(samples) * 3 * pixels <= MEMORY_FRACTION * memory_bytes():
+        if len(samples) * 3 * pixels <= store_bytes():
             self.cached = self._decode_all()
 
     def _decode_all(self) -> tuple[Tensor, ...]:
