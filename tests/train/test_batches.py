@@ -73,6 +73,13 @@ def test_the_batch_of_a_teacher_counts_where_it_is_trained(tiny: Tiny, monkeypat
     check_batches(recipe, objective)
 
 
+def test_halves_of_an_odd_batch_are_refused(tiny: Tiny) -> None:
+    """Also where the source that repeats images does not look at the batch itself."""
+    recipe = vanilla(tiny, 7, "dlb")
+    with pytest.raises(UsageError, match=r"train\.batch_size 7 .* 2 equal parts"):
+        check_batches(recipe, make_objective(recipe.distill))
+
+
 @pytest.mark.slow
 def test_the_smallest_batches_train(tiny: Tiny, tmp_path: Path) -> None:
     """Those that are refused would stop with an error of torch's, the others have a loss."""
