@@ -66,6 +66,11 @@ class Objective:
             return min(1.0, progress / self.ramp)
         return 1.0
 
+    def shares(self, values: Mapping[str, Tensor], batches: int) -> dict[str, Tensor]:
+        """What one batch's terms add to those of the ``batches`` that make a step together, as if they were one."""
+        # In a batch n times as large a sum is n times that of a part, and there are n parts to add up.
+        return {name: value / batches ** (1 - self.terms[name].batch_degree) for name, value in values.items()}
+
     def build(self, example: Batch) -> nn.ModuleDict:
         """The trainable layers of all terms that have some, made to fit the shapes in ``example``."""
         self._check(example)

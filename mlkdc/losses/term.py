@@ -67,9 +67,14 @@ class Term(ABC):
         self.layers: nn.Module | None = None
 
     @property
-    def summed(self) -> bool:
-        """Whether the value is a sum over a batch's images, as ``bce`` is in form ``reference``; else it is a mean."""
-        return self.form in ("reference", "printed") and "paper" in self.forms
+    def batch_degree(self) -> int:
+        """The power of b with which the value grows in a batch of b: 1 for a sum over the images, 0 for a mean.
+
+        Sums are those of a form next to which there is a ``paper``, as of ``bce``. Accumulated batches go by it.
+        """
+        if self.form in ("reference", "printed") and "paper" in self.forms:
+            return 1
+        return 0
 
     @classmethod
     def name(cls) -> str:

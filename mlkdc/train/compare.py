@@ -179,10 +179,27 @@ def verdict(run: Run) -> str | None:
     answer = f"no: {difference} mAP less than {name}"
     if comparison.gain_points > 0:
         answer = f"yes: {difference} mAP more than {name}"
+    times = _times_the_steps(run, comparison.baseline)
+    if times is not None and times != 1:
+        answer += f" in {number(times, 1)} times as many steps"
     seeds = "ANOTHER seed"
     if comparison.same_seed:
         seeds = "the same seed"
     return f"{question} {answer} ({seeds}; one run each: seeds alone differ by points)"
+
+
+def _times_the_steps(run: Run, baseline: Run) -> float | None:
+    """How many steps a run made for each of another one; None where one of them has no log that can be read.
+
+    A budget of epochs is more steps where each repeats images of the last one (DLB).
+    """
+    try:
+        epochs, others = run.epochs, baseline.epochs
+    except UsageError:
+        return None
+    if not epochs or not others:
+        return None
+    return epochs[-1].step / others[-1].step
 
 
 def _compared(run: Run, recipe: WrittenRecipe, map_percent: float) -> Comparison | None:

@@ -11,7 +11,6 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from mlkdc.errors import UsageError
 from mlkdc.recipe import Recipe
 from mlkdc.records.manifest import Preprocess
 from mlkdc.train.input.resample import stored_size
@@ -52,7 +51,7 @@ def training_images(recipe: Recipe, samples: Sequence[Sample], sizes: Sequence[i
 
 
 def training_batches(
-    recipe: Recipe, store: ImageStore, order: EpochOrder, processes: int, repeats: bool
+    recipe: Recipe, store: ImageStore, order: EpochOrder, repeats: bool
 ) -> DataLoader[tuple[int, tuple[Tensor, ...]]]:
     """Batches of new images, of all processes together.
 
@@ -60,21 +59,11 @@ def training_batches(
         recipe: of the training.
         store: all training images.
         order: in which the images come.
-        processes: how many share a batch.
         repeats: whether half of each batch is the last one's, so that only the other half is new.
-
-    Raises:
-        UsageError: the batch cannot be shared by these processes and halves.
     """
-    batch_size, parts = recipe.train.batch_size, processes
-    new_images = batch_size
+    new_images = recipe.train.batch_size
     if repeats:
-        parts, new_images = 2 * processes, batch_size // 2
-    if batch_size % parts:
-        raise UsageError(
-            f"train.batch_size {batch_size} cannot be shared by {parts} equal parts (processes, "
-            "and halves where each step repeats half of the last one); choose a multiple of that"
-        )
+        new_images //= 2
     return batches(store, new_images, recipe.data.workers, order)
 
 

@@ -49,7 +49,7 @@ class Trainer:
         progress: hears of every step.
 
     Raises:
-        UsageError: processes and repeated images cannot share a batch of this size, or a source is unknown.
+        UsageError: a source is unknown.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class Trainer:
         self.folder, self.recipe, self.data, self.progress = folder, recipe, data, progress
         self.objective, self.model, layout = objective, model, memory_format(model)
         self.accelerator = make_accelerator(recipe)
-        device, processes = self.accelerator.device, self.accelerator.num_processes
+        device = self.accelerator.device
         samples, targets = training_set(data, recipe.data.train_splits)
         self.targets = targets.to(device)
         self.frequency = self.targets.mean(0)
@@ -79,7 +79,7 @@ class Trainer:
         self.draws = Draws(recipe, objective, images, sizes, layout)
         self.order = EpochOrder(images, recipe.seed)
         repeats = repeats_images(objective.sources)
-        loader = training_batches(recipe, self.images, self.order, processes, repeats)
+        loader = training_batches(recipe, self.images, self.order, repeats)
         self.validation = validation_images(data, recipe, model.preprocess)
         learner = Learner(model, objective)
         if objective.with_layers:
@@ -162,11 +162,15 @@ class Trainer:
         self.order.epoch = epoch
         self.draws.set_epoch(epoch)
         self.balance.start()
-        # Dropout too: an epoch of a resumed run is the one of an uninterrupted run.
-        torch.manual_seed(hash((self.recipe.seed, epoch)))
+        # Dropout too: an epoch of a resumed run is the one of an uninterrupted run. Each process has images of its own
+        # and drops other units; all else that is random comes from generators that are the same in every process.
+        torch.manual_seed(hash((self.recipe.seed, epoch)) + self.accelerator.process_index)
         for source in self.sources.values():
             source.start(epoch)
         self.learner.train()
+        # A loader draws a seed for its workers here, but in the first epoch only where it keeps them. So that dropout
+        # does not depend on them, loaders draw from a generator of their own (:func:`batches`), and this stands for it.
+        torch.empty((), dtype=torch.int64).random_()
 
     def _finish(self, epoch: int) -> None:
         for source in self.sources.values():
@@ -213,7 +217,7 @@ class Trainer:
         values = {name: term.item() for name, term in terms.items()}
         self._check_finite(values, epoch, number)  # before weights become NaN too
         features = self.accelerator.unwrap_model(self.learner).features
-        shares = self._shares(terms, self.steps.size_of(number))
+        shares = self.objective.shares(terms, self.steps.size_of(number))
         # No gradient reaches the map of a backbone that is not trained yet.
         if self.balance.due(number) and features.requires_grad:
             self._measure(shares, batch, features, progress)
@@ -232,11 +236,6 @@ class Trainer:
             self.model.backbone.train(trains_backbone)
             for parameter in self.backbone:
                 parameter.requires_grad_(trains_backbone)
-
-    def _shares(self, terms: dict[str, Tensor], batches: int) -> dict[str, Tensor]:
-        """What a batch adds to the terms of the ``batches`` that make a step together, as if they were one batch."""
-        # A sum over all images is the sum of the batches' sums; a mean, the mean of their means.
-        return {name: term if self.objective.terms[name].summed else term / batches for name, term in terms.items()}
 
     def _update(self) -> None:
         """One step of the optimizer."""

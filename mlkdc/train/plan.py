@@ -5,7 +5,7 @@ from functools import cached_property
 from pathlib import Path
 
 from mlkdc.data import EMBEDDED, fingerprint
-from mlkdc.data.check import check_trainable, decode_all, unseen_labels
+from mlkdc.data.check import SMALLEST_ALONE, check_trainable, decode_all, unseen_labels
 from mlkdc.data.runs import TrainingData, read_data, resumed_data
 from mlkdc.data.summary import opening
 from mlkdc.errors import RecipeError, UsageError
@@ -15,8 +15,8 @@ from mlkdc.models import check_name, check_width
 from mlkdc.progress import Progress
 from mlkdc.recipe import Head, Model, Recipe
 from mlkdc.records.run import Run
-from mlkdc.train.processes import on_cpu, several
-from mlkdc.train.sources import check_sources
+from mlkdc.train.processes import count, on_cpu, several
+from mlkdc.train.sources import check_sources, repeats_images
 from mlkdc.types import Problem, TaggedImages
 
 SHOWN_IMAGES = 20
@@ -70,6 +70,7 @@ def make_plan(recipe: Recipe, progress: Progress, run: Run | None = None) -> Pla
     # Not of the recipe alone: another machine may have what this one lacks.
     check_precision(recipe, objective)
     data, skipped = checked_data(recipe, progress, run)
+    check_batches(recipe, objective, sum(len(data.split(name)) for name in recipe.data.train_splits))
     return Plan(recipe, objective, data, skipped)
 
 
@@ -83,6 +84,7 @@ def check_objective(recipe: Recipe) -> Objective:
     check_heads(recipe, objective)
     check_mixing(recipe, objective)
     check_processes(recipe)
+    check_batches(recipe, objective)
     return objective
 
 
@@ -210,6 +212,48 @@ def check_precision(recipe: Recipe, objective: Objective) -> None:
                 f"{name}.precision=fp16 needs an accelerator, and this machine trains on its CPU; use bf16 or fp32: "
                 f"`--set {name}.precision=bf16`"
             )
+
+
+def check_batches(recipe: Recipe, objective: Objective, images: int | None = None) -> None:
+    """Check that the batches, of a teacher that is fine-tuned too, can be divided as they will be.
+
+    Args:
+        recipe: of the student.
+        objective: its own.
+        images: how many there are to train on, once that is known.
+
+    Raises:
+        UsageError: processes and repeated images cannot share a batch of this size, or with one small image each.
+    """
+    halves = 1 + repeats_images(objective.sources)
+    _check_batch("train", recipe.train.batch_size, halves, recipe.data.image_size, images)
+    teacher = recipe.teacher
+    if objective.needs_teacher and teacher is not None and teacher.source is None:
+        image_size = teacher.image_size or recipe.data.image_size
+        _check_batch("teacher.train", teacher.train.batch_size, 1, image_size, images)
+
+
+def _check_batch(section: str, size: int, halves: int, image_size: int, images: int | None) -> None:
+    processes, key = count(), f"{section}.batch_size"
+    parts = processes * halves
+    shared = f"{parts} equal parts (processes, and halves where each step repeats half of the last one)"
+    if size % parts:
+        raise UsageError(f"{key} {size} cannot be shared by {shared}; choose a multiple of that")
+    # The first step of an epoch has nothing to repeat.
+    if size == parts and image_size < SMALLEST_ALONE:
+        raise UsageError(
+            f"{key}: expected at least {2 * parts} for {shared}, got {size}: a single image at {image_size} pixels has "
+            f"no batch statistics; `--set {key}={2 * parts}`, or images of {SMALLEST_ALONE} pixels"
+        )
+    # One process makes a smaller batch of them; several would fill it up with images that come twice.
+    if images is not None and processes > 1 and images < size // halves:
+        instead = "train in one process"
+        if images >= processes:
+            instead = f"`--set {key}={images // processes * parts}`, or {instead}"
+        raise UsageError(
+            f"{key} {size} takes {size // halves} images for a step, and there are {images} to train on, which "
+            f"{processes} processes cannot share equally; {instead}"
+        )
 
 
 def with_absolute_paths(recipe: Recipe) -> Recipe:

@@ -1,5 +1,6 @@
 """Several processes that train one model (torchrun): one of them, the main one, names and writes the run folder."""
 
+import os
 from collections.abc import Callable
 from typing import TypeVar, cast
 
@@ -26,9 +27,19 @@ def on_cpu() -> bool:
     return bool(state().device.type == "cpu")
 
 
+def count() -> int:
+    """How many processes train."""
+    return int(state().num_processes)
+
+
+def count_here() -> int:
+    """How many of them share this machine, as torchrun says."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+
+
 def several() -> bool:
     """Whether more than one process trains."""
-    return int(state().num_processes) > 1
+    return count() > 1
 
 
 def agreed(make: Callable[[], T]) -> T:

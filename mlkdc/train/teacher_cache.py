@@ -20,7 +20,7 @@ from mlkdc.losses import Outputs
 from mlkdc.resources import write_atomic
 from mlkdc.train.input.views import view_number
 
-#: What the answers of one cache may fill on disk.
+#: What the answers that one run needs may fill on disk. Those that runs with other terms need lie next to them.
 LARGEST_BYTES = 2 * 2**30
 
 

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import torch
 
+from mlkdc.train.containers import CGROUPS, MEMBERSHIP, cpu_quota
+
 STAT = Path("/proc/stat")
-MEMBERSHIP = Path("/proc/self/cgroup")
-CGROUPS = Path("/sys/fs/cgroup")
 SECONDS = 0.5
 CHOOSE = "(`--set train.threads=N` or OMP_NUM_THREADS=N to choose)"
 
@@ -96,63 +96,6 @@ def _times(stat: str) -> dict[int, tuple[int, int]]:
         ticks = [int(value) for value in values.split()[:8]]
         times[int(number)] = (ticks[3] + ticks[4], sum(ticks))
     return times
-
-
-def cpu_quota(root: Path, membership: Path) -> float | None:
-    """The processor time that control groups allow this process (a container's ``--cpus``), in cores.
-
-    Args:
-        root: where the control groups are mounted, of version 1 or 2.
-        membership: lists the group of this process in each hierarchy.
-
-    Returns:
-        The smallest limit of the group and those around it; None where there is none.
-    """
-    if not membership.is_file():
-        return None
-    limits = []
-    for line in membership.read_text(encoding="utf-8").splitlines():
-        _, controllers, path = line.split(":", 2)
-        if controllers == "":
-            folders, read = _around(root, path), _quota2
-        elif "cpu" in controllers.split(","):
-            folders, read = _around(root / "cpu", path), _quota1
-        else:
-            continue
-        limits += [limit for limit in map(read, folders) if limit is not None]
-    return min(limits, default=None)
-
-
-def _around(mount: Path, path: str) -> list[Path]:
-    """A group's folder and those around it; of a container, which sees its own group as the root, only some exist."""
-    folder = mount / path.strip("/")
-    folders = [folder]
-    while folder != mount:
-        folder = folder.parent
-        folders.append(folder)
-    return folders
-
-
-def _quota2(folder: Path) -> float | None:
-    """``cpu.max`` of version 2: time and period in microseconds, or ``max`` for no limit."""
-    values = _words(folder / "cpu.max")
-    if len(values) != 2 or values[0] == "max":
-        return None
-    return int(values[0]) / int(values[1])
-
-
-def _quota1(folder: Path) -> float | None:
-    """The two files of version 1; a time of -1 is no limit."""
-    time_us, period_us = _words(folder / "cpu.cfs_quota_us"), _words(folder / "cpu.cfs_period_us")
-    if not time_us or not period_us or int(time_us[0]) < 0:
-        return None
-    return int(time_us[0]) / int(period_us[0])
-
-
-def _words(path: Path) -> list[str]:
-    if not path.is_file():
-        return []
-    return path.read_text(encoding="ascii").split()
 
 
 def _reason(processors: int, quota: float | None, busy: float) -> str:

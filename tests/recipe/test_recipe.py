@@ -198,6 +198,10 @@ def test_all_unknown_names_are_reported_at_once() -> None:
         (["teacher=null"], "the method 'l2d' needs a teacher: `--teacher MODEL`"),
         (["distill.method=ud", "student.head.dropout=0"], "ud compares draws of the head's dropout, which is 0"),
         (["distill.method=dlb", "train.batch_size=15"], "train.batch_size: expected an even number, as dlb repeats"),
+        (
+            ["distill.method=dlb", "train.batch_size=2", "data.image_size=32"],
+            "train.batch_size: expected at least 4 for 2 equal parts",
+        ),
         (["data.layout=coko"], "data.layout: unknown layout 'coko'; did you mean coco"),
         (["data.layout=digits", "data.path=photos"], "data.layout: unknown layout 'digits'"),
     ],
@@ -211,6 +215,8 @@ def test_what_a_training_would_refuse_is_not_valid(settings: list[str], fault: s
 
 def test_what_a_training_takes_is_valid() -> None:
     check_recipe(load_recipe("quickstart", ["distill.method=dlb", "train.batch_size=16"]))
+    check_recipe(load_recipe("quickstart", ["distill.method=dlb", "train.batch_size=4", "data.image_size=32"]))
+    check_recipe(load_recipe("quickstart", ["distill.method=dlb", "train.batch_size=2", "data.image_size=64"]))
     check_recipe(load_recipe("quickstart", ["distill.method=vanilla", "train.batch_size=15"]))
     check_recipe(load_recipe("quickstart", ["data.layout=digits"]))
 

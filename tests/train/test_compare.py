@@ -131,6 +131,18 @@ def test_a_run_with_damaged_results_is_passed_over(tiny: Tiny, tmp_path: Path) -
     assert found.baseline.path.name == "b"
 
 
+def test_more_steps_than_the_baselines_are_said(tiny: Tiny, tmp_path: Path) -> None:
+    """DLB repeats half of each batch: 30 images in batches of 8 are 3 steps without it and 7 with it."""
+    for method in ("vanilla", "dlb", "tf-kd"):
+        distill(tiny(distill={"method": method}, teacher=None), out=tmp_path / method)
+    said = str(verdict(Run(tmp_path / "dlb")))
+    assert "mAP" in said
+    assert "than vanilla in 2.3 times as many steps (the same seed" in said
+    assert "steps" not in str(verdict(Run(tmp_path / "tf-kd")))
+    (tmp_path / "vanilla" / "metrics.jsonl").write_text("{\n{\n")
+    assert "than vanilla (the same seed" in str(verdict(Run(tmp_path / "dlb")))
+
+
 def test_with_sgd_another_scale_of_the_loss_is_no_baseline(tiny: Tiny, tmp_path: Path) -> None:
     for optimizer, matches in (("sgd", False), ("adamw", True)):
         folder = tmp_path / optimizer

@@ -57,6 +57,7 @@ def test_a_network_that_has_layers_for_a_classifier_is_trained_by_two_processes(
     ("change", "command", "said"),
     [
         ({"batch_size": 7}, "distill", "choose a multiple"),
+        ({"batch_size": 40}, "distill", "`--set train.batch_size=30`"),
         ({"head_first": 0.5}, "distill", "head_first trains in one process"),
         ({}, "run", "mlkdc distill"),
     ],

@@ -286,13 +286,6 @@ def test_a_source_that_nobody_brings_is_named(tiny: Tiny, tmp_path: Path, monkey
     assert not (tmp_path / "run").exists()
 
 
-def test_halves_of_an_odd_batch_are_refused(tiny: Tiny, tmp_path: Path) -> None:
-    recipe = tiny(distill={"method": "dlb"})
-    recipe.train.batch_size = 7
-    with pytest.raises(UsageError, match=r"train\.batch_size 7 .* 2 equal parts"):
-        ready(recipe, tmp_path / "run")
-
-
 def test_extra_passes_switch_off_everything_random() -> None:
     model = build_model(Model(model="swin_t", weights="none"), 3, 64).train()
     assert any(isinstance(module, DropPath) and module.drop_prob for module in model.modules())

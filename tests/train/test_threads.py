@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from mlkdc.train import threads
-from mlkdc.train.threads import busy_cores, cpu_quota, free_threads, training_threads
+from mlkdc.train.containers import cpu_quota, memory_limit
+from mlkdc.train.threads import busy_cores, free_threads, training_threads
 
 
 @pytest.mark.parametrize(
@@ -94,6 +95,21 @@ def test_the_quota_of_a_container(membership: str, files: dict[str, str], quota:
     root = group(tmp_path / "fs", files)
     assert cpu_quota(root, tmp_path / "cgroup") == quota
     assert cpu_quota(root, tmp_path / "none") is None
+
+
+@pytest.mark.parametrize(
+    ("membership", "files", "limit"),
+    [
+        ("0::/\n", {"memory.max": "2147483648\n"}, 2**31),
+        ("0::/\n", {"memory.max": "max\n"}, None),
+        ("0::/a/b\n", {"a/b/memory.max": "max\n", "a/memory.max": "1000\n", "memory.max": "3000\n"}, 1000),
+        ("4:memory:/docker/abc\n1:cpu:/\n0::/\n", {"memory/docker/abc/memory.limit_in_bytes": "1000\n"}, 1000),
+        ("1:cpu:/\n", {"memory/memory.limit_in_bytes": "1000\n"}, None),
+    ],
+)
+def test_the_memory_of_a_container(membership: str, files: dict[str, str], limit: int | None, tmp_path: Path) -> None:
+    (tmp_path / "cgroup").write_text(membership)
+    assert memory_limit(group(tmp_path / "fs", files), tmp_path / "cgroup") == limit
 
 
 Machine = Callable[[float | None, float], list[str]]

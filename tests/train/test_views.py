@@ -262,6 +262,16 @@ def test_images_are_kept_in_memory_up_to_a_quarter_of_it(tmp_path: Path, monkeyp
     assert sizes == [2, 2]
 
 
+def test_processes_and_a_container_leave_less_memory_for_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("LOCAL_WORLD_SIZE", raising=False)
+    monkeypatch.setattr(store, "memory_bytes", lambda: 4000)
+    for limit, expected in ((None, 1000), (2000, 500), (2**62, 1000)):
+        monkeypatch.setattr(store, "memory_limit", lambda *_, limit=limit: limit)
+        assert store.store_bytes() == expected
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "8")
+    assert store.store_bytes() == 125
+
+
 #: Workers are forked, which a process that has loaded every runtime here may not survive: it has a process of its own.
 ON_DEMAND = """
 import sys

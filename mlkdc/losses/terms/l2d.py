@@ -44,6 +44,11 @@ class _LabelwiseDistances(Term):
     relational = True
     forms = ("reference", "paper")
 
+    @property
+    def batch_degree(self) -> int:
+        """See :class:`mlkdc.losses.Term`."""
+        return 1  # a sum over what is in the groups, in both forms
+
     @abstractmethod
     def _groups(self, positives: Tensor) -> Tensor:
         """From the (image, class) indices ``[P, 2]``, the group ``[P]`` of each embedding."""
@@ -92,6 +97,13 @@ class CD(_LabelwiseDistances):
         form: ``reference`` or ``paper``.
     """
 
+    @property
+    def batch_degree(self) -> int:
+        """See :class:`mlkdc.losses.Term`."""
+        if self.form == "paper":
+            return 2  # of all pairs of images, of which those in different batches are never seen
+        return super().batch_degree
+
     def _groups(self, positives: Tensor) -> Tensor:
         return positives[:, 1]
 
@@ -107,11 +119,6 @@ class ID(_LabelwiseDistances):
     Args:
         form: ``reference`` or ``paper``.
     """
-
-    @property
-    def summed(self) -> bool:
-        """See :class:`mlkdc.losses.Term`."""
-        return True  # in both forms
 
     def _groups(self, positives: Tensor) -> Tensor:
         return positives[:, 0]

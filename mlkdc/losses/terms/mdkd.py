@@ -123,6 +123,13 @@ class _InstanceLevel(_Dependencies):
 class _BatchLevel(_Dependencies):
     forms = ("reference", "literal")
 
+    @property
+    def batch_degree(self) -> int:
+        """See :class:`mlkdc.losses.Term`."""
+        if self.form == "literal":
+            return 2  # the square of a squared sum divided by b; order 2 grows slower where a difference exceeds 1
+        return super().batch_degree
+
     def compute(self, batch: Batch) -> Tensor:
         labels = batch.student.logits.shape[1]
         if self.form == "reference":

@@ -151,9 +151,10 @@ class LSD(LikeBCE):
     forms = ("paper", "printed")
 
     @property
-    def summed(self) -> bool:
+    def batch_degree(self) -> int:
         """See :class:`mlkdc.losses.Term`."""
-        return False  # each H is a mean over images, and the form's b is divided by b
+        # Each H is a mean, also where it stands next to sums.
+        return super().batch_degree - 1
 
     def mean(self, batch: Batch) -> Tensor:
         """See :class:`LikeBCE`."""

@@ -124,6 +124,11 @@ class PKT(Term):
     soft_labels = True
     relational = True
 
+    @property
+    def batch_degree(self) -> int:
+        """See :class:`mlkdc.losses.Term`."""
+        return -1  # a mean over b x b entries, of which each row's sum is a divergence
+
     def compute(self, batch: Batch) -> Tensor:
         """See :class:`mlkdc.losses.Term`."""
         student, teacher = _neighbors(_pooled(batch.student)), _neighbors(_pooled(batch.teacher))

@@ -14,9 +14,12 @@ from mlkdc.errors import UsageError
 from mlkdc.fit import Fit
 from mlkdc.images import open_rgb, square
 from mlkdc.records.manifest import Preprocess
+from mlkdc.train.containers import CGROUPS, MEMBERSHIP, memory_limit
+from mlkdc.train.processes import count_here
 from mlkdc.types import Sample
 
-#: Of the machine's memory, what decoded images may fill: a run can have several stores next to the model.
+#: Of the memory, what the decoded images of one store may fill in all processes of the machine together: a run can have
+#: several stores next to the model.
 MEMORY_FRACTION = 0.25
 
 #: Where the system does not say how much memory it has (Windows): what any machine that trains has.
@@ -37,6 +40,15 @@ def memory_bytes() -> int:
     return page_bytes * pages
 
 
+def store_bytes() -> float:
+    """What decoded images of one store may fill in this process, by the memory of the machine or of the container."""
+    limits = [memory_bytes()]
+    if (limit := memory_limit(CGROUPS, MEMBERSHIP)) is not None:
+        limits.append(limit)
+    # Every process that trains here has the same images.
+    return MEMORY_FRACTION * min(limits) / count_here()
+
+
 class UnreadableImage(UsageError):
     """An image that cannot be read.
 
@@ -52,7 +64,7 @@ class ImageStore(Dataset[tuple[int, tuple[Tensor, ...]]]):
     """The images of some samples, each as squares of one or more sizes, which one decoding of the file gives.
 
     Items are ``(index, (uint8[3, size, size], ...))``, one square for each size. All are decoded up front when they
-    take at most a quarter of the machine's memory, all sizes together.
+    take at most a quarter of the memory (:func:`store_bytes`), all sizes together.
 
     Args:
         samples: which images.
@@ -80,7 +92,7 @@ class ImageStore(Dataset[tuple[int, tuple[Tensor, ...]]]):
         self.resampling = resampling
         self.cached: tuple[Tensor, ...] | None = None
         pixels = sum(size * size for size in self.sizes)
-        if len(samples) * 3 * pixels <= MEMORY_FRACTION * memory_bytes():
+        if len(samples) * 3 * pixels <= store_bytes():
             self.cached = self._decode_all()
 
     def _decode_all(self) -> tuple[Tensor, ...]:
@@ -166,11 +178,6 @@ def batches(
     """
     if store.cached is not None:
         workers = 0
-    generator = None
-    if workers:
-        # Workers are seeded when they start. Drawn from torch's own generator, that would be in the first epoch of a
-        # training and in the first one after a stop, which would have another dropout than without the stop.
-        generator = torch.Generator()
     return DataLoader(
         store,
         batch_size=batch_size,
@@ -178,5 +185,7 @@ def batches(
         num_workers=workers,
         drop_last=order is not None and len(store) >= batch_size,
         persistent_workers=workers > 0,
-        generator=generator,
+        # Workers are seeded when they start, and a loader without any draws a seed in every pass. From torch's own
+        # generator, dropout would depend on whether images fit into memory, and on where a training was stopped.
+        generator=torch.Generator(),
     )
