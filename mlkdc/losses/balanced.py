@@ -26,9 +26,7 @@ def reformulated_softmax(logits: Tensor, positive: Tensor) -> Tensor:
     of_positive = F.logsigmoid(logits - negatives)
     # A negative's probabilities over t differ in their denominators only.
     denominators = only(positive, -torch.logaddexp(logits, negatives)).logsumexp(1, keepdim=True)
-    # The logarithm of whole numbers would be in float32, whatever the logits are in.
-    count = positive.sum(1, keepdim=True).to(logits.dtype)
-    return torch.where(positive, of_positive, logits + denominators) - count.log()
+    return torch.where(positive, of_positive, logits + denominators) - positive.sum(1, keepdim=True).log()
 
 
 #: Differences of probabilities that stem from float32 logits are not known better than this.
