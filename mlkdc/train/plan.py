@@ -13,7 +13,7 @@ from mlkdc.figures import first_few
 from mlkdc.losses import Objective, make_objective
 from mlkdc.models import check_name, check_width
 from mlkdc.progress import Progress
-from mlkdc.recipe import Head, Model, Recipe
+from mlkdc.recipe import Head, Model, Recipe, Teacher
 from mlkdc.records.run import Run
 from mlkdc.train.processes import count, on_cpu, several
 from mlkdc.train.sources import check_sources, repeats_images
@@ -196,6 +196,13 @@ def check_processes(recipe: Recipe) -> None:
             )
 
 
+def _trained_teacher(recipe: Recipe, objective: Objective) -> Teacher | None:
+    """The teacher, where it is fine-tuned before the student."""
+    if recipe.teacher is not None and objective.needs_teacher and recipe.teacher.source is None:
+        return recipe.teacher
+    return None
+
+
 def check_precision(recipe: Recipe, objective: Objective) -> None:
     """Check that this machine trains in the recipe's precision.
 
@@ -203,8 +210,7 @@ def check_precision(recipe: Recipe, objective: Objective) -> None:
         UsageError: fp16 on a CPU, where it would be ignored without a word.
     """
     sections = {"train": recipe.train}
-    teacher = recipe.teacher
-    if objective.needs_teacher and teacher is not None and teacher.source is None:
+    if teacher := _trained_teacher(recipe, objective):
         sections["teacher.train"] = teacher.train
     for name, section in sections.items():
         if section.precision == "fp16" and on_cpu():
@@ -227,8 +233,7 @@ def check_batches(recipe: Recipe, objective: Objective, images: int | None = Non
     """
     halves = 1 + repeats_images(objective.sources)
     _check_batch("train", recipe.train.batch_size, halves, recipe.data.image_size, images)
-    teacher = recipe.teacher
-    if objective.needs_teacher and teacher is not None and teacher.source is None:
+    if teacher := _trained_teacher(recipe, objective):
         image_size = teacher.image_size or recipe.data.image_size
         _check_batch("teacher.train", teacher.train.batch_size, 1, image_size, images)
 
