@@ -10,6 +10,8 @@ import numpy as np
 from mlkdc.errors import UsageError
 
 WINDOW = 10
+#: A window ends after so many seconds, once it has so many calls: slow calls would pass the limit in the first one.
+WINDOW_SECONDS, LEAST_WINDOW = 5.0, 3
 SETTLED = 0.05
 WARMUP_LEAST_SECONDS = 1.0
 WARMUP_MOST_SECONDS = 20.0
@@ -45,7 +47,8 @@ def measure(
     """Time ``call``.
 
     Warm-up: at least a second, and windows of 10 calls until two successive windows' medians are within 5 % of each
-    other; after 20 s it ends all the same, and ``settled`` is False.
+    other; after 20 s and two windows it ends all the same, and ``settled`` is False. Calls that are too slow for that
+    have windows of 5 s, or of 3 calls.
 
     Args:
         call: what to time; its result is dropped.
@@ -102,16 +105,27 @@ def times_ms(call: Callable[[], object], runs: int, clock: Clock = time.perf_cou
 
 def _warm_up(call: Callable[[], object], clock: Clock) -> tuple[int, bool]:
     """How many calls were made, and whether they settled before the limit."""
-    start, done = clock(), WINDOW
-    previous = median(times_ms(call, WINDOW, clock))
-    while clock() - start < WARMUP_MOST_SECONDS * 1e9:
-        current = median(times_ms(call, WINDOW, clock))
-        done += WINDOW
-        long_enough = clock() - start >= WARMUP_LEAST_SECONDS * 1e9
-        if long_enough and abs(current - previous) <= SETTLED * previous:
+    start = clock()
+    first = _window(call, clock)
+    done, previous = len(first), median(first)
+    while True:
+        times = _window(call, clock)
+        done, current = done + len(times), median(times)
+        seconds = (clock() - start) / 1e9
+        if seconds >= WARMUP_LEAST_SECONDS and abs(current - previous) <= SETTLED * previous:
             return done, True
+        if seconds >= WARMUP_MOST_SECONDS:
+            return done, False
         previous = current
-    return done, False
+
+
+def _window(call: Callable[[], object], clock: Clock) -> list[float]:
+    """Milliseconds of the calls of one window."""
+    start = clock()
+    times = times_ms(call, LEAST_WINDOW, clock)
+    while len(times) < WINDOW and clock() - start < WINDOW_SECONDS * 1e9:
+        times += times_ms(call, 1, clock)
+    return times
 
 
 def _samples_us(times: list[float]) -> tuple[int, ...]:
