@@ -135,10 +135,16 @@ def test_what_the_firmware_says_of_any_turn_counts():
     assert verdict([weak, turn(), turn()]) == verdict([turn(), turn(), weak]) == "throttled"
 
 
-def test_turns_without_a_record_of_waiting_are_not_counted_with_the_others():
-    """One of two recorded turns waited: half of those that tell."""
-    waited, blind = turn(conditions=conditions(waited=0.5)), turn(conditions=Conditions(cpu_fraction=1.0))
-    assert verdict([waited, turn(), blind, blind]) == "disturbed"
+@pytest.mark.parametrize(
+    ("busy", "quiet", "silent"),
+    [
+        (conditions(waited=0.5), QUIET, Conditions(cpu_fraction=1.0)),
+        (Conditions(cpu_fraction=0.5), Conditions(cpu_fraction=1.0), Conditions()),
+    ],
+)
+def test_turns_that_do_not_tell_are_not_counted_with_those_that_do(busy, quiet, silent):
+    """One of two was disturbed, and two say nothing."""
+    assert verdict([turn(conditions=each) for each in (busy, quiet, silent, silent)]) == "disturbed"
 
 
 def test_contention_explains_drift():
