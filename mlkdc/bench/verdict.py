@@ -42,7 +42,7 @@ def judge(turns: Sequence[Turn], threads: int) -> tuple[Verdict, str]:
     if unsettled:
         late = f"{unsettled} of {len(turns)} turns had not come to a steady time when their warm-up ended"
         # More --seconds would not help: the warm-up does not depend on them.
-        return "unsettled", f"{late}; close other programs and measure again, or see with --sustained how its times go on"
+        return "unsettled", f"{late}; close other programs and measure again; --sustained shows how it goes on"
     medians = [turn.median_ms for turn in turns]
     spread = (max(medians) - min(medians)) / median(medians)
     if spread > SPREAD:

@@ -13,10 +13,10 @@ from mlkdc.models import MultiLabelModel
 from mlkdc.records.answers import ANSWERS_FILE, REMEDY, KnownAnswers
 from mlkdc.records.run import CLASSES_FILE, Run
 from mlkdc.resources import file_sha256
+from mlkdc.spread import spread
 from mlkdc.train import load_model
 from mlkdc.train.allocator import keep_memory
 from mlkdc.train.input.store import images_for
-from mlkdc.train.kept import spread
 from mlkdc.train.predict import predict, predict_pixels
 from mlkdc.types import Sample, TaggedImages
 

@@ -9,7 +9,7 @@ from mlkdc.figures import megabytes
 from mlkdc.models import MultiLabelModel
 from mlkdc.records.answers import KnownAnswers
 from mlkdc.records.run import Run
-from mlkdc.train.kept import spread
+from mlkdc.spread import spread
 
 
 def keep_answers(run: Run, model: MultiLabelModel, reference: Reference, say: Callable[[str], None]) -> None:

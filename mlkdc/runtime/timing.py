@@ -8,6 +8,7 @@ from statistics import median
 import numpy as np
 
 from mlkdc.errors import UsageError
+from mlkdc.spread import spread
 
 WINDOW = 10
 #: A window ends after so many seconds, once it has so many calls: slow calls would pass the limit in the first one.
@@ -28,7 +29,7 @@ class Timed:
     median_ms: float
     p90_ms: float
     min_ms: float
-    first_ms: float
+    first_ms: float | None
     runs: int
     warmup_runs: int
     settled: bool
@@ -70,11 +71,12 @@ def measure(
     return summarize(times, first_ms=first_ms, warmup_runs=warmup_runs + 1, settled=settled)
 
 
-def summarize(times: list[float], *, first_ms: float, warmup_runs: int, settled: bool, calls: int = 1) -> Timed:
+def summarize(times: list[float], *, first_ms: float | None, warmup_runs: int, settled: bool, calls: int = 1) -> Timed:
     """What single calls' times, in milliseconds and in order, come to.
 
     Args:
         times: at least 3.
+        first_ms: None where it is not known.
         calls: of how many calls in a row each of them is the mean, where the clock is too coarse for one.
     """
     middle, p90 = np.percentile(times, [50, 90])
@@ -88,7 +90,7 @@ def summarize(times: list[float], *, first_ms: float, warmup_runs: int, settled:
         warmup_runs=warmup_runs,
         settled=settled,
         drift=median(times[-third:]) / median(times[:third]),
-        samples_us=_samples_us(times),
+        samples_us=tuple(round(times[index] * 1000) for index in spread(len(times), KEPT_SAMPLES)),
         minute_ms=_minutes_ms(times, calls),
     )
 
@@ -126,12 +128,6 @@ def _window(call: Callable[[], object], clock: Clock) -> list[float]:
     while len(times) < WINDOW and clock() - start < WINDOW_SECONDS * 1e9:
         times += times_ms(call, 1, clock)
     return times
-
-
-def _samples_us(times: list[float]) -> tuple[int, ...]:
-    """All of them, or so many of them in even distances."""
-    chosen = np.linspace(0, len(times) - 1, min(len(times), KEPT_SAMPLES)).round().astype(int)
-    return tuple(round(times[index] * 1000) for index in chosen)
 
 
 def _minutes_ms(times: list[float], calls: int) -> tuple[float, ...]:
