@@ -103,6 +103,11 @@ def test_a_minute_of_load_is_one_although_its_calls_take_a_little_less(calls, ex
     assert summarize([10.0] * calls, first_ms=10.0, warmup_runs=1, settled=True).minute_ms == expected
 
 
+def test_a_sample_of_several_calls_lasts_as_long_as_all_of_them():
+    timed = summarize([10.0] * 1000 + [20.0] * 500, first_ms=10.0, warmup_runs=1, settled=True, calls=6)
+    assert timed.minute_ms == (10.0, 20.0)
+
+
 def test_real_clock_and_too_few_runs():
     assert measure(lambda: sum(range(2000)), runs=10, seconds=0.01).min_ms > 0
     with pytest.raises(UsageError, match="at least 3 runs"):
