@@ -38,6 +38,8 @@ def protocol() -> str:
         warmup=f"{timing.WARMUP_LEAST_SECONDS:g}",
         warmup_most=f"{timing.WARMUP_MOST_SECONDS:g}",
         settled=percent(timing.SETTLED),
+        window_seconds=timing.WINDOW_SECONDS,
+        least_window=timing.LEAST_WINDOW,
         runs=LEAST_RUNS,
         seconds=f"{Plan().seconds:g}",
         warmer=WARMER,

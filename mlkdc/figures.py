@@ -43,8 +43,10 @@ def scaled(value: float | None) -> str:
     """A large count with four digits and k, M or G; a small one as it is."""
     if value is None:
         return DASH
+    # What is rounded up to the next unit is written in it.
+    rounded = float(f"{round(value):.4g}")
     for unit, name in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if value >= unit:
+        if rounded >= unit:
             return f"{value / unit:#.4g}".rstrip(".") + f" {name}"
     return f"{value:,.0f}"
 

@@ -9,8 +9,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from mlkdc.errors import RecipeError, UsageError, nearest
 from mlkdc.fit import Fit
 from mlkdc.resources import digest, shipped
-from mlkdc.values import LARGEST_SEED, AnyFloat, Deviations, Means, Number, Points, Whole, once_each
-from mlkdc.yaml_text import load_yaml
+from mlkdc.values import LARGEST_SEED, AnyFloat, Deviations, Means, Number, Points, Whole, load_yaml, once_each
 
 #: Where release, text and printed equation of a paper differ: the authors' code, the settled reading, or as printed;
 #: ``printed`` is the printed loss of a paper whose code does not run.

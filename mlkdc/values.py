@@ -1,7 +1,8 @@
-"""Kinds of numbers in a recipe, and what is said of others."""
+"""Values of a recipe: as YAML gives them, kinds of numbers, and what is said of others."""
 
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 
+import yaml
 from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
@@ -51,3 +52,27 @@ def once_each(splits: list[Split]) -> list[Split]:
     if len(set(splits)) < len(splits):
         raise PydanticCustomError("split_twice", "expected each split once")
     return splits
+
+
+def load_yaml(text: str) -> Any:
+    """Plain values from YAML in which a key stands once: of two, PyYAML drops the first without a word.
+
+    Raises:
+        yaml.YAMLError: it is not YAML, or a mapping has a key twice.
+    """
+    return yaml.load(text, _Loader)
+
+
+class _Loader(yaml.SafeLoader):
+    def compose_mapping_node(self, anchor: Any) -> Any:
+        node = super().compose_mapping_node(anchor)
+        lines: dict[str, int] = {}
+        for key, _ in node.value:
+            line = key.start_mark.line + 1
+            # Merges of other mappings may be repeated, and a key that is no word is refused by whoever reads it.
+            if not isinstance(key, yaml.ScalarNode) or key.value == "<<":
+                continue
+            if key.value in lines:
+                raise yaml.YAMLError(f"the key {key.value!r} stands twice, in lines {lines[key.value]} and {line}")
+            lines[key.value] = line
+        return node

@@ -41,7 +41,8 @@ def judge(turns: Sequence[Turn], threads: int) -> tuple[Verdict, str]:
     unsettled = sum(not turn.settled for turn in turns)
     if unsettled:
         late = f"{unsettled} of {len(turns)} turns had not come to a steady time when their warm-up ended"
-        return "unsettled", f"{late}; look for what changes over time, and measure again with more --seconds"
+        # More --seconds would not help: the warm-up does not depend on them.
+        return "unsettled", f"{late}; close other programs and measure again; --sustained shows how it goes on"
     medians = [turn.median_ms for turn in turns]
     spread = (max(medians) - min(medians)) / median(medians)
     if spread > SPREAD:
@@ -60,7 +61,7 @@ def _throttled(turns: Sequence[Turn], threads: int, disturbed: bool) -> str:
             return f"the firmware reports {turn.conditions.throttled}; cool it, or give it a stronger power supply"
     clocks = [turn.conditions.mhz[1] for turn in turns if turn.conditions.mhz is not None]
     if clocks and min(clocks) < CLOCK * max(clocks):
-        return f"its clock fell from {max(clocks):.0f} to {min(clocks):.0f} MHz; cool it, and fix its clock if you can"
+        return f"its clock {_moved(clocks)} MHz; cool it, and fix its clock if you can"
     slower = sum(turn.drift is not None and turn.drift > DRIFT for turn in turns)
     # A neighbor that comes in the middle of a turn makes it slower at its end as well.
     if slower * 2 >= len(turns) and not disturbed:
@@ -69,6 +70,14 @@ def _throttled(turns: Sequence[Turn], threads: int, disturbed: bool) -> str:
             return f"{grew}: it throttles, or other work came; cool it, close other programs, and measure again"
         return f"{grew}; cool it, see --cool-to"
     return ""
+
+
+def _moved(clocks: Sequence[float]) -> str:
+    """Between its extremes: it fell, unless the lowest came before the highest."""
+    lowest, highest = min(clocks), max(clocks)
+    if lowest in clocks[clocks.index(highest) :]:
+        return f"fell from {highest:.0f} to {lowest:.0f}"
+    return f"rose from {lowest:.0f} to {highest:.0f}"
 
 
 def _disturbed(turns: Sequence[Turn], threads: int) -> str | None:

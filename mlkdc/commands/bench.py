@@ -19,6 +19,7 @@ from mlkdc.records.answers import KnownAnswers
 from mlkdc.records.bench import LOCAL, BenchFile
 from mlkdc.records.manifest import Manifest
 from mlkdc.records.run import Run, load_run
+from mlkdc.spread import spread
 
 #: How many images of a split are scored on a device: all of them.
 ALL = "all"
@@ -222,8 +223,7 @@ def _split(home: Path, asked: Asked) -> ScoredImages:
 
 def _some(images: ScoredImages, wanted: int | str) -> ScoredImages:
     """So many of them, evenly chosen, or ``all``."""
-    count = len(images.paths)
-    if wanted != ALL:
-        count = min(count, int(wanted))
-    rows = [index * len(images.paths) // count for index in range(count)]
+    if wanted == ALL:
+        return images
+    rows = spread(len(images.paths), int(wanted))
     return ScoredImages(images.split, [images.paths[row] for row in rows], images.targets[rows])

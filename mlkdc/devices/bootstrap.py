@@ -11,7 +11,7 @@ from mlkdc.agent.frames import MAGIC
 from mlkdc.agent.others import PREFIX
 
 #: Packages and modules that travel; the rest of mlkdc needs more than a device has.
-MODULES = ("errors.py", "fit.py", "images.py", "registry.py", "agent", "runtime/backends")
+MODULES = ("errors.py", "fit.py", "images.py", "registry.py", "spread.py", "agent", "runtime/backends")
 RUNTIME = ("base", "conditions", "cuda", "metadata", "model", "photos", "quiet", "spec", "system", "timing")
 
 MAIN = """\

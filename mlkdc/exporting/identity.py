@@ -13,10 +13,10 @@ from mlkdc.models import MultiLabelModel
 from mlkdc.records.answers import ANSWERS_FILE, REMEDY, KnownAnswers
 from mlkdc.records.run import CLASSES_FILE, Run
 from mlkdc.resources import file_sha256
+from mlkdc.spread import spread
 from mlkdc.train import load_model
 from mlkdc.train.allocator import keep_memory
 from mlkdc.train.input.store import images_for
-from mlkdc.train.kept import spread
 from mlkdc.train.predict import predict, predict_pixels
 from mlkdc.types import Sample, TaggedImages
 
@@ -90,7 +90,7 @@ def checked_answers(run: Run, model: MultiLabelModel, known: KnownAnswers) -> np
         raise UsageError(f"{path} is not of the model in {run.path}; {REMEDY}")
     answers = predict_pixels(model, known.pixels)
     difference = float(np.abs(answers - known.probabilities).max(initial=0))
-    if difference > SAME_PROBABILITY:
+    if not difference <= SAME_PROBABILITY:  # nor where one is NaN
         raise UsageError(
             f"the model in {run.path} does not give the answers in {path} (a probability differs by {difference:.2g}): "
             "its weights or that file were replaced; copy the complete run folder"

@@ -79,7 +79,7 @@ class RunImages:
             return self._kept_reference()
         reference = make_reference(model, self.data, run.recipe.data.train_splits)
         check_scores(run, model, self.data, reference, self.say)
-        keep_answers(run, reference, self.say)
+        keep_answers(run, model, reference, self.say)
         return reference
 
     def _kept_reference(self) -> Reference:

@@ -9,8 +9,8 @@ import numpy as np
 from mlkdc.data.runs import tuning_split
 from mlkdc.errors import UsageError
 from mlkdc.models import MultiLabelModel
+from mlkdc.spread import spread
 from mlkdc.train.input.store import images_for, pixels_of
-from mlkdc.train.kept import spread
 from mlkdc.train.predict import predict
 from mlkdc.types import TaggedImages
 

@@ -66,8 +66,8 @@ class Watch:
         return Conditions(
             waited=self._waited(available),
             cpu_fraction=(time.process_time() - self._cpu) / available,
-            celsius=_both(self._celsius, celsius()),
-            mhz=_both(self._mhz, mhz()),
+            celsius=both(self._celsius, celsius()),
+            mhz=both(self._mhz, mhz()),
             throttled=_throttled(self._firmware, firmware_bits()),
             governor=_text(CLOCKS / "cpu0/cpufreq/scaling_governor"),
             load=self._load,
@@ -188,7 +188,8 @@ def _text(file: Path) -> str | None:
         return None
 
 
-def _both(before: float | None, after: float | None) -> tuple[float, float] | None:
+def both(before: float | None, after: float | None) -> tuple[float, float] | None:
+    """What was read before and after; None where either is not known."""
     if before is None or after is None:
         return None
     return before, after

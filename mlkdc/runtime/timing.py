@@ -8,8 +8,11 @@ from statistics import median
 import numpy as np
 
 from mlkdc.errors import UsageError
+from mlkdc.spread import spread
 
 WINDOW = 10
+#: A window ends after so many seconds, once it has so many calls: slow calls would pass the limit in the first one.
+WINDOW_SECONDS, LEAST_WINDOW = 5.0, 3
 SETTLED = 0.05
 WARMUP_LEAST_SECONDS = 1.0
 WARMUP_MOST_SECONDS = 20.0
@@ -26,7 +29,7 @@ class Timed:
     median_ms: float
     p90_ms: float
     min_ms: float
-    first_ms: float
+    first_ms: float | None
     runs: int
     warmup_runs: int
     settled: bool
@@ -45,7 +48,8 @@ def measure(
     """Time ``call``.
 
     Warm-up: at least a second, and windows of 10 calls until two successive windows' medians are within 5 % of each
-    other; after 20 s it ends all the same, and ``settled`` is False.
+    other; after 20 s and two windows it ends all the same, and ``settled`` is False. Calls that are too slow for that
+    have windows of 5 s, or of 3 calls.
 
     Args:
         call: what to time; its result is dropped.
@@ -67,11 +71,12 @@ def measure(
     return summarize(times, first_ms=first_ms, warmup_runs=warmup_runs + 1, settled=settled)
 
 
-def summarize(times: list[float], *, first_ms: float, warmup_runs: int, settled: bool, calls: int = 1) -> Timed:
+def summarize(times: list[float], *, first_ms: float | None, warmup_runs: int, settled: bool, calls: int = 1) -> Timed:
     """What single calls' times, in milliseconds and in order, come to.
 
     Args:
         times: at least 3.
+        first_ms: None where it is not known.
         calls: of how many calls in a row each of them is the mean, where the clock is too coarse for one.
     """
     middle, p90 = np.percentile(times, [50, 90])
@@ -85,7 +90,7 @@ def summarize(times: list[float], *, first_ms: float, warmup_runs: int, settled:
         warmup_runs=warmup_runs,
         settled=settled,
         drift=median(times[-third:]) / median(times[:third]),
-        samples_us=_samples_us(times),
+        samples_us=tuple(round(times[index] * 1000) for index in spread(len(times), KEPT_SAMPLES)),
         minute_ms=_minutes_ms(times, calls),
     )
 
@@ -102,22 +107,27 @@ def times_ms(call: Callable[[], object], runs: int, clock: Clock = time.perf_cou
 
 def _warm_up(call: Callable[[], object], clock: Clock) -> tuple[int, bool]:
     """How many calls were made, and whether they settled before the limit."""
-    start, done = clock(), WINDOW
-    previous = median(times_ms(call, WINDOW, clock))
-    while clock() - start < WARMUP_MOST_SECONDS * 1e9:
-        current = median(times_ms(call, WINDOW, clock))
-        done += WINDOW
-        long_enough = clock() - start >= WARMUP_LEAST_SECONDS * 1e9
-        if long_enough and abs(current - previous) <= SETTLED * previous:
+    start = clock()
+    first = _window(call, clock)
+    done, previous = len(first), median(first)
+    while True:
+        times = _window(call, clock)
+        done, current = done + len(times), median(times)
+        seconds = (clock() - start) / 1e9
+        if seconds >= WARMUP_LEAST_SECONDS and abs(current - previous) <= SETTLED * previous:
             return done, True
+        if seconds >= WARMUP_MOST_SECONDS:
+            return done, False
         previous = current
-    return done, False
 
 
-def _samples_us(times: list[float]) -> tuple[int, ...]:
-    """All of them, or so many of them in even distances."""
-    chosen = np.linspace(0, len(times) - 1, min(len(times), KEPT_SAMPLES)).round().astype(int)
-    return tuple(round(times[index] * 1000) for index in chosen)
+def _window(call: Callable[[], object], clock: Clock) -> list[float]:
+    """Milliseconds of the calls of one window."""
+    start = clock()
+    times = times_ms(call, LEAST_WINDOW, clock)
+    while len(times) < WINDOW and clock() - start < WINDOW_SECONDS * 1e9:
+        times += times_ms(call, 1, clock)
+    return times
 
 
 def _minutes_ms(times: list[float], calls: int) -> tuple[float, ...]:

@@ -2,23 +2,16 @@
 
 from collections.abc import Callable, Sequence
 
-import numpy as np
-
 from mlkdc.data.runs import tuning_split
 from mlkdc.figures import megabytes
 from mlkdc.models import MultiLabelModel
 from mlkdc.recipe import Recipe
 from mlkdc.records.answers import KnownAnswers, save_calibration
 from mlkdc.records.run import Run
+from mlkdc.spread import spread
 from mlkdc.train.input.store import images_for, pixels_of
 from mlkdc.train.predict import predict
 from mlkdc.types import Sample, TaggedImages
-
-
-def spread(count: int, most: int) -> list[int]:
-    """At most so many of ``count`` rows, evenly over all: neighbors in a file are often alike."""
-    rows: list[int] = np.linspace(0, count - 1, min(count, most)).round().astype(int).tolist()
-    return rows
 
 
 def keep_images(

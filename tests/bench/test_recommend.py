@@ -64,6 +64,11 @@ def test_of_equal_accuracy_the_faster():
     assert chosen(row("fp32", 9.0), row("fp16", 5.0), budget=Budget(10)).row.name == "fp16"
 
 
+def test_of_equal_accuracy_the_one_whose_slowest_turn_is_the_faster():
+    found = chosen(row("fp32", 3.0, 3.0, 7.0), row("fp16", 4.0, 4.0, 4.0), budget=Budget(10))
+    assert found.row.name == "fp16"
+
+
 def test_the_slowest_turn_must_fit():
     found = chosen(row("fp32", 7.9, 8.1, 7.9), budget=Budget(8))
     assert found.row is None
@@ -74,6 +79,18 @@ def test_accuracy_that_is_wanted():
     found = chosen(row("fp32", 9.0), row("int8", 4.0), budget=Budget(8, map_percent=60.5))
     assert found.row is None
     assert "none fits 8 ms and mAP 60.5; int8" in found.why
+
+
+def test_what_comes_nearest_misses_time_and_accuracy_together_by_least():
+    """int8 is a little faster, and by more than that short of the mAP."""
+    found = chosen(row("fp32", 12.05), row("int8", 12.0), budget=Budget(10, map_percent=61))
+    assert "; fp32 (12.05 ms" in found.why
+
+
+def test_unknown_accuracy_does_not_fit_where_one_is_wanted():
+    found = chosen(row("other", 5.0), budget=Budget(8, map_percent=50))
+    assert found.row is None
+    assert found.why == "none fits 8 ms and mAP 50; other (5.00 ms with 1 thread, mAP –) comes nearest"
 
 
 def test_what_was_measured_on_the_device_goes_before_the_parity_check():

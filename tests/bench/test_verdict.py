@@ -66,10 +66,13 @@ def test_where_waiting_is_not_recorded_cpu_time_tells_at_one_thread(fraction, ex
 
 def test_a_warm_up_that_never_ended():
     assert judge([turn(), turn(settled=False)], 1)[0] == "unsettled"
-    assert "1 of 2 turns" in judge([turn(), turn(settled=False)], 1)[1]
+    why = judge([turn(), turn(settled=False)], 1)[1]
+    assert "1 of 2 turns" in why
+    assert "--sustained" in why
+    assert "--seconds" not in why, "the warm-up does not depend on them"
 
 
-@pytest.mark.parametrize(("other", "expected"), [(1.09, "stable"), (1.12, "spread")])
+@pytest.mark.parametrize(("other", "expected"), [(1.099, "stable"), (1.101, "spread")])
 def test_turns_that_disagree(other, expected):
     assert verdict([turn(1.0), turn(1.0), turn(other)]) == expected
 
@@ -80,19 +83,68 @@ def test_few_processes_do_not_show_the_spread(count, said):
     assert found == "unknown"
     assert why == f"{said} are needed to know the spread; measure again with more --passes"
     assert verdict([turn(1.0), turn(1.2)]) == "spread", "what two show is known"
+    assert verdict([turn(1.0), turn(1.05)]) == "unknown", "two that nearly agree are still two"
     assert verdict([turn(conditions=conditions(waited=0.5))]) == "disturbed"
 
 
 def test_throttling_by_firmware_clock_or_drift():
     weak = turn(conditions=conditions(throttled="under-voltage"))
     assert judge([weak], 1)[1].startswith("the firmware reports under-voltage")
-    clocks = [turn(conditions=conditions(mhz=(600.0, mhz))) for mhz in (2400.0, 2000.0)]
-    assert "from 2400 to 2000 MHz" in judge(clocks, 1)[1]
     rising = turn(conditions=conditions(mhz=(600.0, 2400.0)))
     assert verdict([rising] * 3) == "stable", "before a turn the clock may idle"
     assert verdict([turn(drift=1.06)] * 2) == "throttled"
     assert verdict([turn(drift=1.06), turn(drift=1.0), turn(drift=1.0)]) == "stable"
     assert verdict([turn(conditions=conditions(throttled=""))] * 3) == "stable"
+
+
+@pytest.mark.parametrize(
+    ("clocks", "said"),
+    [
+        ((2400.0, 2000.0), "fell from 2400 to 2000 MHz"),
+        ((2000.0, 2400.0, 2000.0), "fell from 2400 to 2000 MHz"),
+        ((2000.0, 2200.0, 2400.0), "rose from 2000 to 2400 MHz"),
+    ],
+)
+def test_a_clock_that_moved_between_turns(clocks, said):
+    why = judge([turn(conditions=conditions(mhz=(600.0, mhz))) for mhz in clocks], 1)[1]
+    assert why == f"its clock {said}; cool it, and fix its clock if you can"
+
+
+@pytest.mark.parametrize(
+    ("clocks", "expected"),
+    [
+        ((2400.0, 2300.0, 2400.0), "stable"),
+        ((2400.0, 2260.0, 2400.0), "throttled"),
+        ((2260.0, 2400.0, 2400.0), "throttled"),
+    ],
+)
+def test_the_lowest_clock_counts_next_to_the_highest_in_any_order(clocks, expected):
+    assert verdict([turn(conditions=conditions(mhz=(600.0, mhz))) for mhz in clocks]) == expected
+
+
+@pytest.mark.parametrize(
+    ("drift", "slow_turns", "expected"),
+    [(1.049, 4, "stable"), (1.051, 4, "throttled"), (1.06, 2, "throttled"), (1.06, 1, "stable")],
+)
+def test_growing_slower_counts_in_half_of_the_turns(drift, slow_turns, expected):
+    assert verdict([turn(drift=drift)] * slow_turns + [turn()] * (4 - slow_turns)) == expected
+
+
+def test_what_the_firmware_says_of_any_turn_counts():
+    weak = turn(conditions=conditions(throttled="under-voltage"))
+    assert verdict([weak, turn(), turn()]) == verdict([turn(), turn(), weak]) == "throttled"
+
+
+@pytest.mark.parametrize(
+    ("busy", "quiet", "silent"),
+    [
+        (conditions(waited=0.5), QUIET, Conditions(cpu_fraction=1.0)),
+        (Conditions(cpu_fraction=0.5), Conditions(cpu_fraction=1.0), Conditions()),
+    ],
+)
+def test_turns_that_do_not_tell_are_not_counted_with_those_that_do(busy, quiet, silent):
+    """One of two was disturbed, and two say nothing."""
+    assert verdict([turn(conditions=each) for each in (busy, quiet, silent, silent)]) == "disturbed"
 
 
 def test_contention_explains_drift():

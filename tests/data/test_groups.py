@@ -33,6 +33,15 @@ def test_same_content_is_found_behind_a_common_beginning(tmp_path: Path):
     assert groups == [[tmp_path / "a", tmp_path / "c"]]
 
 
+def test_rows_of_one_image_are_one_image_with_all_their_labels(tmp_path: Path):
+    table = many_rows(tmp_path, "image,labels", ["cat", "dog"]) / "labels.csv"
+    table.write_text(table.read_text(encoding="utf-8") + "0.png,bird\n0.png,dog\n", encoding="utf-8")
+    data = open_data(str(tmp_path))
+    [sample] = [sample for sample in data.samples if sample.image.name == "0.png"]
+    assert [data.classes[label] for label in sample.labels] == ["bird", "cat", "dog"]
+    assert sample.labels == tuple(sorted(sample.labels))
+
+
 def test_images_that_are_all_different_keep_their_split(tmp_path: Path):
     folder = many_rows(tmp_path, "image,labels", ["a", "b"])
     data = open_data(str(folder))

@@ -43,6 +43,23 @@ def test_in_another_folder_they_are_the_same(tmp_path: Path) -> None:
     assert known(flat, run) == ["train", "test", "train"]
 
 
+def test_an_image_of_several_splits_is_one_that_was_trained_on(tmp_path: Path) -> None:
+    run = write(tmp_path / "run", ["a.png", "b.png"], seed=0)  # train, test
+    shutil.copy(run / "b.png", run / "a.png")
+    other = write(tmp_path / "other", ["q.png"], seed=1)
+    shutil.copy(run / "b.png", other / "q.png")
+    assert known(other, run) == ["train"]
+
+
+def test_without_digests_a_name_and_either_size_or_labels_make_an_image_known(tmp_path: Path) -> None:
+    run = write(tmp_path / "run", ["a.bmp", "b.bmp"], seed=0)
+    listed = list_images(open_data(str(run)))
+    images = tuple(image.model_copy(update={"content": None}) for image in listed.images)
+    old = listed.model_copy(update={"folder": "gone", "images": images})
+    relabeled = open_data(str(write(tmp_path / "relabeled", ["a.bmp", "b.bmp"], seed=0, label="dog")))
+    assert known_splits(relabeled, old) == ["train", "test"]
+
+
 def test_other_labels_or_another_size_make_another_image(tmp_path: Path) -> None:
     run = write(tmp_path / "run", ["img/a.bmp", "img/b.bmp"], seed=0)
     # As many bytes, in a folder of another name.

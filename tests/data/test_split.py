@@ -73,6 +73,18 @@ def test_fewest_images_fill_every_split(classes: int, seed: int) -> None:
     assert split_by_name(unsplit(FEWEST, classes, seed), seed).splits == SPLITS
 
 
+@pytest.mark.parametrize("seed", range(60))
+def test_an_empty_split_takes_no_image_that_a_label_needs(seed: int) -> None:
+    """Every second image is the only one of its label; the others are to spare."""
+    data = unsplit(FEWEST, 1, seed)
+    samples = []
+    for at, sample in enumerate(data.samples):
+        samples.append(replace(sample, labels=(at,) if at % 2 else ()))
+    data = replace(data, samples=tuple(samples), classes=tuple(f"c{at}" for at in range(FEWEST)))
+    split = split_by_name(data, seed)
+    assert {sample.split for sample in split.samples if sample.labels} == {"train"}
+
+
 def test_an_image_listed_twice_is_in_one_split() -> None:
     data = unsplit(60, 3)
     twice = split_by_name(replace(data, samples=data.samples + data.samples), 0).samples

@@ -113,3 +113,17 @@ def test_of_several_lists_of_classes_the_named_one_counts(tmp_path: Path):
         open_data(str(tmp_path))
     (tmp_path / "args.yaml").write_text("names: {0: cat, 1: dog}\n", encoding="utf-8")
     assert open_data(str(tmp_path)).classes == ("cat", "dog")
+
+
+@pytest.mark.parametrize("name", ["classes.txt", "obj.names"])
+def test_a_blank_line_among_the_classes_is_refused_and_those_at_the_end_are_not(name: str, tmp_path: Path):
+    write(tmp_path, (0, 1, 2))
+    (tmp_path / name).write_text("cat\n \ndog\ncow\n", encoding="utf-8")
+    said = rf"{name}: line 2 is blank, and a class has the number of its line; name the class .*, or delete the line$"
+    with pytest.raises(UsageError, match=said):
+        open_data(str(tmp_path))
+    (tmp_path / name).write_text("\ncat\ndog\ncow\n", encoding="utf-8")
+    with pytest.raises(UsageError, match="line 1 is blank"):
+        open_data(str(tmp_path))
+    (tmp_path / name).write_text("cat\ndog\ncow\n\n \n", encoding="utf-8")
+    assert open_data(str(tmp_path)).classes == ("cat", "dog", "cow")

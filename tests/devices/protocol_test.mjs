@@ -11,7 +11,8 @@ vm.runInNewContext(readFileSync(file, "utf8"), sandbox, { filename: file });
 const protocol = sandbox.module.exports;
 
 const PLAN = {
-  window: 10, settled: 0.05, least_warmup_seconds: 1, most_warmup_seconds: 20, least_runs: 200, least_seconds: 3,
+  window: 10, least_window: 3, window_seconds: 5, settled: 0.05, least_warmup_seconds: 1, most_warmup_seconds: 20,
+  least_runs: 200, least_seconds: 3,
 };
 
 // A call that takes durations(i) ms the i-th time, on a clock that shows whole steps and itself takes `tick` to read.
@@ -74,6 +75,19 @@ test("a warm-up that never settles ends after 20 s and says so", async () => {
   const result = await protocol.measure(call, clock, PLAN);
   assert.equal(result.settled, false);
   assert.ok(result.warmup_runs > 1300 && result.warmup_runs < 1400, `${result.warmup_runs}`);
+});
+
+test("slow calls settle too, in few of them", async () => {
+  for (const [taken, calls] of [[600, 18], [2500, 6], [15000, 6]]) {
+    const { clock, call } = fake(() => taken);
+    const warm = await protocol.warmUp(call, clock, PLAN, 1, () => {});
+    assert.equal(warm.settled, true);
+    assert.equal(warm.runs, calls);
+  }
+  const { clock, call } = fake((i) => (Math.floor(i / 3) % 2 ? 8000 : 16000));
+  const warm = await protocol.warmUp(call, clock, PLAN, 1, () => {});
+  assert.equal(warm.settled, false);
+  assert.equal(warm.runs, 6);
 });
 
 test("calls shorter than the clock can tell are timed several at once", async () => {

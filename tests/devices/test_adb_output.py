@@ -123,8 +123,29 @@ def test_executor_runner_whose_first_timed_calls_the_log_lost() -> None:
     assert without_warmup.drift == 2
 
 
-def test_executor_runner_that_had_not_settled() -> None:
-    assert not executor_runner.turn(log([9.0] * 10 + [5.0] * 30), warmup=10, least_runs=30).settled
+def test_executor_runner_has_no_minutes_though_it_ran_for_some() -> None:
+    assert executor_runner.turn(log([1000.0] * 300), warmup=10, least_runs=200).minute_ms == ()
+
+
+def test_executor_runner_has_settled_where_the_end_of_its_warm_up_was_as_fast() -> None:
+    timed = [5.0] * 30
+    assert executor_runner.turn(log([9.0] * 20 + [5.0] * 10 + timed), warmup=30, least_runs=30).settled
+    assert not executor_runner.turn(log([5.0] * 20 + [9.0] * 10 + timed), warmup=30, least_runs=30).settled
+
+
+def test_executor_runner_is_given_as_many_calls_as_fill_the_seconds() -> None:
+    counts = []
+
+    def run(command: str) -> Printed:
+        count = int(command.partition("--num_executions=")[2].split()[0])
+        counts.append(count)
+        return Printed(log([2.0] * count), 0)
+
+    load = Load(threads=1, least_runs=200, least_seconds=3)
+    turn = executor_runner.ExecutorRunner("/x").time(run, (1, 3, 8, 8), load)
+    # Calls of 2 ms: a second of warm-up and three that are timed.
+    assert counts == [executor_runner.PROBE_RUNS, 500 + 1500]
+    assert (turn.warmup_runs, turn.runs) == (500, 1500)
 
 
 @pytest.mark.parametrize(

@@ -24,4 +24,4 @@ def test_the_pages_timing() -> None:
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "# pass 11" in done.stdout
+    assert "# pass 12" in done.stdout

@@ -1,5 +1,6 @@
 """Equalized models are the same function with evener channels."""
 
+import pytest
 import torch
 from torch import nn
 
@@ -81,3 +82,31 @@ def test_all_of_a_merged_repvgg_is_a_chain(student, framed_noise):
         torch.testing.assert_close(
             model.logits(framed_noise), expected, rtol=0, atol=1e-4 * expected.abs().max().item()
         )
+
+
+def chain(groups: int = 1) -> tuple[nn.Sequential, torch.Tensor]:
+    """Two convolutions with a ReLU between them, and an image."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 8, 3, groups=groups))
+    return model.eval(), torch.rand(1, 3, 16, 16)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(("groups", "pairs"), [(1, 1), (2, 0), (8, 1)])
+def test_groups_of_several_channels_are_left_alone(groups, pairs):
+    model, image = chain(groups)
+    uneven(model[0])
+    expected = model(image)
+    assert equalize(model, image) == pairs
+    torch.testing.assert_close(model(image), expected, rtol=0, atol=1e-5 * expected.abs().max().item())
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("side", ["output", "input"])
+def test_a_channel_that_is_zero_on_one_side_stays(side):
+    model, image = chain()
+    zeroed = model[0].weight[2] if side == "output" else model[2].weight[:, 2]
+    zeroed.zero_()
+    expected = model(image)
+    assert equalize(model, image) == 1
+    torch.testing.assert_close(model(image), expected, rtol=0, atol=1e-5 * expected.abs().max().item())

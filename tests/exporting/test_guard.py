@@ -258,3 +258,54 @@ def test_fine_tuning_that_fails_loses_nothing():
     _how, steps, _built, lines = run(lambda how: 0.6, fine_tune=fails)
     assert [step.step for step in steps] == ORDER
     assert lines[-1] == "  int8, fine-tuned: could not be made: the loss became NaN"
+
+
+def changes(plain, clipped, both, kept=10.0):
+    """What a simulation says of the plain candidate, of clipped ranges, of biases as well, and of kept layers."""
+
+    def change(how):
+        if how.keep:
+            return kept
+        if how.correct_biases:
+            return both
+        return clipped if how.clip else plain
+
+    return change
+
+
+def test_a_simulation_that_was_too_dark_is_corrected_as_well():
+    """The second lost less than the simulation said, so that the third, which seemed hopeless, is made."""
+    _, steps, _, _ = run(lambda how: 0.55 if how.clip else 4.0, change=changes(1.0, 0.3, 0.2))
+    assert [step.step for step in steps][:3] == ORDER[:3]
+
+
+def test_a_step_without_finite_answers_says_nothing_of_the_simulation():
+    def build(how):
+        if how.correct_biases:
+            return Judgement(make_parity(None, False, "NaN"), np.full((2, 3), np.nan))
+        figures = ParityFigures(
+            map_artifact_percent=56,
+            map_drop_points=4,
+            worst_class="cat",
+            worst_class_drop_points=4,
+            classes_judged=3,
+            max_probability_difference=1,
+            label_flips=9,
+        )
+        return Judgement(make_parity(figures, False, "the cause"), np.zeros((2, 3)))
+
+    climbed = climb(Ladder(FIRST, MODULES, lambda: MEASURED, changes(1.0, 0.5, 0.1), build, lambda line: None))
+    assert [step.step for step in climbed.steps] == [ORDER[0], ORDER[1], ORDER[-1]]
+    assert [answered.name for answered in climbed.answered] == [ORDER[0]]
+
+
+def test_biases_must_beat_the_ranges_that_were_chosen():
+    _, _, built, _ = run(lambda how: 0.8, change=changes(1.0, 0.5, 0.8, kept=0.4))
+    assert any(how.clip for how in built)
+    assert not any(how.correct_biases for how in built)
+
+
+def test_fine_tuned_weights_are_not_made_twice_with_the_same_settings():
+    """The first, all in int8, lost least: there is nothing to keep in float."""
+    _, steps, _, _ = run(lambda how: 0.6 + 0.1 * len(how.keep) + 0.1 * how.clip, fine_tune=lambda: None)
+    assert [step.step for step in steps] == [*ORDER, "fine-tuned"]

@@ -1,10 +1,12 @@
 """What is promised of other images, against images that are other."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score
 
-from mlkdc.exporting.int8.choice import choose
+from mlkdc.exporting.int8.choice import choose, with_margin
 from mlkdc.exporting.int8.halves import halves
 from mlkdc.exporting.int8.promise import Answered, promise
 from mlkdc.exporting.parity import compare, map_drop_interval
@@ -103,19 +105,75 @@ def test_few_images_promise_little_and_refuse_nothing():
     assert promise(reference, [], THRESHOLDS, ALLOWED) is None
 
 
-def test_the_first_with_a_margin_is_chosen():
-    def parity(drop):
-        reference = make_reference()
-        compared = compare(reference, reference.probabilities, THRESHOLDS, ALLOWED, "")
-        figures = compared.figures.model_copy(update={"map_drop_points": drop})
-        comparison = compared.comparison.model_copy(update={"figures": figures})
-        return compared.model_copy(update={"passed": drop <= 2, "comparison": comparison})
+def test_a_rare_label_next_to_frequent_ones_takes_no_promise_away():
+    reference = make_reference()
+    targets = reference.targets.copy()
+    targets[5:, 2] = 0
+    reference = replace(reference, targets=targets)
+    assert promise(reference, [Answered("a", reference.probabilities)], THRESHOLDS, ALLOWED).firm
 
-    well, more, barely, broken, worse = 0.9, 1.4, 1.9, 2.5, 3
-    assert choose([parity(drop) for drop in (broken, barely, more, well)]) == 3
-    assert choose([parity(drop) for drop in (broken, barely, more)]) == 2
-    assert choose([parity(drop) for drop in (broken, barely, broken)]) == 1
-    assert choose([parity(drop) for drop in (worse, broken, worse)]) == 1
+
+def test_a_limit_of_map_inside_its_interval_is_no_firm_promise():
+    reference = make_reference()
+    answers = spoiled(reference, np.arange(COUNT) % 20 == 0)
+    loose = ALLOWED.model_copy(update={"map_drop_points": 100, "class_drop_points": 100})
+    wide = promise(reference, [Answered("a", answers)], THRESHOLDS, loose)
+    high = wide.map_drop_interval_points[1]
+    between = loose.model_copy(update={"map_drop_points": (wide.figures.map_drop_points + high) / 2})
+    actual = promise(reference, [Answered("a", answers)], THRESHOLDS, between)
+    assert not actual.firm
+    assert actual.doubt.startswith(f"mAP may drop by up to {high:.2f}, allowed")
+
+
+def test_flipped_labels_alone_are_a_doubt():
+    reference = make_reference()
+    answers = reference.probabilities.copy()
+    answers[0] = np.where(answers[0] >= 0.5, 0.499, 0.501)
+    no_flip = ALLOWED.model_copy(update={"label_flips_percent": 0.0})
+    actual = promise(reference, [Answered("a", answers)], THRESHOLDS, no_flip)
+    assert not actual.firm
+    assert "3 of 1200 labels flipped" in actual.doubt
+
+
+def test_halves_of_an_odd_number_are_counted_in_their_order():
+    reference = make_reference(count=401)
+    second = halves(reference.pixels, reference.targets)
+    assert second.sum() != (~second).sum()
+    actual = promise(reference, [Answered("a", reference.probabilities)], THRESHOLDS, ALLOWED)
+    assert actual.images == ((~second).sum(), second.sum())
+
+
+def parity(map_drop, class_drop=0.0, passed=True, **allowed):
+    reference = make_reference()
+    compared = compare(reference, reference.probabilities, THRESHOLDS, ALLOWED.model_copy(update=allowed), "")
+    figures = compared.figures.model_copy(update={"map_drop_points": map_drop, "worst_class_drop_points": class_drop})
+    comparison = compared.comparison.model_copy(update={"figures": figures})
+    return compared.model_copy(update={"passed": passed, "comparison": comparison})
+
+
+def test_the_first_with_a_margin_is_chosen():
+    well, more, barely = parity(0.9), parity(1.4), parity(1.9)
+    broken, worse = parity(2.5, passed=False), parity(3, passed=False)
+    assert choose([broken, barely, more, well]) == 3
+    assert choose([broken, barely, more]) == 2
+    assert choose([broken, barely, broken]) == 1
+    assert choose([worse, broken, worse]) == 1
+
+
+def test_what_fails_by_another_limit_has_no_margin():
+    """Labels that flipped, where mAP and every class hold easily."""
+    flipped = parity(0.1, passed=False)
+    assert not with_margin(flipped)
+    assert choose([flipped, parity(1.9)]) == 1
+
+
+def test_where_no_drop_is_allowed_the_smaller_one_is_chosen():
+    nothing = {"map_drop_points": 0.0, "class_drop_points": 0.0}
+    assert choose([parity(2, 1, passed=False, **nothing), parity(1, 1, passed=False, **nothing)]) == 1
+
+
+def test_three_quarters_of_a_small_limit_of_a_class_are_no_margin():
+    assert not with_margin(parity(0.0, 0.15, class_drop_points=0.2))
 
 
 def test_the_interval_of_map_is_that_of_resampled_images():

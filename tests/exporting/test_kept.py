@@ -26,7 +26,7 @@ def reference(run):
 def test_they_are_what_the_model_answers_and_their_size_is_said(run, reference, monkeypatch):
     monkeypatch.setattr(run.recipe.export, "keep_images", 4)
     lines = []
-    keep_answers(run, reference, lines.append)
+    keep_answers(run, run.model, reference, lines.append)
     known = KnownAnswers.load(run.path)
     assert known.pixels.shape == (4, 3, 64, 64)
     with torch.no_grad():
@@ -40,30 +40,35 @@ def test_they_are_what_the_model_answers_and_their_size_is_said(run, reference, 
 
 
 def test_all_are_kept_where_there_are_few_and_none_where_none_are_wanted(run, reference, monkeypatch):
-    keep_answers(run, reference, lambda text: None)
+    keep_answers(run, run.model, reference, lambda text: None)
     assert len(KnownAnswers.load(run.path).pixels) == 6
     before = (run.path / ANSWERS_FILE).stat().st_mtime_ns
-    keep_answers(run, reference, lambda text: None)
+    keep_answers(run, run.model, reference, lambda text: None)
     assert (run.path / ANSWERS_FILE).stat().st_mtime_ns == before
     (run.path / ANSWERS_FILE).unlink()
     monkeypatch.setattr(run.recipe.export, "keep_images", 0)
-    keep_answers(run, reference, lambda text: None)
+    keep_answers(run, run.model, reference, lambda text: None)
     assert not (run.path / ANSWERS_FILE).exists()
 
 
-@pytest.mark.parametrize("change", ["size", "classes", "damaged"])
+@pytest.mark.parametrize("change", ["size", "classes", "answers", "nan", "damaged"])
 def test_those_of_another_model_are_replaced(run, reference, change):
     pixels, probabilities, targets = reference.pixels, reference.probabilities, reference.targets
     if change == "size":
         pixels = pixels[..., :32, :32]
+    if change == "answers":
+        probabilities = 1 - probabilities
+    if change == "nan":
+        probabilities = np.full_like(probabilities, np.nan)
     if change == "classes":
         probabilities, targets = probabilities[:, :2], targets[:, :2]
     path = KnownAnswers(pixels, probabilities, targets).save(run.path)
     if change == "damaged":
         path.write_bytes(b"no archive")
-    keep_answers(run, reference, lambda text: None)
+    keep_answers(run, run.model, reference, lambda text: None)
     known = KnownAnswers.load(run.path)
-    assert (known.pixels.shape, known.probabilities.shape) == (reference.pixels.shape, reference.probabilities.shape)
+    assert np.array_equal(known.pixels, reference.pixels)
+    assert np.array_equal(known.probabilities, reference.probabilities)
 
 
 def test_what_cannot_be_right_is_refused(run, reference, tmp_path):

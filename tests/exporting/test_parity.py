@@ -157,6 +157,20 @@ def test_the_worst_class_is_found_among_those_with_enough_positives():
     assert f"AP of b drops by {drops[1]:.2f}, allowed 10" in actual.reason
 
 
+def test_the_worst_class_is_named_where_one_that_is_not_judged_stands_before_it():
+    random = np.random.default_rng(0)
+    targets = np.zeros((60, 3), dtype=np.uint8)
+    targets[:9, 0] = targets[:10, 1] = targets[:30, 2] = 1  # nine are too few, ten are not
+    before = (0.3 * random.random((60, 3)) + 0.6 * targets).astype(np.float32)
+    after = before.copy()
+    after[:, 1] = random.random(60)
+    pixels = np.zeros((60, 3, 8, 8), dtype=np.uint8)
+    reference = Reference("val", ("rare", "ten", "many"), targets, pixels, before)
+    figures = compare(reference, after, np.full(3, 0.5), LOOSE, "stub").figures
+    assert (figures.worst_class, figures.classes_judged) == ("ten", 2)
+    assert figures.worst_class_interval_points == drop_interval(targets[:, 1], before[:, 1], after[:, 1])
+
+
 def test_without_enough_positives_no_class_is_judged():
     """One image that falls from the first place to the second halves the AP of a class that has no other."""
     targets = np.zeros((40, 3), dtype=np.uint8)

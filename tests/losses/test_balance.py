@@ -152,6 +152,14 @@ def test_a_resumed_controller_goes_on_as_if_it_had_not_stopped():
     assert complete == resumed
 
 
+def test_a_large_norm_of_one_step_counts_by_its_logarithm():
+    balance = Balance(objective(balance={"mld": 0.5}), {"mld": 0.5}, 20)
+    for norm in (1.0, 3.0):
+        others = {"rkd_d": Norms(0.0, None), "mse": Norms(0.0, None)}
+        balance.measured({"bce": Norms(norm, norm), "mld": Norms(1.0, 1.0), **others}, 0.0)
+    assert balance.objective.factors["mld"] == pytest.approx(3**0.3)
+
+
 def test_a_term_that_cannot_be_moved_stays_within_bounds():
     balance = Balance(objective(balance={"mld": 0.5}), {"mld": 0.5}, 20)
     others = {"rkd_d": Norms(1.0, None), "mse": Norms(1.0, 1.0)}

@@ -7,116 +7,19 @@ import sys
 from pathlib import Path
 
 import pytest
+from old_formats import BENCH_1, BENCH_2, EPOCH_1, MACHINE, RESULTS_1
 from pydantic import ValidationError
 from samples import make_manifest
 
 from mlkdc.errors import MlkdcError, UsageError
 from mlkdc.recipe import Recipe
-from mlkdc.records.bench import BenchFile, LatencyRow, RowTiming, Speedup
+from mlkdc.records.bench import BenchFile, RowTiming
 from mlkdc.records.machine import Machine
 from mlkdc.records.manifest import Manifest, is_artifact
 from mlkdc.records.results import Epoch, Results, read_epochs
 from mlkdc.records.run import Run, load_run, new_run_folder, newest_run
 
 ROOT = Path(__file__).parents[2]
-MACHINE = {"cpu": "x", "cores": 2, "vnni": None, "memory_gib": 8.0, "system": "Linux", "device": "cpu"}
-
-# As format 1 wrote them, key by key: what the current readers must still understand.
-RESULTS_1 = {
-    "format": 1,
-    "name": "photos",
-    "method": "l2d",
-    "recipe_hash": "abc",
-    "command": "mlkdc distill",
-    "seed": 0,
-    "started": "2026-01-01T00:00:00+00:00",
-    "versions": {"python": "3.11"},
-    "machine": MACHINE,
-    "data": {
-        "name": "photos",
-        "path": "/photos",
-        "layout": "csv",
-        "images": {"train": 3, "test": 1},
-        "classes": 1,
-        "split_from": "official",
-        "skipped": [],
-    },
-    "seconds": 12.5,
-    "teacher": {
-        "model": "resnet10t",
-        "image_size": 48,
-        "run": "teacher",
-        "params": 5,
-        "macs": 6,
-        "metrics": {"mAP": 9.0},
-    },
-    "model": {
-        "model": "mobilenetv2",
-        "width": 1.0,
-        "head": "compact",
-        "image_size": 32,
-        "params": 3,
-        "params_backbone": 2,
-        "params_head": 1,
-        "macs": 30,
-        "macs_backbone": 20,
-        "macs_head": 10,
-    },
-    "thresholds_from": "val",
-    "scored_on": "test",
-    "thresholds": [0.4],
-    "metrics": {"mAP": 50.0},
-    "classes_without_positive": 0,
-    "per_class": [{"name": "red", "AP": 50.0, "positives": 2, "threshold": 0.4}],
-}
-BENCH_1 = {
-    "format": 1,
-    "command": "mlkdc bench",
-    "when": "2026-01-01T00:00:00+00:00",
-    "machine": MACHINE,
-    "versions": {},
-    "image_size": 32,
-    "rows": [
-        {
-            "name": "onnx-fp32",
-            "threads": 1,
-            "median_ms": 2.0,
-            "p90_ms": 3.0,
-            "p99_ms": 4.0,
-            "min_ms": 1.0,
-            "runs": 200,
-            "passes": 3,
-            "stable": True,
-            "size_bytes": 1000,
-            "speedup": 2.5,
-            "skipped": None,
-        },
-        {
-            "name": "broken",
-            "threads": 1,
-            **dict.fromkeys(("median_ms", "p90_ms", "p99_ms", "min_ms", "runs", "size_bytes", "speedup")),
-            "passes": 0,
-            "stable": False,
-            "skipped": "no runtime",
-        },
-    ],
-}
-FASTER = {"to": "torch eager", "value": 2.5}
-FIGURES_2 = {"median_ms": 2.0, "p90_ms": 3.0, "p99_ms": 4.0, "min_ms": 1.0, "runs": 200, "passes": 3}
-BENCH_2 = {
-    "format": 2,
-    "command": "mlkdc bench",
-    "when": "2026-01-01T00:00:00+00:00",
-    "machine": MACHINE,
-    "versions": {"python": "3.11.7", "torch": "2.14"},
-    "image_size": 32,
-    "rows": [
-        {"name": "onnx-fp32", "threads": 1, "size_bytes": 9, "timing": {**FIGURES_2, "stable": True}, "speedup": 2.5},
-        {"name": "onnx-int8", "threads": 1, "size_bytes": 9, "timing": {**FIGURES_2, "stable": False}},
-        {"name": "broken", "threads": 1, "size_bytes": None, "timing": None, "speedup": None, "skipped": "no runtime"},
-    ],
-}
-EPOCH_1 = {"epoch": 1, "step": 5, "lr": 0.1, "loss": 2.0, "terms": {"bce": 2.0}, "images_per_s": 9.0, "seconds": 1.0}
 
 
 def test_results_of_format_1_are_read_and_written_as_format_2(tmp_path: Path) -> None:
@@ -138,34 +41,6 @@ def test_results_say_which_weights_they_are_of_where_that_was_recorded(tmp_path:
     assert new.kept == "after epoch 7"
     new.model_copy(update={"kept_average": True, "chosen_on": "val"}).save(tmp_path)
     assert Results.load(tmp_path).kept == "after epoch 7, averaged (chosen on val)"
-
-
-def test_bench_of_format_1_is_read(tmp_path: Path) -> None:
-    (tmp_path / "bench.json").write_text(json.dumps(BENCH_1))
-    timed, broken = BenchFile.load(tmp_path).rows
-    assert timed.timing is not None
-    assert (timed.timing.median_ms, timed.timing.passes, timed.timing.runs) == (2.0, 3, 600)
-    assert timed.speedup == Speedup(to="torch eager", value=2.5)
-    assert broken == LatencyRow(name="broken", threads=1, skipped="no runtime")
-
-
-def test_bench_of_format_2_is_read_and_written_as_format_3(tmp_path: Path) -> None:
-    (tmp_path / "bench.json").write_text(json.dumps(BENCH_2))
-    bench = BenchFile.load(tmp_path)
-    assert list(bench.devices) == ["local"]
-    local = bench.devices["local"]
-    assert (local.machine.cores, local.versions, local.python) == (2, {"python": "3.11.7", "torch": "2.14"}, "3.11.7")
-    assert (bench.protocol.passes, bench.protocol.least_runs, bench.protocol.least_seconds) == (3, 200, 0)
-    timed, shaky, broken = bench.rows
-    assert (timed.device, timed.turns, timed.accuracy, timed.speedup) == ("local", (), None, Speedup(**FASTER))
-    timing = {"median_ms": 2.0, "p90_ms": 3.0, "min_ms": 1.0, "runs": 600, "passes": 3, "verdict": "unknown"}
-    assert timed.timing == RowTiming(**timing, why="measured by an earlier version, which did not see contention")
-    assert shaky.timing is not None
-    assert (shaky.timing.verdict, shaky.timing.why.endswith("and found it unstable")) == ("unknown", True)
-    assert (broken.timing, broken.speedup, broken.skipped) == (None, None, "no runtime")
-    bench.save(tmp_path)
-    assert json.loads((tmp_path / "bench.json").read_text())["format"] == 3
-    assert BenchFile.load(tmp_path) == bench
 
 
 def test_epochs_of_both_formats_are_read(tmp_path: Path) -> None:

@@ -321,6 +321,17 @@ def test_the_torch_model_is_compared_on_the_images_that_the_artifacts_were_score
     assert {(entry.map_percent, entry.map_images) for entry in entries} == {expected}
 
 
+def test_the_torch_model_has_no_figure_where_artifacts_were_scored_on_different_images(tmp_path):
+    rows = []
+    for row in timed("local"):
+        if row.precision is not None:
+            images = 997 if row.name == "onnx-fp32" else 500
+            row = row.model_copy(update={"accuracy": answered(row.name, images=images, split="test")})
+        rows.append(row)
+    written(tmp_path, BENCH.model_copy(update={"rows": tuple(rows)}))
+    assert {entry.map_percent for entry in collect(tmp_path).latency if entry.name == "torch eager"} == {None}
+
+
 def test_what_answers_otherwise_on_the_device_is_neither_the_headline_nor_on_the_front(tmp_path):
     assert answered_front(tmp_path / "same", True) == ("onnx-fp32", ["onnx-fp32, 1 thread"])
     assert answered_front(tmp_path / "other", False) == ("onnx-fp16", ["onnx-fp16, 1 thread"])

@@ -14,6 +14,7 @@ from report_training import class_names, history, results
 from mlkdc.records.parity import Promise
 from mlkdc.records.results import TeacherFacts
 from mlkdc.report import write_report
+from mlkdc.report.run_tables import MOST_EPOCHS, history_table
 
 
 @pytest.fixture(scope="module")
@@ -167,6 +168,14 @@ def test_averaged_weights_and_which_were_kept(tmp_path):
     assert any(abs(np.corrcoef(np.array(line).T[1], averages)[0, 1] + 1) < 1e-3 for line in page.lines)
     assert "after epoch 3, averaged" in page.text
     assert "chosen on" not in page.text
+
+
+def test_the_last_of_many_epochs_is_shown():
+    epochs = [history()[0].model_copy(update={"epoch": number}) for number in range(1, 52)]
+    shown = [int(row[0]) for row in history_table(epochs).rows]
+    assert shown[-1] == 51
+    assert len(shown) <= MOST_EPOCHS
+    assert shown == sorted(shown)
 
 
 def test_no_history_at_all(tmp_path):

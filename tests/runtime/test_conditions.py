@@ -41,6 +41,13 @@ def test_waiting_is_the_sum_over_threads_as_a_fraction_of_what_was_available(lin
     assert watch.read().waited == pytest.approx(0.15)
 
 
+def test_time_with_a_core_is_a_fraction_of_what_all_threads_could_have_had(linux, monkeypatch):
+    now, used = iter([100.0, 102.0]), iter([5.0, 8.0])
+    monkeypatch.setattr(time, "perf_counter", lambda: next(now))
+    monkeypatch.setattr(time, "process_time", lambda: next(used))
+    assert Watch(threads=2).read().cpu_fraction == pytest.approx(3 / 4)
+
+
 def test_temperatures_clocks_memory_and_firmware(linux):
     linux("thermal/thermal_zone0/temp", "41000\n")
     linux("thermal/thermal_zone1/temp", "55500\n")

@@ -62,6 +62,18 @@ def test_warm_up_that_never_settles_ends_and_says_so():
     assert sum(call.made[: result.warmup_runs]) == pytest.approx(20_000, rel=0.02)
 
 
+@pytest.mark.parametrize(("taken_ms", "calls"), [(600.0, 19), (2500.0, 7), (15_000.0, 7)])
+def test_slow_calls_settle_too_in_few_of_them(taken_ms, calls):
+    result, _ = timed(lambda i: taken_ms, runs=3)
+    assert result.settled
+    assert result.warmup_runs == calls
+
+
+def test_slow_calls_that_do_not_settle_end_after_two_windows():
+    result, _ = timed(lambda i: 8000.0 if (i - 1) // 3 % 2 else 16_000.0, runs=3)
+    assert (result.settled, result.warmup_runs) == (False, 7)
+
+
 @pytest.mark.parametrize(("durations", "drift"), [(lambda i: 10.0, 1.0), (lambda i: 10.0 if i < 240 else 13.0, 1.3)])
 def test_drift_compares_the_last_third_with_the_first(durations, drift):
     assert timed(durations)[0].drift == pytest.approx(drift)
@@ -89,6 +101,11 @@ def test_minutes_of_a_sustained_load():
 @pytest.mark.parametrize(("calls", "expected"), [(5900, (10.0,)), (2900, ())])
 def test_a_minute_of_load_is_one_although_its_calls_take_a_little_less(calls, expected):
     assert summarize([10.0] * calls, first_ms=10.0, warmup_runs=1, settled=True).minute_ms == expected
+
+
+def test_a_sample_of_several_calls_lasts_as_long_as_all_of_them():
+    timed = summarize([10.0] * 1000 + [20.0] * 500, first_ms=10.0, warmup_runs=1, settled=True, calls=6)
+    assert timed.minute_ms == (10.0, 20.0)
 
 
 def test_real_clock_and_too_few_runs():

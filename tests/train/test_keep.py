@@ -79,6 +79,16 @@ def test_the_average_is_that_of_the_slow_loop_and_forgets_the_initial_weights(de
         torch.testing.assert_close(state[name], torch.full_like(state[name], expected))
 
 
+def test_of_epochs_with_the_same_score_the_earlier_is_kept() -> None:
+    model: Any = Small()
+    keeper = Keeper(model, Train(keep="best"), validated=True)
+    for epoch, own in enumerate((10.0, 30.0, 30.0), start=1):
+        model.fill(epoch)
+        keeper.end_of_epoch(epoch, own, None)
+    assert keeper.install().epoch == 2
+    assert model.layer.weight.unique().tolist() == [2.0]
+
+
 SCORES = [(10.0, 5.0), (30.0, 30.0), (20.0, 40.0), (35.0, 25.0)]
 
 

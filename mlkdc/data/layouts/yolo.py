@@ -115,10 +115,15 @@ def _names(path: Path) -> dict[int, str]:
 
 
 def _listed_names(file: Path) -> dict[int, str]:
-    names = {number: clean_label(line) for number, line in enumerate(read_lines(file))}
-    if not names:
+    lines = [line.strip() for line in read_text(file).rstrip().splitlines()]
+    if not lines:
         raise UsageError(f"{file} is empty; expected the classes, one a line, in the order of their numbers")
-    return names
+    if "" in lines:
+        raise UsageError(
+            f"{file}: line {lines.index('') + 1} is blank, and a class has the number of its line; name the class that "
+            "belongs there, or delete the line"
+        )
+    return {number: clean_label(line) for number, line in enumerate(lines)}
 
 
 def _yaml_names(file: Path) -> dict[int, str]:

@@ -6,15 +6,14 @@ logcat (runtime/platform/default/android.cpp), elsewhere to stderr.
 
 import math
 import re
+from dataclasses import asdict
 from statistics import median
-
-import numpy as np
 
 from mlkdc.devices.adb.program import INPUT, MODEL, PID, WARMUP_SECONDS, Program, Run, failed
 from mlkdc.devices.base import Load
 from mlkdc.errors import MlkdcError
 from mlkdc.records.bench import Turn
-from mlkdc.runtime.timing import KEPT_SAMPLES, SETTLED, WINDOW
+from mlkdc.runtime.timing import SETTLED, WINDOW, summarize
 
 PROBE_RUNS = 20
 
@@ -73,26 +72,15 @@ def turn(printed: str, warmup: int, least_runs: int) -> Turn:
             "`adb logcat -G 16M` and repeat"
         )
     before = [calls[number] for number in sorted(calls) if number <= warmup][-WINDOW:]
-    middle, p90 = np.percentile(times, [50, 90])
+    middle = median(times)
+    settled = abs(median(before or times[:WINDOW]) - middle) <= SETTLED * middle
+    timed = asdict(summarize(times, first_ms=calls.get(1), warmup_runs=warmup, settled=settled))
+    # Minutes need all calls as well, and so many of them no log keeps.
+    timed["minute_ms"] = ()
+    if warmup + 1 not in calls:
+        timed["drift"] = None
     loaded = _LOADED.search(printed)
-    kept = np.linspace(0, len(times) - 1, min(len(times), KEPT_SAMPLES)).round().astype(int)
-    return Turn(
-        median_ms=float(middle),
-        p90_ms=float(p90),
-        min_ms=min(times),
-        load_ms=(float(loaded[1]) or None) if loaded else None,
-        first_ms=calls.get(1),
-        runs=len(times),
-        warmup_runs=warmup,
-        settled=abs(median(before or times[:WINDOW]) - middle) <= SETTLED * middle,
-        drift=_drift(times) if warmup + 1 in calls else None,
-        samples_us=tuple(round(times[index] * 1000) for index in kept),
-    )
-
-
-def _drift(times: list[float]) -> float:
-    third = len(times) // 3
-    return median(times[-third:]) / median(times[:third])
+    return Turn(**timed, load_ms=(float(loaded[1]) or None) if loaded else None)
 
 
 def _calls(printed: str) -> dict[int, float]:

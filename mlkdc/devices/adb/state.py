@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from mlkdc.devices.adb.client import Adb
 from mlkdc.records.bench import Conditions
 from mlkdc.records.machine import Machine
+from mlkdc.runtime.conditions import both
 
 #: As android.os.PowerManager numbers them.
 THERMAL_STATUS = ("none", "light", "moderate", "severe", "critical", "emergency", "shutdown")
@@ -100,7 +101,7 @@ def read_now(adb: Adb) -> Now:
 def conditions(before: Now, after: Now, cooled_seconds: float) -> Conditions:
     """What surrounded a turn between two looks at the phone: no clock, which has fallen when the work has ended."""
     return Conditions(
-        celsius=_both(before.celsius, after.celsius),
+        celsius=both(before.celsius, after.celsius),
         throttled=throttled(after),
         governor=before.governor,
         load=before.load,
@@ -195,9 +196,3 @@ def _number(match: re.Match[str] | None) -> int | None:
     if match is None:
         return None
     return int(match[1])
-
-
-def _both(before: float | None, after: float | None) -> tuple[float, float] | None:
-    if before is None or after is None:
-        return None
-    return before, after

@@ -22,7 +22,15 @@ from mlkdc.devices.metadata import check_here
 from mlkdc.errors import MlkdcError
 from mlkdc.records.bench import DeviceInfo, Turn
 from mlkdc.runtime.session import spec_of
-from mlkdc.runtime.timing import SETTLED, WARMUP_LEAST_SECONDS, WARMUP_MOST_SECONDS, WINDOW, summarize
+from mlkdc.runtime.timing import (
+    LEAST_WINDOW,
+    SETTLED,
+    WARMUP_LEAST_SECONDS,
+    WARMUP_MOST_SECONDS,
+    WINDOW,
+    WINDOW_SECONDS,
+    summarize,
+)
 
 #: A user who looks at another page for a moment loses no row.
 TURN_TRIES = 3
@@ -84,6 +92,8 @@ class BrowserDevice(Device):
     def turn(self, subject: Subject, load: Load) -> Turn:
         plan = Plan(
             window=WINDOW,
+            least_window=LEAST_WINDOW,
+            window_seconds=WINDOW_SECONDS,
             settled=SETTLED,
             least_warmup_seconds=WARMUP_LEAST_SECONDS,
             most_warmup_seconds=WARMUP_MOST_SECONDS,

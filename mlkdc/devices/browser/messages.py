@@ -54,10 +54,13 @@ class Plan(Record):
 
     Args:
         window: samples whose medians are compared during the warm-up.
+        least_window, window_seconds: a window ends after so many seconds, once it has so many samples.
         settled: by what fraction two successive medians may differ.
     """
 
     window: int
+    least_window: int
+    window_seconds: float
     settled: float
     least_warmup_seconds: float
     most_warmup_seconds: float

@@ -47,23 +47,33 @@ const protocol = (() => {
     }
   }
 
-  // plan: window (samples), settled (fraction), least_warmup_seconds, most_warmup_seconds
+  // Milliseconds of single calls. A window of slow calls ends early: it would pass the limit of the warm-up.
+  async function oneWindow(call, clock, plan, calls, tell) {
+    const start = clock();
+    const samples = [];
+    const late = () => samples.length >= plan.least_window && clock() - start >= plan.window_seconds * 1000;
+    while (samples.length < plan.window && !late()) {
+      samples.push((await elapsedMs(call, clock, calls)) / calls);
+      tell("warming up");
+    }
+    return samples;
+  }
+
+  // plan: window and least_window (samples), window_seconds, settled (fraction), least_warmup_seconds,
+  // most_warmup_seconds
   async function warmUp(call, clock, plan, calls, tell) {
     const start = clock();
     let runs = 0;
     let previous = null;
     for (;;) {
-      const samples = [];
-      for (let sample = 0; sample < plan.window; sample += 1) {
-        samples.push((await elapsedMs(call, clock, calls)) / calls);
-        tell("warming up");
-      }
-      runs += plan.window * calls;
+      const samples = await oneWindow(call, clock, plan, calls, tell);
+      runs += samples.length * calls;
       const current = median(samples);
-      const steady = previous !== null && Math.abs(current - previous) <= plan.settled * previous;
+      const compared = previous !== null;
+      const steady = compared && Math.abs(current - previous) <= plan.settled * previous;
       const seconds = (clock() - start) / 1000;
       if (steady && seconds >= plan.least_warmup_seconds) return { runs, settled: true };
-      if (seconds >= plan.most_warmup_seconds) return { runs, settled: false };
+      if (compared && seconds >= plan.most_warmup_seconds) return { runs, settled: false };
       previous = current;
     }
   }
