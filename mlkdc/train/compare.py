@@ -180,7 +180,7 @@ def verdict(run: Run) -> str | None:
     if comparison.gain_points > 0:
         answer = f"yes: {difference} mAP more than {name}"
     times = _times_the_steps(run, comparison.baseline)
-    if times is not None and times != 1:
+    if times is not None and round(times, 1) != 1:
         answer += f" in {number(times, 1)} times as many steps"
     seeds = "ANOTHER seed"
     if comparison.same_seed:
