@@ -84,10 +84,13 @@ def test_means_of_an_epoch():
     assert not Balance(make_objective(Distill()), {}, 100).due(0)
     assert Balance(objective(), {}, 5000).every == 50
     assert Balance(objective(), {}, 3).every == 1
+    # At least twenty times.
+    assert Balance(objective(), {}, 39).every == 1
     others = {"mld": Norms(0.0, None), "rkd_d": Norms(0.0, None)}
     balance.measured({"bce": Norms(3.0, 2.0), "mse": Norms(1.0, None), **others}, 0.0)
     balance.measured({"bce": Norms(1.0, 4.0), "mse": Norms(3.0, 1.0), **others}, 0.5)
     balance.measured({"bce": Norms(float("inf"), 4.0), "mse": Norms(3.0, 1.0), **others}, 0.5)
+    balance.measured({"bce": Norms(0.0, None), "mse": Norms(0.0, None), **others}, 0.5)
     means = balance.means()
     assert (means["bce"].norm, means["bce"].share, means["bce"].logits_norm) == (2.0, 0.5, 3.0)
     assert (means["mse"].norm, means["mse"].share, means["mse"].logits_norm) == (2.0, 0.5, 1.0)
@@ -150,6 +153,14 @@ def test_a_resumed_controller_goes_on_as_if_it_had_not_stopped():
     complete, _ = train({"mld": 0.5, "rkd_d": 0.2}, 30)
     resumed, _ = train({"mld": 0.5, "rkd_d": 0.2}, 30, resume_at=13)
     assert complete == resumed
+
+
+def test_a_large_norm_of_one_step_counts_by_its_logarithm():
+    balance = Balance(objective(balance={"mld": 0.5}), {"mld": 0.5}, 20)
+    for norm in (1.0, 3.0):
+        norms = {"bce": Norms(norm, norm), "mld": Norms(1.0, 1.0), "rkd_d": Norms(0.0, None), "mse": Norms(0.0, None)}
+        balance.measured(norms, 0.0)
+    assert balance.objective.factors["mld"] == pytest.approx(3**0.3)
 
 
 def test_a_term_that_cannot_be_moved_stays_within_bounds():
