@@ -118,6 +118,16 @@ def test_the_weights_with_the_highest_score(
         assert filled.norm.running_mean.unique().tolist() == [value]
 
 
+def test_of_epochs_with_the_same_score_the_earliest_is_kept() -> None:
+    model: Any = Small()
+    keeper = Keeper(model, Train(keep="best"), validated=True)
+    for epoch, score in ((1, 20.0), (2, 30.0), (3, 30.0)):
+        model.fill(epoch)
+        keeper.end_of_epoch(epoch, score, None)
+    assert keeper.install().epoch == 2
+    assert model.layer.weight.unique().tolist() == [2.0]
+
+
 def val_map(model: MultiLabelModel, run: Run) -> float:
     """mAP on the validation images in percent, by scikit-learn."""
     data = run_data(run)

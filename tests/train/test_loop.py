@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from test_sources import ready
 from torch import Tensor
 
@@ -96,6 +97,17 @@ def test_a_step_of_several_batches_is_one_step_of_the_schedule(tiny: Tiny, tmp_p
     trainer.train(resume=False)
     # Two batches and the one that is left: 2 steps an epoch.
     assert heard.rates == pytest.approx([cosine(step, 4) for step in (0, 1, 2, 2, 3, 4)], abs=1e-9)
+
+
+def test_each_epoch_has_random_numbers_of_its_own_and_the_same_again_where_it_is_resumed(
+    tiny: Tiny, tmp_path: Path
+) -> None:
+    trainer = ready(vanilla(tiny), tmp_path / "run")
+    draws = []
+    for epoch in (0, 1, 1):
+        trainer._start(epoch)
+        draws.append(torch.rand(4).tolist())
+    assert draws[0] != draws[1] == draws[2]
 
 
 def moved(trainer: Trainer) -> float:

@@ -96,6 +96,15 @@ def test_draws_depend_on_seed_and_epoch_and_second_views_are_mixed_alike(kind: s
     assert torch.equal(swapped.second_views[SIZE], first.views[SIZE])
 
 
+def test_labels_are_mixed_by_the_pixels_of_the_first_size() -> None:
+    index = [3, 0, 7, 5, 2, 6]
+    mix = Mix(KINDS["cutmix"], COUNT, 0)
+    mix.set_epoch(0)
+    coarse = torch.nn.functional.avg_pool2d(views()[index], SIZE // 2)
+    _, labels = mix(Drawn(torch.tensor(index), {SIZE: views()[index], 2: coarse}, {}), TARGETS[index])
+    torch.testing.assert_close(labels, slow(KINDS["cutmix"], index)[1], rtol=1e-5, atol=1e-5)
+
+
 def test_half_of_the_images_get_either_where_both_are_on() -> None:
     mix = Mix(Augment(mixup=1.0, cutmix=1.0), 1000, 0)
     mix.set_epoch(0)
