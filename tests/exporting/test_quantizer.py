@@ -5,13 +5,16 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from torch import nn
 
 from mlkdc import export
+from mlkdc.exporting import builder as builder_module
 from mlkdc.exporting.builder import Builder
 from mlkdc.exporting.int8 import quantizer
 from mlkdc.exporting.int8.guard import Climbed
 from mlkdc.exporting.int8.quantizer import Quantizer, thresholds_of
+from mlkdc.exporting.job import Quantization
 from mlkdc.records.manifest import Manifest
 from mlkdc.runtime.targets import load_target
 
@@ -95,3 +98,23 @@ def test_thresholds_go_with_the_names_of_labels():
     run = SimpleNamespace(classes=("cat", "dog", "bird"), results=SimpleNamespace(thresholds=(0.2, 0.4, 0.6)))
     asked = SimpleNamespace(request=SimpleNamespace(run=run), reference=SimpleNamespace(classes=("bird", "cat", "dog")))
     assert thresholds_of(asked).tolist() == [0.6, 0.2, 0.4]
+
+
+def test_biases_are_corrected_in_a_copy_by_the_images_that_are_enough(monkeypatch, tmp_path):
+    """The next attempt begins with the merged model as it was."""
+    seen = []
+
+    def correct(model, images, how):
+        seen.append(len(images))
+        model.bias.data.add_(1)
+
+    monkeypatch.setattr(builder_module, "correct_biases", correct)
+    asked = {"target": None, "precision": "int8", "input_dtype": "uint8", "dynamic": False}
+    request = SimpleNamespace(run=SimpleNamespace(classes=("cat", "dog")), **asked)
+    stub = SimpleNamespace(merged=nn.Conv2d(3, 2, 1), tuned=None, size=96, _metadata=dict, request=request)
+    before = stub.merged.bias.detach().clone()
+    how = Quantization(np.zeros((100, 3, 8, 8), dtype=np.uint8), correct_biases=True)
+    job = Builder._job(stub, how, tmp_path)
+    assert seen == [64]
+    assert torch.equal(job.model.bias, before + 1)
+    assert torch.equal(stub.merged.bias, before)
