@@ -39,6 +39,17 @@ def test_answers_and_embeddings_are_those_of_the_head(labels, dim, heads, shortc
     torch.testing.assert_close(actual.embeddings, expected.embeddings, rtol=1e-4, atol=1e-4)
 
 
+def test_queries_next_to_zero_are_normalized_as_the_head_does_it():
+    """Doubled as there: the normalization's epsilon is no longer small beside them."""
+    head = lively(5, 16, 2)
+    head.query.data.mul_(0.01 / head.query.std())
+    features = 3 * torch.randn(4, CHANNELS, SIDE, SIDE)
+    with torch.no_grad():
+        torch.testing.assert_close(
+            FoldedHead(head)(features).embeddings, head(features).embeddings, rtol=1e-4, atol=1e-4
+        )
+
+
 @pytest.mark.parametrize(("labels", "dim", "heads", "multiplied"), [(3, 32, 4, True), (30, 16, 8, False)])
 def test_there_is_no_query_projection_and_the_cheaper_scores_are_taken(labels, dim, heads, multiplied):
     head, positions = lively(labels, dim, heads), SIDE**2

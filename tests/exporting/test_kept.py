@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from mlkdc.errors import UsageError
+from mlkdc.exporting.identity import checked_answers
 from mlkdc.exporting.kept import keep_answers
 from mlkdc.exporting.reference import make_reference
 from mlkdc.records.answers import ANSWERS_FILE, KnownAnswers
@@ -69,6 +70,18 @@ def test_those_of_another_model_are_replaced(run, reference, change):
     known = KnownAnswers.load(run.path)
     assert np.array_equal(known.pixels, reference.pixels)
     assert np.array_equal(known.probabilities, reference.probabilities)
+
+
+@pytest.mark.parametrize(("difference", "same"), [(0.009, True), (0.011, False)])
+def test_one_probability_that_differs_by_more_than_machines_do_is_of_another_model(run, reference, difference, same):
+    kept = reference.probabilities.copy()
+    kept[2, 1] += difference
+    known = KnownAnswers(reference.pixels, kept, reference.targets)
+    if same:
+        np.testing.assert_allclose(checked_answers(run, run.model, known), reference.probabilities, rtol=0, atol=1e-6)
+    else:
+        with pytest.raises(UsageError, match=r"a probability differs by 0\.011"):
+            checked_answers(run, run.model, known)
 
 
 def test_what_cannot_be_right_is_refused(run, reference, tmp_path):

@@ -142,6 +142,17 @@ class SharedConv(nn.Module):
         return self.first(self.conv(x)).relu() + self.second(self.conv(-x))
 
 
+class SharedNorm(nn.Module):
+    """One BatchNorm, that normalizes what is no convolution's output too."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8)
+
+    def forward(self, x):
+        return self.norm(self.norm(self.conv(x)).relu())
+
+
 class SeesImage(nn.Module):
     """The image goes past the first convolution too."""
 
@@ -165,6 +176,7 @@ class Squared(nn.BatchNorm2d):
     [
         ([ReadTwice()], True),
         ([SharedConv()], False),
+        ([SharedNorm()], True),
         ([nn.Conv2d(3, 8, 3), Squared(8)], True),
         ([StdConv2d(3, 8, 3), nn.BatchNorm2d(8)], False),
         ([nn.AvgPool2d(2), nn.BatchNorm2d(3), nn.Conv2d(3, 8, 3)], False),
@@ -175,6 +187,7 @@ class Squared(nn.BatchNorm2d):
     ids=[
         "read twice",
         "shared",
+        "shared normalization",
         "another forward",
         "computed weight",
         "pool first",

@@ -7,6 +7,7 @@ from sklearn.metrics import average_precision_score
 
 from mlkdc.devices import LocalDevice
 from mlkdc.errors import MlkdcError
+from mlkdc.exporting import stranger
 from mlkdc.exporting.parity import ROUNDING, answers_of, compare, drop_interval
 from mlkdc.exporting.reference import Reference
 from mlkdc.records.parity import Tolerance
@@ -244,3 +245,18 @@ def test_answers_come_from_the_device(artifact, monkeypatch):
 def test_an_artifact_that_does_not_run_is_reported_in_the_runtimes_words(artifact):
     with pytest.raises(MlkdcError, match=r"the exported model does not run: ONNX Runtime cannot load .*model\.onnx"):
         answers_of(artifact, np.zeros((1, 3, 8, 8), dtype=np.uint8))
+
+
+@pytest.mark.parametrize(("answer", "flips"), [(0.78, 0), (0.82, 1)])
+def test_thresholds_and_answers_are_matched_with_labels_by_name(answer, flips, monkeypatch, tmp_path):
+    (tmp_path / "model.file").write_text("")
+    classes, thresholds = ("red", "green", "blue"), (0.2, 0.5, 0.8)
+    make_manifest(tmp_path, ["model.file"], classes=classes, thresholds=thresholds).save(tmp_path)
+    targets, pixels = np.array([[1, 0, 1]], dtype=np.uint8), np.zeros((1, 3, 8, 8), dtype=np.uint8)
+    torch = np.array([[0.7, 0.3, 0.1]], dtype=np.float32)
+    reference = Reference("val", ("blue", "green", "red"), targets, pixels, torch)
+    answers = np.array([[0.1, 0.3, answer]], dtype=np.float32)
+    monkeypatch.setattr(stranger, "answers_of", lambda folder, pixels: answers)
+    judged = stranger.judge(tmp_path, reference, LOOSE, tmp_path)
+    assert judged.answers.tolist() == answers[:, ::-1].tolist()
+    assert judged.parity.figures.label_flips == flips

@@ -9,6 +9,7 @@ from torch import nn
 
 from mlkdc.errors import UsageError
 from mlkdc.exporting import reference as module
+from mlkdc.exporting.known import RunImages
 from mlkdc.exporting.reference import make_reference
 from mlkdc.images import load_square
 
@@ -70,3 +71,12 @@ def test_without_validation_images_the_test_split_is_taken(run):
     assert refer(run, samples=samples).split == "test"
     with pytest.raises(UsageError, match="no usable image"):
         refer(run, samples=())
+
+
+def test_images_to_calibrate_on_are_drawn_from_the_training_split(run):
+    pixels, facts = RunImages(run, run.model, lambda line: None).calibration(3)
+    train = [load_square(sample.image, 64).transpose(2, 0, 1) for sample in run.data.split("train")]
+    drawn = sorted(np.random.default_rng(facts.seed).permutation(6)[:3])
+    assert drawn != [0, 1, 2]
+    assert np.array_equal(pixels, [train[row] for row in drawn])
+    assert (facts.images, facts.split) == (3, "train")

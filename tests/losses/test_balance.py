@@ -84,10 +84,13 @@ def test_means_of_an_epoch():
     assert not Balance(make_objective(Distill()), {}, 100).due(0)
     assert Balance(objective(), {}, 5000).every == 50
     assert Balance(objective(), {}, 3).every == 1
+    # At least twenty times.
+    assert Balance(objective(), {}, 39).every == 1
     others = {"mld": Norms(0.0, None), "rkd_d": Norms(0.0, None)}
     balance.measured({"bce": Norms(3.0, 2.0), "mse": Norms(1.0, None), **others}, 0.0)
     balance.measured({"bce": Norms(1.0, 4.0), "mse": Norms(3.0, 1.0), **others}, 0.5)
     balance.measured({"bce": Norms(float("inf"), 4.0), "mse": Norms(3.0, 1.0), **others}, 0.5)
+    balance.measured({"bce": Norms(0.0, None), "mse": Norms(0.0, None), **others}, 0.5)
     means = balance.means()
     assert (means["bce"].norm, means["bce"].share, means["bce"].logits_norm) == (2.0, 0.5, 3.0)
     assert (means["mse"].norm, means["mse"].share, means["mse"].logits_norm) == (2.0, 0.5, 1.0)

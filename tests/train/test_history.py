@@ -126,6 +126,18 @@ def test_weights_of_one_step_ago_and_answers_of_the_last_epoch_are_the_ones_of_t
     torch.testing.assert_close(remembered, batch.student.logits.detach())
 
 
+def test_an_extra_pass_moves_no_running_statistics_and_draws_no_dropout() -> None:
+    model = torch.nn.Sequential(torch.nn.BatchNorm1d(2), torch.nn.Dropout(0.5)).train()
+    norm, dropout = model
+    images = torch.randn(8, 2, generator=torch.Generator().manual_seed(0))
+    with batch_statistics_only(model):
+        # Those of the batch, not the running ones, which are still 0 and 1.
+        spread = (images - images.mean(0)) / images.std(0, unbiased=False)
+        torch.testing.assert_close(model(images), spread, rtol=1e-3, atol=1e-3)
+    assert (norm.running_mean.tolist(), norm.running_var.tolist()) == ([0.0, 0.0], [1.0, 1.0])
+    assert (norm.momentum, norm.training, dropout.training) == (0.1, True, True)
+
+
 class Both:
     """Two processes that have seen the same images."""
 

@@ -1,5 +1,6 @@
 """What the training loop makes of a recipe's rates and limits, and what it hands to the terms."""
 
+import copy
 import json
 import math
 from collections.abc import Callable
@@ -7,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from test_sources import ready
 from torch import Tensor
 
@@ -18,6 +20,7 @@ from mlkdc.recipe import Recipe
 from mlkdc.records.results import METRICS_FILE
 from mlkdc.train import loop
 from mlkdc.train.loop import Trainer
+from mlkdc.train.predict import predict
 
 pytestmark = pytest.mark.slow
 
@@ -89,6 +92,28 @@ def test_a_training_that_begins_anew_begins_its_log_anew(
     assert [json.loads(line)["epoch"] for line in lines] == [1, 2]
 
 
+def test_the_time_of_a_training_is_that_before_and_after_it_was_stopped(tiny: Tiny, tmp_path: Path) -> None:
+    trainer = ready(vanilla(tiny, epochs=3, stop_after=2), tmp_path / "run")
+    took = trainer.train(resume=False)
+    assert took > 0
+    again = ready(vanilla(tiny, epochs=3), tmp_path / "again")
+    again.folder = trainer.folder
+    total = again.train(resume=True)
+    last = json.loads((trainer.folder / METRICS_FILE).read_text(encoding="utf-8").splitlines()[2])
+    assert total == pytest.approx(took + last["seconds"])
+
+
+def test_a_prediction_leaves_the_mode_of_the_model_and_its_statistics(tiny: Tiny, tmp_path: Path) -> None:
+    trainer = ready(vanilla(tiny), tmp_path / "run")
+    model = trainer.model
+    assert trainer.validation is not None
+    before = copy.deepcopy(model.state_dict())
+    for training in (True, False):
+        predict(model.train(training), trainer.validation)
+        assert model.training is training
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
 def test_a_step_of_several_batches_is_one_step_of_the_schedule(tiny: Tiny, tmp_path: Path) -> None:
     trainer = ready(vanilla(tiny, schedule="cosine", accumulate=2), tmp_path / "run")
     heard = Heard()
@@ -96,6 +121,17 @@ def test_a_step_of_several_batches_is_one_step_of_the_schedule(tiny: Tiny, tmp_p
     trainer.train(resume=False)
     # Two batches and the one that is left: 2 steps an epoch.
     assert heard.rates == pytest.approx([cosine(step, 4) for step in (0, 1, 2, 2, 3, 4)], abs=1e-9)
+
+
+def test_each_epoch_has_random_numbers_of_its_own_and_the_same_again_where_it_is_resumed(
+    tiny: Tiny, tmp_path: Path
+) -> None:
+    trainer = ready(vanilla(tiny), tmp_path / "run")
+    draws = []
+    for epoch in (0, 1, 1):
+        trainer._start(epoch)
+        draws.append(torch.rand(4).tolist())
+    assert draws[0] != draws[1] == draws[2]
 
 
 def moved(trainer: Trainer) -> float:

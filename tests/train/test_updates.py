@@ -143,6 +143,19 @@ def test_one_cycle_changes_the_momentum_of_adam_alone(name: str) -> None:
         assert max(momenta) == pytest.approx(0.95)
 
 
+def test_a_cycle_without_warmup_rises_in_its_first_step() -> None:
+    _, optimizer, spec = one_number("sgd", schedule="onecycle", warmup=0)
+    schedule = make_schedule(optimizer, spec, steps_per_epoch=20)
+    rates = []
+    for _ in range(20):
+        rates.append(schedule.get_last_lr()[0])
+        optimizer.step()
+        schedule.step()
+    # A 25th of the highest rate is what torch begins with.
+    assert rates[:2] == pytest.approx([0.01 / 25, 0.01])
+    assert rates[1:] == sorted(rates[1:], reverse=True)
+
+
 def test_a_training_that_stops_early_keeps_the_schedule_of_all_epochs() -> None:
     for stop_after in (None, 2):
         _, optimizer, spec = one_number("sgd", schedule="cosine", epochs=8, stop_after=stop_after, weight_decay=0.0)
@@ -202,6 +215,10 @@ def test_the_fraction_is_of_the_steps_of_the_optimizer() -> None:
     trained = [steps.trains_backbone(epoch, batch) for epoch in range(4) for batch in range(7)]
     # Half of 12 steps are the first two epochs.
     assert trained == [False] * 14 + [True] * 14
+    # Of all epochs, also where the training stops before.
+    stopped = Steps(Train(epochs=4, stop_after=2, head_first=0.25), batches=2)
+    trained = [stopped.trains_backbone(epoch, batch) for epoch in range(2) for batch in range(2)]
+    assert trained == [False, False, True, True]
 
 
 @pytest.mark.parametrize(
