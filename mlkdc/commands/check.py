@@ -75,7 +75,7 @@ def _unknown_method(recipe: Recipe) -> list[str]:
 
 
 def _refused_by_training(recipe: Recipe) -> list[str]:
-    from mlkdc.train.plan import check_objective
+    from mlkdc.train.checks import check_objective
 
     try:
         check_objective(recipe)

@@ -19,7 +19,7 @@ from test_studies import settings_of
 
 from mlkdc.recipe import load_recipe
 from mlkdc.records.run import Run
-from mlkdc.train.plan import check_heads, check_names
+from mlkdc.train.checks import check_heads, check_names
 
 ROOT = Path(__file__).parents[2]
 PLAIN = ROOT / "benchmarks" / "plain.py"

@@ -9,7 +9,7 @@ from mlkdc.commands.reproduce.compare import TEACHER
 from mlkdc.commands.reproduce.train import NOWHERE, _cells
 from mlkdc.losses import Objective, make_objective
 from mlkdc.recipe import Recipe, load_recipe, shipped_recipes
-from mlkdc.train.plan import check_heads, check_names
+from mlkdc.train.checks import check_heads, check_names
 
 pytestmark = pytest.mark.slow
 

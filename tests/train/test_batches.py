@@ -11,8 +11,9 @@ from mlkdc.errors import UsageError
 from mlkdc.losses import make_objective
 from mlkdc.progress import Progress
 from mlkdc.recipe import Recipe
-from mlkdc.train import distill, plan
-from mlkdc.train.plan import check_batches, make_plan
+from mlkdc.train import checks, distill
+from mlkdc.train.checks import check_batches
+from mlkdc.train.plan import make_plan
 
 Tiny = Callable[..., Recipe]
 
@@ -28,7 +29,7 @@ def vanilla(tiny: Tiny, size: int, method: str = "vanilla", pixels: int = 32) ->
 def test_a_batch_of_which_processes_would_get_some_images_twice_is_refused(
     processes: int, method: str, tiny: Tiny, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(plan, "count", lambda: processes)
+    monkeypatch.setattr(checks, "count", lambda: processes)
     halves = 1 + (method == "dlb")
     for size in range(2 * halves * processes, 60, halves * processes):
         recipe = vanilla(tiny, size, method)
@@ -43,7 +44,7 @@ def test_a_batch_of_which_processes_would_get_some_images_twice_is_refused(
 
 def test_fewer_images_than_processes_have_no_batch(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
     recipe = vanilla(tiny, 62)
-    monkeypatch.setattr(plan, "count", lambda: 31)
+    monkeypatch.setattr(checks, "count", lambda: 31)
     with pytest.raises(UsageError, match="31 processes cannot share equally; train in one process"):
         make_plan(recipe, Progress())
 
@@ -52,7 +53,7 @@ def test_fewer_images_than_processes_have_no_batch(tiny: Tiny, monkeypatch: pyte
 def test_one_small_image_alone_is_refused(
     method: str, processes: int, tiny: Tiny, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(plan, "count", lambda: processes)
+    monkeypatch.setattr(checks, "count", lambda: processes)
     objective = make_objective(vanilla(tiny, 8, method).distill)
     parts = processes * (1 + (method == "dlb"))
     check_batches(vanilla(tiny, 2 * parts, method), objective)
@@ -62,7 +63,7 @@ def test_one_small_image_alone_is_refused(
 
 
 def test_the_batch_of_a_teacher_counts_where_it_is_trained(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plan, "count", lambda: 2)
+    monkeypatch.setattr(checks, "count", lambda: 2)
     recipe = tiny()
     assert recipe.teacher
     recipe.teacher.train.batch_size = 7

@@ -11,8 +11,9 @@ from mlkdc.errors import RecipeError, UsageError
 from mlkdc.progress import Progress
 from mlkdc.recipe import Head, Recipe
 from mlkdc.train import distill
+from mlkdc.train.checks import check_objective
 from mlkdc.train.job import build_initial
-from mlkdc.train.plan import check_objective, make_plan
+from mlkdc.train.plan import make_plan
 
 pytestmark = pytest.mark.slow
 

@@ -10,9 +10,9 @@ from mlkdc.commands.check import check_recipe
 from mlkdc.errors import UsageError
 from mlkdc.exporting.int8 import finetune
 from mlkdc.recipe import Recipe
-from mlkdc.train import distill, plan
+from mlkdc.train import checks, distill
+from mlkdc.train.checks import check_objective, check_precision
 from mlkdc.train.loading import make_accelerator
-from mlkdc.train.plan import check_objective, check_precision
 
 Tiny = Callable[..., Recipe]
 
@@ -57,7 +57,7 @@ def test_a_cpu_takes_the_other_precisions_and_does_not_look_at_a_teacher_that_it
 
 @pytest.mark.parametrize("section", ["train", "teacher.train"])
 def test_an_accelerator_takes_fp16(section: str, tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plan, "on_cpu", lambda: False)
+    monkeypatch.setattr(checks, "on_cpu", lambda: False)
     checked(halved(tiny(), section))
 
 

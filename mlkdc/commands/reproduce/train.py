@@ -17,7 +17,8 @@ from mlkdc.records.reproduction import Reproduction
 from mlkdc.records.run import RUNS, Run
 from mlkdc.resources import write_text
 from mlkdc.train import distill
-from mlkdc.train.plan import check_objective, with_absolute_paths
+from mlkdc.train.checks import check_objective
+from mlkdc.train.plan import with_absolute_paths
 
 # Where a shipped recipe's data.path begins with this, it is a name and no path.
 NOWHERE = "PATH/TO/"
