@@ -374,7 +374,7 @@ def test_nothing_is_built_twice_only_to_be_checked(tiny: Tiny, tmp_path: Path, m
     calls = Calls(monkeypatch)
     calls.count("mlkdc.train.plan", "read_data")
     calls.count("mlkdc.train.plan", "decode_all")
-    calls.count("mlkdc.train.plan", "make_objective")
+    calls.count("mlkdc.train.checks", "make_objective")
     calls.count("mlkdc.train.distill", "make_objective")
     calls.count("mlkdc.train.job", "build_model")
     calls.count("mlkdc.train.score", "build_model")
