@@ -1,6 +1,6 @@
 """Labels of images, by an exported artifact."""
 
-import os
+import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
+from mlkdc.data.files import images_below
 from mlkdc.errors import UsageError
-from mlkdc.images import image_suffixes
 from mlkdc.records.manifest import Manifest
 from mlkdc.runtime import open_artifact
 from mlkdc.runtime.predict import predict_files
@@ -100,14 +100,11 @@ def image_files(paths: Sequence[Path]) -> list[Path]:
 
 
 def _images_in(folder: Path) -> list[Path]:
-    suffixes = image_suffixes()
-    images = []
-    for place, subfolders, names in os.walk(folder, onerror=_refuse):
-        subfolders[:] = [name for name in subfolders if not name.startswith(".")]
-        images += [Path(place, name) for name in names if os.path.splitext(name)[1].lower() in suffixes]
+    # All of them, however many: whoever asks for a folder's labels wants no part of them.
+    images = sorted(images_below(folder, most_files=math.inf, on_error=_refuse))
     if not images:
         raise UsageError(f"{folder} holds no image; expected files ending in .jpg, .png, .webp or another of Pillow's")
-    return sorted(images)
+    return images
 
 
 def _refuse(error: OSError) -> None:

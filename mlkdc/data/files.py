@@ -1,7 +1,7 @@
 """Looking into folders, of which the user may not be allowed to read all (``lost+found`` on a disk of its own)."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from mlkdc.images import image_suffixes
@@ -32,15 +32,23 @@ def images_by_stem(folder: Path) -> dict[str, Path]:
     return files
 
 
-def images_below(folder: Path) -> Iterator[Path]:
-    """The image files in a folder and below, by their suffix; folders that may not be read are passed over."""
+def images_below(
+    folder: Path, *, most_files: float = MOST_FILES, on_error: Callable[[OSError], None] | None = None
+) -> Iterator[Path]:
+    """The image files in a folder and below, by their suffix; hidden folders are left out.
+
+    Args:
+        folder: where to look.
+        most_files: files of any kind that are looked at; it ends after so many.
+        on_error: called for each folder that may not be read; None passes it over.
+    """
     suffixes = image_suffixes()
     seen = 0
-    for place, subfolders, names in os.walk(folder):
+    for place, subfolders, names in os.walk(folder, onerror=on_error):
         subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
         for name in sorted(names):
             seen += 1
-            if seen > MOST_FILES:
+            if seen > most_files:
                 return
             if os.path.splitext(name)[1].lower() in suffixes:
                 yield Path(place, name)

@@ -33,6 +33,19 @@ def make_parity(figures, passed, reason):
     return Parity(passed=passed, reason=reason, comparison=comparison)
 
 
+def lost(drop, worst_drop):
+    """Figures of answers that lose so many points of mAP, and of a class."""
+    return ParityFigures(
+        map_artifact_percent=60 - drop,
+        map_drop_points=drop,
+        worst_class="cat",
+        worst_class_drop_points=worst_drop,
+        classes_judged=3,
+        max_probability_difference=0.1,
+        label_flips=3,
+    )
+
+
 def promising(how):
     """Each candidate changes the answers a tenth of what the one before does."""
     kept = ["backbone.stem", "head.ffn.3", "head.embed", "backbone.b", "backbone.a"]
@@ -51,15 +64,7 @@ def run(outcome, worst=lambda how: 0.0, modules=MODULES, change=similar, fast=Fa
     def build(how):
         built.append(how)
         drop, worst_drop = outcome(how), worst(how)
-        figures = ParityFigures(
-            map_artifact_percent=60 - drop,
-            map_drop_points=drop,
-            worst_class="cat",
-            worst_class_drop_points=worst_drop,
-            classes_judged=3,
-            max_probability_difference=0.1,
-            label_flips=3,
-        )
+        figures = lost(drop, worst_drop)
         passed = drop <= ALLOWED.map_drop_points and worst_drop <= ALLOWED.class_drop_points
         return Judgement(make_parity(figures, passed, None if passed else "the cause"))
 
@@ -210,15 +215,7 @@ def test_a_model_without_finite_answers_lost_most():
     def build(how):
         figures = None
         if how.clip:
-            figures = ParityFigures(
-                map_artifact_percent=10,
-                map_drop_points=50,
-                worst_class="cat",
-                worst_class_drop_points=50,
-                classes_judged=3,
-                max_probability_difference=1,
-                label_flips=9,
-            )
+            figures = lost(50, 50)
         return Judgement(make_parity(figures, False, "NaN"))
 
     lines = []
@@ -283,16 +280,7 @@ def test_a_step_without_finite_answers_says_nothing_of_the_simulation():
     def build(how):
         if how.correct_biases:
             return Judgement(make_parity(None, False, "NaN"), np.full((2, 3), np.nan))
-        figures = ParityFigures(
-            map_artifact_percent=56,
-            map_drop_points=4,
-            worst_class="cat",
-            worst_class_drop_points=4,
-            classes_judged=3,
-            max_probability_difference=1,
-            label_flips=9,
-        )
-        return Judgement(make_parity(figures, False, "the cause"), np.zeros((2, 3)))
+        return Judgement(make_parity(lost(4, 4), False, "the cause"), np.zeros((2, 3)))
 
     climbed = climb(Ladder(FIRST, MODULES, lambda: MEASURED, changes(1.0, 0.5, 0.1), build, lambda line: None))
     assert [step.step for step in climbed.steps] == [ORDER[0], ORDER[1], ORDER[-1]]
