@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from mlkdc.exporting.converted import Converted
 from mlkdc.exporting.describe import describe
 from mlkdc.exporting.formats import run_exporter
 from mlkdc.exporting.identity import scored_model
@@ -54,6 +55,7 @@ class Builder:
         self.used_reference = reference
         #: Not read where nothing is compared or calibrated.
         self.images = RunImages(request.run, self.model, say, request.data)
+        self._converted = Converted()
         # Of the artifact made last, where it was asked.
         self.answers: np.ndarray | None = None
 
@@ -98,6 +100,7 @@ class Builder:
             classes=len(request.run.classes),
             metadata=self._metadata(),
             quantization=quantization,
+            converted=self._converted,
         )
 
     def _metadata(self) -> dict[str, str]:

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 from torch import nn
 
+from mlkdc.exporting.converted import Converted
 from mlkdc.exporting.merging.model import ExportModel
 from mlkdc.records.manifest import Dtype, RuntimeDetails
 from mlkdc.runtime.targets import Target
@@ -69,6 +70,7 @@ class Job:
         classes: number of classes q.
         metadata: what the file says of itself, in formats that have a place for it.
         quantization: for ``int8``, else None.
+        converted: of jobs that differ in their model's parameters and the quantization only.
     """
 
     model: ExportModel
@@ -81,6 +83,7 @@ class Job:
     classes: int
     metadata: dict[str, str] = field(default_factory=dict)
     quantization: Quantization | None = None
+    converted: Converted = field(default_factory=Converted)
 
 
 @dataclass(frozen=True)

@@ -111,7 +111,8 @@ def test_biases_are_corrected_in_a_copy_by_the_images_that_are_enough(monkeypatc
     monkeypatch.setattr(builder_module, "correct_biases", correct)
     asked = {"target": None, "precision": "int8", "input_dtype": "uint8", "dynamic": False}
     request = SimpleNamespace(run=SimpleNamespace(classes=("cat", "dog")), **asked)
-    stub = SimpleNamespace(merged=nn.Conv2d(3, 2, 1), tuned=None, size=96, _metadata=dict, request=request)
+    attributes = {"tuned": None, "size": 96, "_metadata": dict, "_converted": None}
+    stub = SimpleNamespace(merged=nn.Conv2d(3, 2, 1), request=request, **attributes)
     before = stub.merged.bias.detach().clone()
     how = Quantization(np.zeros((100, 3, 8, 8), dtype=np.uint8), correct_biases=True)
     job = Builder._job(stub, how, tmp_path)

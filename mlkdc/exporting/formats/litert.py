@@ -25,7 +25,7 @@ def export_litert(job: Job) -> Built:
             stay in floating point cannot be found in it.
     """
     with quiet():
-        content = _convert(job)
+        content = job.converted.of(job.model, lambda: _convert(job))
         if job.quantization:
             content = quantize(content, job.model, job.quantization, job.input_dtype)
     content = with_metadata(content, job.metadata)

@@ -39,18 +39,24 @@ def onnx_graph(job: Job) -> Any:
         MlkdcError: the exporter gave up.
     """
     import onnx
-    import onnxslim
 
     newest = onnx.defs.onnx_opset_version()
     if (job.target.opset or 0) > newest:
         raise UsageError(f"opset {job.target.opset} is not known to onnx {onnx.__version__}, which goes up to {newest}")
+    return onnx.load_from_string(job.converted.of(job.model, lambda: _slimmed(job)))
+
+
+def _slimmed(job: Job) -> bytes:
+    import onnxslim
+
     with quiet():
         program = _export(job)
     assert program is not None
     graph = program.model_proto
     _check_opset(graph, job)
     name_by_module(graph)
-    return onnxslim.slim(graph)
+    content: bytes = onnxslim.slim(graph).SerializeToString()
+    return content
 
 
 def _check_opset(graph: Any, job: Job) -> None:
