@@ -1,6 +1,6 @@
 """What the simulation saves of an int8 ladder: the same ladder with every step made, and as an export climbs it.
 
-    OMP_NUM_THREADS=1 python benchmarks/ladder.py RUN [--targets onnx ...]
+    OMP_NUM_THREADS=1 python benchmarks/ladder.py RUN --data PHOTOS --weights WEIGHTS [--targets onnx ...]
 
 RUN is a finished run, whose data is where it was. Each ladder is climbed with the target's limits, and with limits that
 no step holds, to its end. The torch model's answers are made before, once. Minutes a target; the seconds go to
@@ -16,7 +16,7 @@ from pathlib import Path
 from building import builder_of
 from ladder_records import Climb, LadderRow, LadderStudy
 from promise import PACKAGES, TARGETS, every_step
-from study import grow
+from study import PLACES, add_places, grow, placed
 
 from mlkdc.exporting import ExportOptions
 from mlkdc.exporting.int8.choice import with_margin
@@ -94,11 +94,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path)
     parser.add_argument("--targets", nargs="*", default=TARGETS)
+    add_places(parser)
     options = parser.parse_args()
     run = load_run(options.run)
     reference = reference_of(run, print)
     study = LadderStudy(
-        command=f"OMP_NUM_THREADS=1 python benchmarks/ladder.py RUN --targets {' '.join(options.targets)}",
+        training=placed(run.results.command, options),
+        command=f"OMP_NUM_THREADS=1 python benchmarks/ladder.py RUN {PLACES} --targets {' '.join(options.targets)}",
         data=run.results.data.name,
         student=run.recipe.student.model,
         versions=versions(PACKAGES),

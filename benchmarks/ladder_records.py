@@ -38,22 +38,39 @@ class LadderRow(Record):
 
 
 class LadderStudy(RowsStudy, MeasuredStudy):
-    """All ladders of one run."""
+    """All ladders of one run.
+
+    Args:
+        training, command: what trained the run, and what measured it.
+    """
 
     FILE: ClassVar[str] = "ladder.json"
 
+    training: str
     command: str
     data: str
     student: str
     rows: tuple[LadderRow, ...] = ()
 
 
+class LadderSeconds(Record):
+    """One full ladder.
+
+    Args:
+        command: all of `mlkdc export`.
+        ladder: from its first artifact to its last verdict, without the torch model's answers.
+    """
+
+    command: float
+    ladder: float
+
+
 class VersionRow(Record):
-    """One full ladder, in an earlier version and in this one; all of `mlkdc export`."""
+    """One full ladder, in an earlier version and in this one."""
 
     target: str
-    earlier_seconds: float
-    seconds: float
+    earlier: LadderSeconds
+    now: LadderSeconds
 
 
 class VersionsStudy(RowsStudy, MeasuredStudy):

@@ -3,7 +3,8 @@
     OMP_NUM_THREADS=1 python benchmarks/ladder_versions.py RUN EARLIER EARLIER_RUN --data PHOTOS --weights WEIGHTS
 
 EARLIER is a checkout. Each version exports a run of its own, trained by the same command, with limits that no step
-holds. Minutes a target; the seconds go to benchmarks/results/ladder_versions.json.
+holds: all of the command is timed, and the ladder in it. Minutes a target; the seconds go to
+benchmarks/results/ladder_versions.json.
 """
 
 import argparse
@@ -15,9 +16,9 @@ import tempfile
 import time
 from pathlib import Path
 
-from ladder_records import VersionRow, VersionsStudy
+from ladder_records import LadderSeconds, VersionRow, VersionsStudy
 from promise import PACKAGES, TARGETS
-from study import grow, with_placeholders
+from study import add_places, grow, placed
 
 from mlkdc.records.run import load_run
 from mlkdc.runtime.machine import machine
@@ -28,10 +29,12 @@ RESULTS = HERE / "results" / VersionsStudy.FILE
 EXPORT = ("--precision", "int8", "--max-drop", "0.0001", "--max-class-drop", "0.001")
 
 
-def seconds(checkout: Path, run: Path, target: str) -> float:
-    """Of the whole command, in the version of that checkout."""
+def seconds(checkout: Path, run: Path, target: str) -> LadderSeconds:
+    """In the version of that checkout."""
     with tempfile.TemporaryDirectory() as out:
-        command = [sys.executable, "-m", "mlkdc", "export", str(run.resolve()), "--target", target, *EXPORT]
+        ladder = Path(out) / "seconds"
+        command = [sys.executable, str(HERE / "ladder_timed.py"), str(ladder), "export", str(run.resolve())]
+        command += ["--target", target, *EXPORT]
         start = time.perf_counter()
         done = subprocess.run(
             [*command, "--out", f"{out}/artifact"],
@@ -41,10 +44,10 @@ def seconds(checkout: Path, run: Path, target: str) -> float:
             text=True,
         )
         took = time.perf_counter() - start
-    # No step holds such limits: an export that says otherwise, or ends for another reason, was no full ladder.
-    if done.returncode != 1 or "mAP" not in done.stdout + done.stderr:
-        raise SystemExit(f"{shlex.join(command)} ended with {done.returncode}:\n{done.stdout}{done.stderr}")
-    return took
+        # No step holds such limits: an export that says otherwise, or ends for another reason, was no full ladder.
+        if done.returncode != 1 or "mAP" not in done.stdout + done.stderr:
+            raise SystemExit(f"{shlex.join(command)} ended with {done.returncode}:\n{done.stdout}{done.stderr}")
+        return LadderSeconds(command=took, ladder=float(ladder.read_text(encoding="utf-8")))
 
 
 def main() -> None:
@@ -54,14 +57,12 @@ def main() -> None:
     parser.add_argument("earlier_checkout", type=Path)
     parser.add_argument("earlier_run", type=Path)
     parser.add_argument("--targets", nargs="*", default=TARGETS)
-    parser.add_argument("--data", required=True, help="the folder that was trained on, called PHOTOS in the file")
-    parser.add_argument("--weights", required=True, help="the folder of ImageNet weights, called WEIGHTS in the file")
+    add_places(parser)
     options = parser.parse_args()
     git = ["git", "-C", str(options.earlier_checkout), "rev-parse", "--short", "HEAD"]
     run = load_run(options.run)
-    places = {options.data: "PHOTOS", options.weights: "WEIGHTS", str(options.run): "RUN"}
     study = VersionsStudy(
-        training=with_placeholders(run.results.command, places),
+        training=placed(run.results.command, options),
         export=shlex.join(["mlkdc", "export", "RUN", "--target", "TARGET", *EXPORT]),
         earlier=subprocess.run(git, capture_output=True, text=True, check=True).stdout.strip(),
         versions=versions(PACKAGES),
@@ -71,8 +72,8 @@ def main() -> None:
     def measured(target: str) -> VersionRow:
         return VersionRow(
             target=target,
-            earlier_seconds=seconds(options.earlier_checkout, options.earlier_run, target),
-            seconds=seconds(HERE.parent, options.run, target),
+            earlier=seconds(options.earlier_checkout, options.earlier_run, target),
+            now=seconds(HERE.parent, options.run, target),
         )
 
     grow(RESULTS, study, map(measured, options.targets))

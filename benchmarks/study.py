@@ -1,5 +1,6 @@
 """What the studies share: a JSON that grows row by row, and trainings by the command a user would type."""
 
+import argparse
 import fcntl
 import shlex
 import subprocess
@@ -89,3 +90,20 @@ def with_placeholders(text: str, placeholders: Mapping[str, str]) -> str:
     for path, word in placeholders.items():
         text = text.replace(path, word)
     return text
+
+
+#: How the commands below say where data and weights are.
+PLACES = "--data PHOTOS --weights WEIGHTS"
+
+
+def add_places(parser: argparse.ArgumentParser) -> None:
+    """Options for the folders of this machine that a training's command names."""
+    parser.add_argument("--data", required=True, help="the folder that was trained on, called PHOTOS in the file")
+    parser.add_argument("--weights", required=True, help="the folder of ImageNet weights, called WEIGHTS in the file")
+
+
+def placed(command: str, options: argparse.Namespace) -> str:
+    """The command that trained the run, for any machine."""
+    words = shlex.split(command)
+    words[words.index("--out") + 1] = "RUN"
+    return with_placeholders(shlex.join(words), {options.data: "PHOTOS", options.weights: "WEIGHTS"})

@@ -2,6 +2,10 @@
 
 import difflib
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mlkdc.recipe import Recipe
 
 SHOWN_NAMES = 20
 
@@ -30,10 +34,11 @@ class RecipeError(UsageError):
     Args:
         faults: one sentence per fault, each starting with the dotted key it is about.
         source: where the recipe came from, named in the first line.
+        rest: the recipe without the sections that have faults, where there can be one.
     """
 
-    def __init__(self, faults: list[str], source: str) -> None:
-        self.faults = faults
+    def __init__(self, faults: list[str], source: str, rest: "Recipe | None" = None) -> None:
+        self.faults, self.source, self.rest = faults, source, rest
         count = f"{len(faults)} faults"
         if len(faults) == 1:
             count = "1 fault"

@@ -1,13 +1,14 @@
 """Recipes: what to train, as YAML that is checked completely before anything runs."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_origin
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from mlkdc.errors import RecipeError, UsageError, nearest
 from mlkdc.fit import Fit
+from mlkdc.recipe_faults import faults_of
 from mlkdc.resources import digest, shipped
 from mlkdc.values import LARGEST_SEED, AnyFloat, Deviations, Means, Number, Points, Whole, load_yaml, once_each
 
@@ -316,57 +317,26 @@ def apply_settings(values: dict[str, Any], settings: list[str]) -> dict[str, Any
     return result
 
 
-def _keys_at(location: tuple[Any, ...]) -> list[str]:
-    """The valid keys of the section at a dotted key; empty where there is no section."""
-    section: type[Section] = Recipe
-    for part in location:
-        field = section.model_fields.get(part)
-        if field is None:
-            return []
-        inner = _section(field.annotation)
-        if inner is None:
-            return []
-        section = inner
-    return list(section.model_fields)
-
-
-def _section(annotation: Any) -> type[Section] | None:
-    """The section that a field holds, also where it may be null."""
-    for option in (annotation, *get_args(annotation)):
-        # Python 3.10 takes list[int] for a class, but not as an argument of issubclass.
-        if get_origin(option) is None and isinstance(option, type) and issubclass(option, Section):
-            return option
-    return None
-
-
-def _faults(error: ValidationError) -> list[str]:
-    faults = []
-    for item in error.errors():
-        dotted = ".".join(str(part) for part in item["loc"])
-        if item["type"] == "extra_forbidden":
-            name = str(item["loc"][-1])
-            faults.append(f"{dotted}: unknown key; {nearest(name, _keys_at(item['loc'][:-1]))}")
-        else:
-            faults.append(f"{dotted}: {item['msg'][:1].lower()}{item['msg'][1:]}, got {_shown(item['input'])}")
-    return faults
-
-
-def _shown(value: object) -> str:
-    if isinstance(value, dict):
-        return "a mapping"
-    return repr(value)
-
-
 def make_recipe(values: dict[str, Any], source: str) -> Recipe:
     """Check all values at once.
 
     Raises:
-        RecipeError: every fault, by dotted key, with the nearest valid key where one was mistyped.
+        RecipeError: every fault, by dotted key, with the nearest valid key where one was mistyped; with the rest of the
+            recipe, whose names can be checked all the same.
     """
     try:
         return Recipe.model_validate(values)
     except ValidationError as error:
-        raise RecipeError(_faults(error), source) from None
+        raise RecipeError(faults_of(error, Recipe), source, _rest(values, error)) from None
+
+
+def _rest(values: dict[str, Any], error: ValidationError) -> Recipe | None:
+    """With the defaults of each section that has a fault; None where one of these has none."""
+    faulty = {item["loc"][0] for item in error.errors()}
+    try:
+        return Recipe.model_validate({key: value for key, value in values.items() if key not in faulty})
+    except ValidationError:
+        return None
 
 
 def load_recipe(name: str | Path, settings: list[str] | None = None, overrides: dict[str, Any] | None = None) -> Recipe:

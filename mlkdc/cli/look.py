@@ -87,10 +87,9 @@ def cp(recipe: str, to: Path) -> None:
 @set_option
 def validate(recipe: str, settings: tuple[str, ...]) -> None:
     """Check a recipe completely: keys, types, names of models, methods and targets."""
-    from mlkdc.commands.check import check_recipe
-    from mlkdc.recipe import load_recipe
+    from mlkdc.commands.check import check_recipe, read_recipe
 
-    loaded = load_recipe(recipe, list(settings))
+    loaded = read_recipe(recipe, settings)
     unchecked = check_recipe(loaded)
     click.echo(loaded.to_yaml().rstrip())
     say(f"{recipe}: valid")

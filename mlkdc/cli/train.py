@@ -71,7 +71,7 @@ class _Given:
         return any((self.recipe_name, self.teacher, self.weights))
 
     def _load(self, name: str) -> "Recipe":
-        from mlkdc.recipe import load_recipe
+        from mlkdc.commands.check import read_recipe
         from mlkdc.train.teacher import choose_teacher
 
         overrides: dict[str, dict[str, Any]] = {"data": {}, "student": {}}
@@ -81,7 +81,7 @@ class _Given:
             overrides["data"]["skip_bad"] = True
         if self.weights:
             overrides["student"]["weights"] = self.weights
-        recipe = load_recipe(name, list(self.settings), overrides)
+        recipe = read_recipe(name, self.settings, overrides)
         if self.teacher:
             return choose_teacher(recipe, self.teacher)
         return recipe

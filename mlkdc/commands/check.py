@@ -1,13 +1,30 @@
 """Checking a recipe completely, as far as the packages that are installed know its names."""
 
+from collections.abc import Callable, Sequence
+from typing import Any
+
 from mlkdc.commands.halves import INSTALL, missing_training
 from mlkdc.data import EMBEDDED
 from mlkdc.data.layouts import LAYOUTS
 from mlkdc.errors import RecipeError, UsageError
 from mlkdc.methods import load_method
 from mlkdc.model_names import short_names
-from mlkdc.recipe import Recipe
+from mlkdc.recipe import Recipe, load_recipe
 from mlkdc.runtime.targets import load_target, split_name
+
+
+def read_recipe(name: str, settings: Sequence[str], overrides: dict[str, Any] | None = None) -> Recipe:
+    """As :func:`~mlkdc.recipe.load_recipe`; where that finds faults, unknown names in the other sections are told, too.
+
+    Raises:
+        UsageError: as there.
+        RecipeError: all of them at once.
+    """
+    try:
+        return load_recipe(name, list(settings), overrides)
+    except RecipeError as error:
+        names = [] if error.rest is None else _unknown_names(error.rest)
+        raise RecipeError([*error.faults, *names], error.source) from None
 
 
 def check_recipe(recipe: Recipe) -> str | None:
@@ -25,7 +42,9 @@ def check_recipe(recipe: Recipe) -> str | None:
         faults += _unknown_method(recipe)
         unchecked = _unchecked(recipe)
     else:
-        faults += _refused_by_training(recipe)
+        from mlkdc.train.checks import check_objective
+
+        faults += _refused_by(check_objective, recipe)
     if faults:
         raise RecipeError(faults, recipe.name)
     return unchecked
@@ -42,6 +61,15 @@ def check_exports(recipe: Recipe) -> None:
         target = load_target(target_name)
         target.check_range(precision, recipe.export.reduce_range)
         target.check_installed()
+
+
+def _unknown_names(recipe: Recipe) -> list[str]:
+    faults = _unknown_targets(recipe) + _unknown_layout(recipe)
+    if missing_training():
+        return faults + _unknown_method(recipe)
+    from mlkdc.train.checks import check_names
+
+    return faults + _refused_by(check_names, recipe)
 
 
 def _unknown_targets(recipe: Recipe) -> list[str]:
@@ -74,11 +102,9 @@ def _unknown_method(recipe: Recipe) -> list[str]:
     return []
 
 
-def _refused_by_training(recipe: Recipe) -> list[str]:
-    from mlkdc.train.checks import check_objective
-
+def _refused_by(check: Callable[[Recipe], object], recipe: Recipe) -> list[str]:
     try:
-        check_objective(recipe)
+        check(recipe)
     except RecipeError as error:
         return error.faults
     except UsageError as error:
