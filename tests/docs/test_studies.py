@@ -2,8 +2,12 @@
 
 import json
 import shlex
+import subprocess
+import sys
+import time
 from importlib import import_module
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -30,7 +34,9 @@ def stored_commands(value: Any) -> list[str]:
     return [command for part in parts for command in stored_commands(part)]
 
 
-@pytest.mark.parametrize("name", ["quickstart", "digits", "students", "targets", "targets-avx2"])
+@pytest.mark.parametrize(
+    "name", ["quickstart", "digits", "students", "targets", "targets-avx2", "ladder", "ladder_versions"]
+)
 def test_commands_of_a_study_can_be_run_again(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     commands = stored_commands(json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8")))
@@ -135,3 +141,26 @@ def test_fine_tuning_for_int8_becomes_a_row_next_to_what_it_is_compared_with(
     assert corrected is not None
     assert tuned is not None
     assert tuned.map_artifact_percent not in {scored.map_artifact_percent, corrected.map_artifact_percent}
+
+
+def test_the_command_of_a_training_names_no_path_of_this_machine() -> None:
+    options = SimpleNamespace(data="/photos", weights="/big files")
+    command = "mlkdc distill --recipe r --data /photos --set 'student.weights=/big files/m.safetensors' --out runs/a"
+    placed = import_module("study").placed(command, options)
+    assert placed == "mlkdc distill --recipe r --data PHOTOS --set 'student.weights=WEIGHTS/m.safetensors' --out RUN"
+
+
+@pytest.mark.converter
+@pytest.mark.slow
+def test_a_ladder_is_timed_by_itself(finished_run: Path, tmp_path: Path) -> None:
+    """In a process of its own, as it times functions of mlkdc that others take by name."""
+    file = tmp_path / "seconds"
+    command = [sys.executable, str(RESULTS.parent / "ladder_timed.py"), str(file), "export", str(finished_run)]
+    command += ["--target", "onnx", "--precision", "int8", "--out", str(tmp_path / "artifact")]
+    start = time.perf_counter()
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    took = time.perf_counter() - start
+    assert "int8, per channel" in done.stderr, done.stderr
+    ladder = float(file.read_text(encoding="utf-8"))
+    # The start of Python alone is not in it.
+    assert 0.5 < ladder < took - 1
