@@ -70,7 +70,7 @@ def ladder_times(study: LadderStudy) -> list[str]:
 
 def version_times(study: VersionsStudy) -> list[str]:
     """What a full ladder took in an earlier version."""
-    head = ["artifact", "ladder, earlier: s", "now: s", "of the time", "whole command, earlier: s", "now: s"]
+    head = ["artifact", "ladder, earlier: s", "now: s", "of the time", "command, earlier: s", "now: s"]
     lines = []
     for row in study.rows:
         ladder = _compared(row.earlier.ladder, row.now.ladder)
@@ -80,8 +80,8 @@ def version_times(study: VersionsStudy) -> list[str]:
         f"Before layers were chosen by the simulation (revision {study.earlier}) a ladder made its steps one after "
         "another. The same `mlkdc export` with both versions, with limits that no step holds, in turns; each exports "
         "the run that it trained with the same command. The ladder: from its first artifact to its last verdict, "
-        "without calibration and the torch model's answers. The whole command also starts, reads images and lets the "
-        "torch model answer, and where there is fp16 it makes that in the end.",
+        "without calibration and the torch model's answers. The command also starts, reads images and lets the "
+        "torch model answer, and in the end it makes an fp16 artifact where the target has that precision.",
         Table([*head, "of the time"], lines, "lrrrrrr").markdown_as_is(),
         code_block([study.training, study.export]),
         origin(study.machine, study.versions),
