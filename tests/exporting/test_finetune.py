@@ -1,9 +1,11 @@
 """Quantization-aware fine-tuning: of a run of seconds, whose model loses where it is rounded to few steps."""
 
+import copy
 import json
 from types import SimpleNamespace
 
 import numpy as np
+import phone
 import pytest
 import torch
 from samples import write_photos
@@ -15,7 +17,7 @@ from mlkdc.errors import UsageError
 from mlkdc.exporting import ExportOptions
 from mlkdc.exporting.artifact import export_artifact
 from mlkdc.exporting.builder import Builder
-from mlkdc.exporting.int8.finetune import Merged, check, fine_tune, rounding
+from mlkdc.exporting.int8.finetune import Merged, check, fine_tune, gathered_bias, rounding
 from mlkdc.exporting.int8.quantizer import Quantizer
 from mlkdc.exporting.job import Quantization
 from mlkdc.exporting.merging.merge import merge
@@ -128,6 +130,26 @@ def test_a_merged_model_is_trained_as_it_is_exported(student, framed_noise):
     merged = merge(model, framed_noise.shape[-1])[0]
     with torch.no_grad():
         torch.testing.assert_close(Merged(merged, model.preprocess).eval()(framed_noise), merged.logits(framed_noise))
+
+
+@pytest.mark.parametrize("kind", ["decoder", "compact", "linear"])
+def test_a_step_moves_a_decoders_bias_as_far_as_any_other(kind):
+    """In a folded decoder it is a sum of 16 parts."""
+    model = merge(phone.make_trained(kind), phone.SIZE)[0].requires_grad_(True)
+    before = copy.deepcopy(model.state_dict())
+    features = torch.zeros(1, 8, 4, 4)
+    expected = model.head(features).logits
+    rate = 0.01
+    with gathered_bias(model):
+        logits = model.head(features).logits
+        torch.testing.assert_close(logits, expected)
+        biases = [tensor for name, tensor in model.head.named_parameters() if "bias" in name and len(tensor) == 3]
+        optimizer = torch.optim.Adam(biases, lr=rate)
+        logits.sum().backward()
+        optimizer.step()
+    torch.testing.assert_close(model.head(features).logits, expected - rate)
+    assert model.state_dict().keys() == before.keys()
+    assert all(value.shape == before[name].shape for name, value in model.state_dict().items())
 
 
 def test_terms_whose_layers_are_not_kept_are_left_out(tmp_path):

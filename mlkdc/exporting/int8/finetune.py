@@ -22,6 +22,7 @@ from mlkdc.exporting.int8.bias import input_ranges, measure
 from mlkdc.exporting.int8.layers import layers_of, round_input, rounded_weight
 from mlkdc.exporting.job import Quantization
 from mlkdc.exporting.merging.fold import fold_input_scale
+from mlkdc.exporting.merging.head import FoldedHead
 from mlkdc.exporting.merging.model import PIXEL_SCALE, ExportModel, for_half
 from mlkdc.losses import make_objective
 from mlkdc.models import Backbone, MultiLabelModel
@@ -75,6 +76,38 @@ class _Rounding(nn.Module):
 
     def forward(self, weight: Tensor) -> Tensor:
         return rounded_weight(weight, self.per_channel, self.steps)
+
+
+class _Spread(nn.Module):
+    """A bias as a decoder that is folded has it: in equal parts, which are summed."""
+
+    def __init__(self, parts: int) -> None:
+        super().__init__()
+        self.parts = parts
+
+    def forward(self, bias: Tensor) -> Tensor:
+        return bias / self.parts
+
+    def right_inverse(self, spread: Tensor) -> Tensor:
+        return spread * self.parts
+
+
+@contextmanager
+def gathered_bias(model: ExportModel) -> Iterator[None]:
+    """Within it, the bias of a folded decoder is one parameter of its full size.
+
+    A step of Adam's moves each of the parts as far as any other parameter, and so their sum as many times as far as
+    there are parts.
+    """
+    head = model.head
+    if not isinstance(head, FoldedHead) or head.shortcut is not None:
+        yield
+        return
+    parametrize.register_parametrization(head, "bias", _Spread(head.weight.shape[1]))
+    try:
+        yield
+    finally:
+        parametrize.remove_parametrizations(head, "bias")
 
 
 @contextmanager
@@ -150,7 +183,7 @@ def fine_tune(builder: Builder, how: Quantization, epochs: int) -> ExportModel:
         say(f"  fine-tuned without {' and '.join(left_out)}: a finished run does not keep its layers")
     plan = Plan(recipe, make_objective(recipe.distill), builder.images.data)
     progress = _Said(say)
-    with rounding(tuned, how.images[:RANGED_IMAGES], how):
+    with rounding(tuned, how.images[:RANGED_IMAGES], how), gathered_bias(tuned):
         student = Merged(tuned, builder.model.preprocess)
         teacher = _teacher(run, plan, progress)
         trainer = Trainer(folder, recipe, student, builder.images.data, plan.objective, teacher, progress)
