@@ -13,7 +13,10 @@ from mlkdc.images import load_square
 from mlkdc.metrics import average_precision
 from mlkdc.records.answers import KnownAnswers
 from mlkdc.records.bench import Accuracy
+from mlkdc.records.manifest import Manifest
+from mlkdc.records.parity import Tolerance
 from mlkdc.runtime.session import no_probabilities
+from mlkdc.runtime.targets import load_target
 
 #: Images that go to a device at once.
 CHUNK = 64
@@ -107,13 +110,19 @@ class Examination:
 def _compared(answers: np.ndarray, known: KnownAnswers, subject: Subject) -> Accuracy:
     thresholds = np.array(subject.manifest.thresholds)
     difference = float(np.abs(answers.astype(np.float64) - known.probabilities).max())
-    comparison = subject.manifest.parity.comparison
     return Accuracy(
         images=len(answers),
         max_probability_difference=difference,
-        within_tolerance=difference <= comparison.tolerance.probability if comparison else None,
+        within_tolerance=difference <= _tolerance(subject.manifest).probability,
         label_flips=int(((answers >= thresholds) != (known.probabilities >= thresholds)).sum()),
     )
+
+
+def _tolerance(manifest: Manifest) -> Tolerance:
+    """That of the export; the target's for an artifact that could not be compared there, or was not to be."""
+    if manifest.parity.comparison is not None:
+        return manifest.parity.comparison.tolerance
+    return load_target(manifest.target).tolerance(manifest.precision)
 
 
 def _answered(device: Device, subject: Subject, pixels: np.ndarray) -> np.ndarray:

@@ -1,6 +1,7 @@
 """`mlkdc evaluate`, `export`, `report` and `predict`."""
 
 import json
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -206,8 +207,11 @@ def report(run_folder: Path | None, budget: float | None, min_map: float | None)
     folder = run_folder or pick_run(None).path
     wanted = Budget(budget, min_map) if budget is not None else None
     page = write_report(folder, wanted)
-    for advice in shipping_sentences(Report.load(folder).to_ship):
-        click.echo(advice)
+    advice = shipping_sentences(Report.load(folder).to_ship)
+    for sentence in advice:
+        click.echo(sentence)
+    if wanted is not None and not advice:
+        say(f"nothing was measured yet that could meet a budget: mlkdc bench {shlex.quote(str(folder))}")
     click.echo(str(page))
 
 
@@ -218,7 +222,12 @@ def report(run_folder: Path | None, budget: float | None, min_map: float | None)
     ),
 )
 @click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="IMAGE|FOLDER...")
-@click.option("--model", "artifact", type=click.Path(path_type=Path), help="An artifact folder; default: the newest.")
+@click.option(
+    "--model",
+    "artifact",
+    type=click.Path(path_type=Path),
+    help="An artifact folder; default: the newest that passed its check.",
+)
 @click.option("--top", type=click.IntRange(min=1), help="The N most probable labels, whatever their thresholds.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line, for each image.")
 @click.option("--allow-failed", is_flag=True, help="Use an artifact that failed its parity check.")

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mlkdc.bench import BASELINE, Plan, Questions, Row, ScoredImages, artifact_rows, bench, eager_row
-from mlkdc.bench.imported import with_imports_of
 from mlkdc.bench.rows import endings, named
+from mlkdc.commands.bench_file import FiguresFile
 from mlkdc.commands.evaluate import is_artifact_folder
 from mlkdc.data.runs import run_data, scored_split, warn
 from mlkdc.data.scoring import own_images
@@ -109,37 +109,24 @@ def bench_paths(
         image_size=_common_image_size(contents),
         command=asked.command,
     )
-    earlier, imported = target.exists(), _earlier(target)
-
-    def keep(so_far: BenchFile) -> None:
-        # Figures of an earlier measurement are worth more than the news that a device is gone.
-        if so_far.measured or not earlier:
-            _with_imports(so_far, imported).save_as(target)
-
-    figures = bench(
-        rows,
-        plan,
-        devices=devices,
-        questions=_questions(rows, asked),
-        say=progress.say,
-        write=keep,
-    )
-    keep(figures)
-    if earlier and not figures.measured:
-        progress.say(f"nothing was measured; the earlier figures in {target} stay")
-    return _with_imports(figures, imported), target
-
-
-def _earlier(target: Path) -> BenchFile | None:
-    """What the file holds; None where it is missing or cannot be read, and is replaced."""
+    file = FiguresFile(target)
     try:
-        return BenchFile.load_from(target)
-    except UsageError:
-        return None
-
-
-def _with_imports(figures: BenchFile, earlier: BenchFile | None) -> BenchFile:
-    return figures if earlier is None else with_imports_of(figures, earlier)
+        figures = bench(
+            rows,
+            plan,
+            devices=devices,
+            questions=_questions(rows, asked),
+            say=progress.say,
+            write=file.keep,
+        )
+    except BaseException:
+        if file.previous.exists():
+            progress.say(f"the figures of the measurement before this one are in {file.previous}")
+        raise
+    file.finish(figures)
+    if file.replaces and not figures.measured:
+        progress.say(f"nothing was measured; the earlier figures in {target} stay")
+    return file.with_imports(figures), target
 
 
 def _read(paths: Sequence[Path]) -> _Contents:

@@ -32,6 +32,11 @@ def images_by_stem(folder: Path) -> dict[str, Path]:
     return files
 
 
+def is_special(path: Path) -> bool:
+    """Whether it is there and neither a file nor leads to one: reading from a pipe would wait for ever."""
+    return not path.is_file() and path.exists()
+
+
 def images_below(
     folder: Path, *, most_files: float = MOST_FILES, on_error: Callable[[OSError], None] | None = None
 ) -> Iterator[Path]:
@@ -50,5 +55,6 @@ def images_below(
             seen += 1
             if seen > most_files:
                 return
-            if os.path.splitext(name)[1].lower() in suffixes:
-                yield Path(place, name)
+            path = Path(place, name)
+            if path.suffix.lower() in suffixes and not is_special(path):
+                yield path

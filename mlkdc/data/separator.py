@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from mlkdc.data.cell_lists import is_list, items
 from mlkdc.data.evidence import evidence
 from mlkdc.data.flag_cells import named_flags, read_cell
-from mlkdc.errors import UsageError
+from mlkdc.errors import UsageError, nearest
 
 LIST = "list"
 NONE = "none"
@@ -76,11 +76,15 @@ def chosen(word: str) -> Separator:
     """The separator that the user names, by a word or as it is.
 
     Raises:
-        UsageError: nothing.
+        UsageError: it is empty, or a word that stands for none.
     """
     if not word:
         raise UsageError(f"data.separator is empty; expected a character or one of {', '.join(WORDS)}")
-    return Separator(WORDS.get(word, word))
+    mark = WORDS.get(word.lower(), word)
+    # A mistyped word would join nothing, and every combination of labels would be one.
+    if len(mark) > 1 and mark.isalpha() and mark not in (LIST, NONE):
+        raise UsageError(f"unknown data.separator {word!r}; {nearest(word.lower(), WORDS)}, or the mark as it is")
+    return Separator(mark)
 
 
 def detect(cells: Sequence[str], classes: Sequence[str], where: str) -> Separator:

@@ -36,7 +36,7 @@ class Converted:
         return content
 
     def _replaced(self, state: dict[str, Tensor]) -> bytes | None:
-        """The file that is kept, with these parameters; None where not each that changed is found in it once."""
+        """The file that is kept, with these parameters; None where not each that changed has a place of its own."""
         content = bytearray(self._content)
         for name, before in self._state.items():
             if before.equal(state[name]):
@@ -44,6 +44,9 @@ class Converted:
             old, new = _bytes(before), _bytes(state[name])
             place = self._content.find(old)
             if len(old) < LEAST_BYTES or place < 0 or self._content.find(old, place + 1) >= 0:
+                return None
+            # A converter can store equal parameters once.
+            if any(other != name and tensor.equal(before) for other, tensor in self._state.items()):
                 return None
             content[place : place + len(old)] = new
         return bytes(content) or None

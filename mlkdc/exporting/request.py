@@ -254,9 +254,12 @@ def _precisions(spec: Target, named: Sequence[str], *, every: bool) -> list[str]
 
 
 def _check_replaceable(folder: Path) -> None:
-    """Raise UsageError where the folder holds something else than an artifact."""
-    if not folder.exists():
-        return
+    """Raise UsageError where the folder holds something else than an artifact, or its name cannot be one."""
+    try:
+        if not folder.exists():
+            return
+    except OSError as error:
+        raise UsageError(f"{folder}: {error.strerror}; name another folder with --out") from None
     is_empty = folder.is_dir() and not any(folder.iterdir())
     if not is_empty and not is_artifact(folder):
         raise UsageError(f"{folder} is not an artifact and is not replaced; name another folder with --out")

@@ -113,7 +113,8 @@ class Accuracy(Record):
     Args:
         images: that both answered.
         max_probability_difference: over all images and labels.
-        within_tolerance: whether that is as close as the export had to be; None where it had no limit.
+        within_tolerance: whether that is as close as the export had to be, or would have had to where nothing was
+            compared; None in files of earlier versions, which did not say so.
         label_flips: decisions on the other side of their threshold.
         map_images: images of the split that were scored there; 0 where none were asked for.
         map_percent: mAP of the answers on the device; None where it was not asked for.

@@ -30,6 +30,9 @@ from mlkdc.train.teacher_labels import check_teacher_labels, labels_of_file
 #: What decides which views a model is shown.
 VIEW_KEYS = {"image_size", "fit", "augment", "train_splits"}
 
+# Of files of weights: a model's name has none of these.
+WEIGHTS_SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".ckpt", ".tar")
+
 #: Part of a cache's name; another one where the same recipe draws other views or the files are laid out anew.
 CACHE_FORMAT = 5
 
@@ -67,6 +70,8 @@ def choose_teacher(recipe: Recipe, text: str) -> Recipe:
         teacher = teacher.model_copy(update=_settings_from_run(path.parent))
     elif path.is_file():
         teacher = teacher.model_copy(update=_settings_from_file(path))
+    elif path.suffix in WEIGHTS_SUFFIXES or "/" in text:
+        raise UsageError(f"--teacher {text}: there is no such file or run folder")
     else:
         check_name(text)
         teacher = teacher.model_copy(update={"model": text, "source": None})

@@ -76,6 +76,39 @@ def test_earlier_figures_stay_where_nothing_was_measured(make_artifact, tmp_path
     assert out.read_bytes() == before
 
 
+def test_a_measurement_that_is_stopped_leaves_the_one_before(make_artifact, tmp_path, monkeypatch):
+    out, previous = tmp_path / "figures.json", tmp_path / "figures.previous.json"
+    assert bench(make_artifact(), "--out", out).exit_code == 0
+    before = out.read_bytes()
+    save = BenchFile.save_as
+
+    def stop(figures, path):
+        save(figures, path)
+        if figures.measured:
+            raise KeyboardInterrupt
+
+    for _ in range(2):  # the second one finds what the first has left
+        monkeypatch.setattr(BenchFile, "save_as", stop)
+        done = bench(make_artifact(), "--out", out)
+        assert f"the figures of the measurement before this one are in {previous}" in done.output
+        assert out.read_bytes() != before
+        assert previous.read_bytes() == before
+    monkeypatch.undo()
+    assert bench(make_artifact(), "--out", out).exit_code == 0
+    assert not previous.exists()
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "model.onnx", "."])
+def test_a_file_of_something_else_is_not_replaced(name, make_artifact):
+    artifact = make_artifact()
+    before = {path.name: path.read_bytes() for path in artifact.iterdir()}
+    done = bench(artifact, "--out", artifact / name)
+    assert isinstance(done.exception, UsageError)
+    assert "name another file with --out" in str(done.exception) or "is a folder" in str(done.exception)
+    assert "pass 1/1" not in done.output
+    assert {path.name: path.read_bytes() for path in artifact.iterdir()} == before
+
+
 def test_images_that_have_moved(finished_run: Path, tmp_path):
     run = Path(shutil.copytree(finished_run, tmp_path / "runs" / "photos"))
     recipe = run / "recipe.yaml"

@@ -1,5 +1,6 @@
 """What a training says of its data before it begins, and what it refuses."""
 
+import os
 import shlex
 from pathlib import Path
 
@@ -8,6 +9,7 @@ from make_layouts import csv_folder, many_rows
 
 from mlkdc.data import open_data
 from mlkdc.data.check import check_trainable, inspect
+from mlkdc.data.files import images_below
 from mlkdc.data.summary import headline, listed, opening
 from mlkdc.errors import UsageError
 from mlkdc.types import Problem
@@ -106,3 +108,11 @@ def test_too_few_images_are_shown_and_not_trained_on(tmp_path: Path):
     assert data.splits == ("test",)
     assert data.split_from == "none: fewer than 20 images are not split"
     assert open_data(str(many_rows(tmp_path / "more", "image,labels", ["x"])), few=True).splits[0] == "train"
+
+
+def test_a_pipe_with_an_images_name_is_no_image(tmp_path: Path):
+    (tmp_path / "a.png").write_bytes(b"")
+    os.mkfifo(tmp_path / "b.png")
+    (tmp_path / "c.png").symlink_to(tmp_path / "gone.png")
+    # One that leads nowhere is reported by whoever opens it.
+    assert [path.name for path in images_below(tmp_path)] == ["a.png", "c.png"]

@@ -112,3 +112,15 @@ def test_a_line_break_in_a_label_is_a_blank(tmp_path: Path):
     cells = ['"dog\nhound"', "cat\u0085fish", "bird"]
     data = open_data(str(many_rows(tmp_path, "image,labels", cells)), separator="none")
     assert data.classes == ("bird", "cat fish", "dog hound")
+
+
+@pytest.mark.parametrize("word", ["commas", "space", "pipes", "slash"])
+def test_a_word_that_stands_for_no_mark_is_refused(word: str, tmp_path: Path):
+    folder = many_rows(tmp_path, "image,labels", ['"cat, dog"', "cat", "dog"])
+    with pytest.raises(UsageError, match=f"unknown data.separator '{word}'; (did you mean|valid:)"):
+        open_data(str(folder), separator=word)
+
+
+def test_words_are_taken_in_any_case(tmp_path: Path):
+    folder = many_rows(tmp_path, "image,labels", ['"cat, dog"', "cat", "dog"])
+    assert open_data(str(folder), separator="Comma").classes == ("cat", "dog")

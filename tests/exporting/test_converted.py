@@ -65,6 +65,21 @@ def test_what_is_not_found_for_sure_is_converted_again(model, changed):
     assert converter.calls == 2
 
 
+def test_of_two_equal_biases_which_a_converter_may_store_once_none_is_replaced():
+    model = nn.Sequential(nn.Linear(3, 8), nn.Linear(8, 8)).requires_grad_(False)
+    model[1].bias.copy_(model[0].bias)
+    converted, calls = Converted(), itertools.count(1)
+
+    def convert():
+        next(calls)
+        return b"head" + model[0].bias.numpy().tobytes()
+
+    converted.of(model, convert)
+    model[0].bias += 1
+    assert converted.of(model, convert) == convert()
+    assert next(calls) == 4
+
+
 def test_a_bias_that_is_found_twice_is_converted_again(model):
     converted, converter = Converted(), Converter(again=True)
     file_of(converted, converter, model)

@@ -72,6 +72,8 @@ def test_a_folder_of_something_else_is_not_replaced(run, tmp_path):
     with pytest.raises(UsageError, match="is not an artifact and is not replaced"):
         export(run, "onnx", out=tmp_path)
     assert (tmp_path / "notes.txt").read_text() == "mine"
+    with pytest.raises(UsageError, match="File name too long; name another folder with --out"):
+        export(run, "onnx", out=tmp_path / ("a" * 300))
 
 
 @pytest.mark.parametrize("target", [name for name in target_names() if not load_target(name).dynamic])

@@ -120,6 +120,10 @@ def test_the_command_takes_a_budget(tmp_path):
     done = CliRunner().invoke(cli, ["report", str(folder), "--budget", "0.008s", "--min-map", "60"])
     assert done.exit_code == 0, done.output
     assert read_json(folder / "report.json")["to_ship"]["budget_ms"] == 8.0
+    unmeasured = CliRunner().invoke(cli, ["report", str(write_minimal(tmp_path / "b")), "--budget", "8ms"])
+    assert unmeasured.exit_code == 0, unmeasured.output
+    assert "nothing was measured yet that could meet a budget: mlkdc bench" in unmeasured.output
+    assert "nothing was measured" not in done.output
 
 
 @pytest.mark.parametrize(

@@ -170,6 +170,12 @@ def alone(run: Path, folder: Path) -> str:
     return str(shutil.copy(run / "model.safetensors", folder / "alone.safetensors"))
 
 
+@pytest.mark.parametrize("text", ["nothing.safetensors", "runs/nothing", "/nowhere/teacher.pth"])
+def test_a_teacher_that_looks_like_a_path_is_no_mistyped_model(text: str, tiny: Tiny) -> None:
+    with pytest.raises(UsageError, match=f"--teacher {text}: there is no such file or run folder"):
+        choose_teacher(tiny(), text)
+
+
 def test_teacher_file_of_another_architecture_or_label_set(vanilla: Path, tiny: Tiny, tmp_path: Path) -> None:
     file = alone(vanilla, tmp_path)
     wrong = choose_teacher(tiny(), file)
