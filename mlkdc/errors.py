@@ -34,7 +34,7 @@ class RecipeError(UsageError):
     Args:
         faults: one sentence per fault, each starting with the dotted key it is about.
         source: where the recipe came from, named in the first line.
-        rest: the recipe without the sections that have faults, where there can be one.
+        rest: the recipe with defaults for what is faulty, where there can be one.
     """
 
     def __init__(self, faults: list[str], source: str, rest: "Recipe | None" = None) -> None:

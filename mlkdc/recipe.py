@@ -8,7 +8,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from mlkdc.errors import RecipeError, UsageError, nearest
 from mlkdc.fit import Fit
-from mlkdc.recipe_faults import faults_of
+from mlkdc.recipe_faults import faults_of, without_faults
 from mlkdc.resources import digest, shipped
 from mlkdc.values import LARGEST_SEED, AnyFloat, Deviations, Means, Number, Points, Whole, load_yaml, once_each
 
@@ -331,10 +331,9 @@ def make_recipe(values: dict[str, Any], source: str) -> Recipe:
 
 
 def _rest(values: dict[str, Any], error: ValidationError) -> Recipe | None:
-    """With the defaults of each section that has a fault; None where one of these has none."""
-    faulty = {item["loc"][0] for item in error.errors()}
+    """With defaults for what is faulty; None where that is no recipe."""
     try:
-        return Recipe.model_validate({key: value for key, value in values.items() if key not in faulty})
+        return Recipe.model_validate(without_faults(values, error))
     except ValidationError:
         return None
 

@@ -1,10 +1,15 @@
-"""What is wrong with a recipe's keys and values: each fault by its dotted key."""
+"""What is wrong with a recipe's keys and values: each fault by its dotted key, and what is left without them."""
 
+import copy
 from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
 from mlkdc.errors import nearest
+
+# Keys on which the others of their section hang, and sections whose keys make sense together.
+DECISIVE = ("kind", "method")
+TOGETHER = ("terms", "options", "balance")
 
 
 def faults_of(error: ValidationError, recipe: type[BaseModel]) -> list[str]:
@@ -18,6 +23,32 @@ def faults_of(error: ValidationError, recipe: type[BaseModel]) -> list[str]:
         else:
             faults.append(f"{dotted}: {item['msg'][:1].lower()}{item['msg'][1:]}, got {_shown(item['input'])}")
     return faults
+
+
+def without_faults(values: dict[str, Any], error: ValidationError) -> dict[str, Any]:
+    """A copy without the faulty values, and without those that mean something else where one of these is missing."""
+    left = copy.deepcopy(values)
+    # From the end: an item that is taken out of a list moves those behind it.
+    for item in reversed(error.errors()):
+        _remove(left, item["loc"])
+    return left
+
+
+def _remove(holder: Any, keys: tuple[int | str, ...]) -> None:
+    key, *inner = keys
+    if not _has(holder, key):
+        return
+    goes_on = inner and _has(holder[key], inner[0])
+    if goes_on and inner[0] not in DECISIVE and key not in TOGETHER:
+        _remove(holder[key], tuple(inner))
+    else:
+        del holder[key]
+
+
+def _has(holder: Any, key: int | str) -> bool:
+    if isinstance(holder, list):
+        return isinstance(key, int) and key < len(holder)
+    return isinstance(holder, dict) and key in holder
 
 
 def _keys_at(location: tuple[int | str, ...], recipe: type[BaseModel]) -> list[str]:

@@ -14,7 +14,7 @@ from mlkdc.runtime.targets import load_target, split_name
 
 
 def read_recipe(name: str, settings: Sequence[str], overrides: dict[str, Any] | None = None) -> Recipe:
-    """As :func:`~mlkdc.recipe.load_recipe`; where that finds faults, names in the other sections are checked, too.
+    """As :func:`~mlkdc.recipe.load_recipe`; where that finds faults, the names in what is left are checked, too.
 
     Raises:
         UsageError: as there.

@@ -38,6 +38,8 @@ def test_without_torch_the_names_that_can_be_known_are_told(monkeypatch: pytest.
     [
         # Of another method's terms and head, whose keys would say nothing of the default ones.
         ("distill.method=5", "distill.options.mld.nosuch=1"),
+        # Without the other one no term would be left.
+        ("distill.terms={bce: 0, mld: heavy}", "distill.method=vanilla"),
         ("student.head.kind=5", "student.head.residual=0.5"),
         ("teacher=5",),
         ("seed=no",),
@@ -47,6 +49,39 @@ def test_nothing_is_told_that_hangs_on_a_faulty_value(settings: tuple[str, ...])
     found = faults("targets=[onyx]", *settings)
     assert len(found) == 2
     assert found[0].startswith(settings[0].partition("=")[0])
+
+
+def test_a_name_is_told_whatever_else_is_wrong_in_its_section() -> None:
+    found = faults(
+        "student.width=yes",
+        "student.model=mobilnetv2",
+        "student.head.kind=zzz",
+        "teacher.head.dim=wide",
+        "teacher.model=resnet10l",
+        "distill.form=ww",
+        "distill.method=l2e",
+        "data.image_size=big",
+        "data.layout=coko",
+        "targets=[3, onyx, 4, onnx-int9]",
+    )
+    expected = [
+        "student.width: expected a number",
+        "student.head.kind: input should be",
+        "teacher.head.dim: input should be",
+        "distill.form: input should be",
+        "data.image_size: input should be",
+        "targets.0: input should be",
+        "targets.2: input should be",
+        "targets: unknown target 'onyx'",
+        "targets: ",
+        "data.layout: unknown",
+        "student.model: unknown model",
+        "unknown method 'l2e'",
+        "teacher.model: unknown model",
+    ]
+    assert len(found) == len(expected), found
+    for fault in expected:
+        assert any(fault in line for line in found), (fault, found)
 
 
 @pytest.mark.parametrize("command", [("validate", "quickstart"), ("distill", "--recipe", "quickstart")])
