@@ -32,7 +32,7 @@ def images_by_stem(folder: Path) -> dict[str, Path]:
     return files
 
 
-def is_special(path: Path) -> bool:
+def _is_special(path: Path) -> bool:
     """Whether it is there and neither a file nor leads to one: reading from a pipe would wait for ever."""
     return not path.is_file() and path.exists()
 
@@ -55,6 +55,8 @@ def images_below(
             seen += 1
             if seen > most_files:
                 return
+            if os.path.splitext(name)[1].lower() not in suffixes:
+                continue
             path = Path(place, name)
-            if path.suffix.lower() in suffixes and not is_special(path):
+            if not _is_special(path):
                 yield path

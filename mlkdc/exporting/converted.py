@@ -26,14 +26,12 @@ class Converted:
             model: of the same modules as in each call before.
             convert: makes it.
         """
-        content = self._replaced(model.state_dict())
-        if content is not None:
-            return content
-        content = convert()
         if not self._content:
-            self._content = content
+            self._content = convert()
             self._state = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-        return content
+            return self._content
+        content = self._replaced(model.state_dict())
+        return convert() if content is None else content
 
     def _replaced(self, state: dict[str, Tensor]) -> bytes | None:
         """The file that is kept, with these parameters; None where not each that changed has a place of its own."""
@@ -49,7 +47,7 @@ class Converted:
             if any(other != name and tensor.equal(before) for other, tensor in self._state.items()):
                 return None
             content[place : place + len(old)] = new
-        return bytes(content) or None
+        return bytes(content)
 
 
 def _bytes(tensor: Tensor) -> bytes:

@@ -49,8 +49,14 @@ def sensitivity(model: ExportModel, images: np.ndarray, *, per_channel: bool) ->
         By the names of :func:`weighted_modules`, in their order.
     """
     layers, pixels = layers_of(model), torch.from_numpy(images)
-    exact, expected = measure(model, pixels)
-    outputs = _outputs(model, pixels)
+    outputs: dict[str, Tensor] = {}
+
+    def keep(name: str, _input: Tensor, output: Tensor) -> None:
+        # The activation behind it may work in place.
+        outputs[name] = output.clone()
+
+    with watched(layers, keep):
+        exact, expected = measure(model, pixels)
     changes = {}
     with ExitStack() as known:
         for name, (low, high) in input_ranges(exact, Quantization(images)).items():
@@ -60,19 +66,6 @@ def sensitivity(model: ExportModel, images: np.ndarray, *, per_channel: bool) ->
             if exact[name].runs == 1:
                 known.enter_context(_answering(layers[name], outputs[name]))
     return changes
-
-
-def _outputs(model: ExportModel, pixels: Tensor) -> dict[str, Tensor]:
-    """Of each layer, the last time it runs."""
-    outputs: dict[str, Tensor] = {}
-
-    def keep(name: str, _input: Tensor, output: Tensor) -> None:
-        # The activation behind it may work in place.
-        outputs[name] = output.clone()
-
-    with watched(layers_of(model), keep):
-        model.logits(pixels)
-    return outputs
 
 
 @contextmanager
