@@ -4,6 +4,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from mlkdc.errors import MlkdcError
 from mlkdc.exporting.formats import EXPORTERS
 from mlkdc.exporting.formats.onnx import onnx_graph
@@ -17,6 +19,8 @@ FILES = ["model.xml", "model.bin"]
 # without weights, which are the subtraction of the mean, what LayerNorms take, and the last product of the head.
 FLOAT = ("MVN", "Softmax", "ScaledDotProductAttention", "Sigmoid")
 FLOAT_OUTSIDE = ("Add", "Multiply", "ReduceSum")
+# Calibration images at once: NNCF's work for each batch takes longer than the model's for an image.
+BATCH = 8
 
 
 @EXPORTERS.register("openvino")
@@ -72,10 +76,11 @@ def _quantize(model: Any, how: Quantization, dtype: str) -> Any:
     from nncf.quantization.range_estimator import RangeEstimatorParametersSet
 
     ranges = RangeEstimatorParametersSet.HISTOGRAM if how.clip else RangeEstimatorParametersSet.MINMAX
-    return nncf.quantize(
+    shape, batches = model.input().partial_shape, _batches(model, how.images)
+    quantized = nncf.quantize(
         model,
-        nncf.Dataset(how.images, lambda image: image[None].astype(dtype)),
-        subset_size=len(how.images),
+        nncf.Dataset(batches, lambda batch: batch.astype(dtype)),
+        subset_size=len(batches),
         preset=nncf.QuantizationPreset.PERFORMANCE,
         fast_bias_correction=True,
         ignored_scope=nncf.IgnoredScope(names=_in_float(model, how)),
@@ -86,6 +91,47 @@ def _quantize(model: Any, how: Quantization, dtype: str) -> Any:
             weights_quantization_params=QuantizationParameters(per_channel=how.per_channel),
         ),
     )
+    quantized.reshape(shape)
+    return quantized
+
+
+def _batches(model: Any, images: np.ndarray) -> np.ndarray:
+    """``uint8[n, b, 3, s, s]``: all images, in batches that the model takes from here on."""
+    size = next(size for size in range(BATCH, 0, -1) if len(images) % size == 0)
+    if not model.is_dynamic() and not _takes(model, size):
+        size = 1
+    return images.reshape(-1, size, *images.shape[1:])
+
+
+def _takes(model: Any, size: int) -> bool:
+    """Let a model of one image take a batch of that size: whether it can, with each image by itself; else as it was.
+
+    A batch is all images one behind the other wherever only the first dimension grows with it.
+    """
+    outputs = [output for node in model.get_ops() for output in node.outputs()]
+    single, shape = [list(output.shape)[1:] for output in outputs], model.input().partial_shape
+    for node in model.get_ops():
+        if node.get_type_name() == "Reshape":
+            _free_batch(node)
+    try:
+        model.reshape([size, *list(shape)[1:]])
+    except RuntimeError:  # a constant shape is left in it
+        return False
+    takes = [list(output.shape)[1:] for output in outputs] == single
+    if not takes:
+        model.reshape(shape)
+    return takes
+
+
+def _free_batch(reshape: Any) -> None:
+    """Let a reshape to the shape of one image give out as many as it is given: where that is one, the same."""
+    from openvino import opset13
+
+    wanted = reshape.input_value(1).get_node()
+    sizes = wanted.get_data().tolist() if wanted.get_type_name() == "Constant" else []
+    if sizes[:1] == [1] and -1 not in sizes:
+        free = opset13.constant([-1, *sizes[1:]], np.int64, name=f"{reshape.get_friendly_name()}/shape")
+        reshape.input(1).replace_source_output(free.output(0))
 
 
 def _in_float(model: Any, how: Quantization) -> list[str]:
