@@ -7,7 +7,7 @@ import torch
 from torch.fx import Graph, Node
 
 from mlkdc.exporting.formats import EXPORTERS
-from mlkdc.exporting.int8.pt2e import quantize
+from mlkdc.exporting.int8.pt2e import quantize, takes_batches
 from mlkdc.exporting.job import Built, Job
 from mlkdc.records.manifest import RuntimeDetails
 from mlkdc.runtime.backends.executorch import METADATA
@@ -25,17 +25,31 @@ def export_executorch(job: Job) -> Built:
     The operators that XNNPACK left to ExecuTorch's kernels are named in the details, as ``outside_xnnpack``.
     """
     with quiet():
-        program = _exported(job.model, job)
         if job.quantization:
-            program = _exported(quantize(program, job.quantization, job.input_dtype), job)
+            quantized = quantize(_of_any_number(job.model, job), job.quantization, job.input_dtype)
+            program = _exported(quantized, job)
+        else:
+            program = _exported(job.model, job)
         lowered, outside = _lower(program, {f"{METADATA}{name}": text for name, text in job.metadata.items()})
     (job.folder / FILE).write_bytes(lowered.buffer)
     return Built([FILE], RuntimeDetails(outside_xnnpack=outside))
 
 
 def _exported(model: torch.nn.Module, job: Job) -> torch.export.ExportedProgram:
+    """Of one image."""
     image = torch.zeros(job.input_shape, dtype=getattr(torch, job.input_dtype))
     program = torch.export.export(model, (image,))
+    _slice_splits(program.graph)
+    return program
+
+
+def _of_any_number(model: torch.nn.Module, job: Job) -> torch.export.ExportedProgram:
+    """Of any number of images, or of one where the model has a shape for the number that it was exported with."""
+    # One image would be taken for a constant.
+    images = torch.zeros(2, *job.input_shape[1:], dtype=getattr(torch, job.input_dtype))
+    program = torch.export.export(model, (images,), dynamic_shapes=({0: torch.export.Dim.AUTO},))
+    if not takes_batches(program):
+        return _exported(model, job)
     _slice_splits(program.graph)
     return program
 

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mlkdc.exporting.int8.layers import Layer, layers_of, rounded, watched
+from mlkdc.exporting.int8.layers import Layer, layers_of, pixels_of, rounded, watched
 from mlkdc.exporting.job import Quantization
 from mlkdc.exporting.merging.model import ExportModel
 
@@ -46,8 +46,8 @@ def measure(model: ExportModel, pixels: Tensor) -> tuple[dict[str, Statistics], 
     statistics: dict[str, Statistics] = {}
 
     def see(name: str, inputs: Tensor, output: Tensor) -> None:
-        of_image = inputs.flatten(1)
-        now = Statistics(of_image.amin(1), of_image.amax(1), _channel_means(layers[name], output))
+        of_image = tuple(range(1, inputs.ndim))
+        now = Statistics(inputs.amin(of_image), inputs.amax(of_image), _channel_means(layers[name], output))
         statistics[name] = statistics[name].again(now) if name in statistics else now
 
     with watched(layers, see):
@@ -98,7 +98,7 @@ def correct_biases(
     Returns:
         The number of biases.
     """
-    pixels = torch.from_numpy(images)
+    pixels = pixels_of(images)
     if exact is None:
         exact, _ = measure(model, pixels)
     layers = {name: layer for name, layer in layers_of(model).items() if not how.keeps(name)}

@@ -22,6 +22,11 @@ def layers_of(model: nn.Module) -> dict[str, Layer]:
     return layers
 
 
+def pixels_of(images: np.ndarray) -> Tensor:
+    """``uint8[n, 3, s, s]``, its channels last in memory: a processor's convolutions take two thirds of the time so."""
+    return torch.from_numpy(images).contiguous(memory_format=torch.channels_last)
+
+
 @contextlib.contextmanager
 def watched(layers: dict[str, Layer], see: See) -> Iterator[None]:
     """Call ``see`` after each run of one of the layers; afterwards they are as they were, whatever happens."""

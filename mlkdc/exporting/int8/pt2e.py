@@ -16,6 +16,9 @@ _CLAMPS = (_aten.hardtanh.default, _aten.hardtanh_.default)
 # one weight per label is the answer.
 _FLOAT_IN_HEAD = (_aten.add.Tensor, _aten.mul.Tensor)
 
+# Calibration images at once: to watch every layer takes as long for a few as for one.
+BATCH = 8
+
 Chooses = Callable[[Node], bool]
 
 
@@ -23,18 +26,24 @@ def quantize(program: torch.export.ExportedProgram, how: Quantization, dtype: st
     """The program's module with quantization and its inverse around what XNNPACK is to compute in int8.
 
     Args:
-        program: of one NCHW image.
+        program: of one NCHW image, or of any number.
         how: calibration images, ranges, and which modules stay in floating point.
         dtype: of its input.
     """
     from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
 
     observed = prepare_pt2e(program.module(), _quantizer(how))
+    size = BATCH if takes_batches(program) else 1
     with torch.no_grad():
-        for image in how.images:
-            observed(torch.from_numpy(image.astype(dtype))[None])
+        for start in range(0, len(how.images), size):
+            observed(torch.from_numpy(how.images[start : start + size].astype(dtype)))
     quantized: GraphModule = convert_pt2e(observed)
     return quantized
+
+
+def takes_batches(program: torch.export.ExportedProgram) -> bool:
+    """Whether a program takes any number of images, whose sizes are constants."""
+    return bool(program.range_constraints)
 
 
 def _quantizer(how: Quantization) -> Any:
