@@ -65,12 +65,18 @@ class LadderSeconds(Record):
     ladder: float
 
 
-class VersionRow(Record):
-    """One full ladder, in an earlier version and in this one."""
+class VersionTurn(Record):
+    """One full ladder in an earlier version, and then in this one."""
 
-    target: str
     earlier: LadderSeconds
     now: LadderSeconds
+
+
+class VersionRow(Record):
+    """A target's turns."""
+
+    target: str
+    turns: tuple[VersionTurn, ...]
 
 
 class VersionsStudy(RowsStudy, MeasuredStudy):

@@ -3,7 +3,7 @@
     OMP_NUM_THREADS=1 python benchmarks/ladder_versions.py RUN EARLIER EARLIER_RUN --data PHOTOS --weights WEIGHTS
 
 EARLIER is a checkout. Each version exports a run of its own, trained by the same command, with limits that no step
-holds: all of the command is timed, and the ladder in it. Minutes a target; the seconds go to
+holds: all of the command is timed, and the ladder in it. Minutes a turn and target; the seconds go to
 benchmarks/results/ladder_versions.json.
 """
 
@@ -16,7 +16,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from ladder_records import LadderSeconds, VersionRow, VersionsStudy
+from ladder_records import LadderSeconds, VersionRow, VersionsStudy, VersionTurn
 from promise import PACKAGES, TARGETS
 from study import add_places, grow, placed
 
@@ -57,6 +57,7 @@ def main() -> None:
     parser.add_argument("earlier_checkout", type=Path)
     parser.add_argument("earlier_run", type=Path)
     parser.add_argument("--targets", nargs="*", default=TARGETS)
+    parser.add_argument("--turns", type=int, default=3)
     add_places(parser)
     options = parser.parse_args()
     git = ["git", "-C", str(options.earlier_checkout), "rev-parse", "--short", "HEAD"]
@@ -69,12 +70,12 @@ def main() -> None:
         machine=machine(),
     )
 
+    def turn(target: str) -> VersionTurn:
+        earlier = seconds(options.earlier_checkout, options.earlier_run, target)
+        return VersionTurn(earlier=earlier, now=seconds(HERE.parent, options.run, target))
+
     def measured(target: str) -> VersionRow:
-        return VersionRow(
-            target=target,
-            earlier=seconds(options.earlier_checkout, options.earlier_run, target),
-            now=seconds(HERE.parent, options.run, target),
-        )
+        return VersionRow(target=target, turns=tuple(turn(target) for _ in range(options.turns)))
 
     grow(RESULTS, study, map(measured, options.targets))
 

@@ -1,6 +1,7 @@
 """What docs/targets.md shows of promise.json, ladder.json and ladder_versions.json."""
 
 from collections.abc import Sequence
+from statistics import median
 
 from ladder_records import Climb, LadderStudy, VersionsStudy
 from promise_records import Choice, PromiseRow, PromiseStudy
@@ -73,13 +74,15 @@ def version_times(study: VersionsStudy) -> list[str]:
     head = ["artifact", "ladder, earlier: s", "now: s", "of the time", "command, earlier: s", "now: s"]
     lines = []
     for row in study.rows:
-        ladder = _compared(row.earlier.ladder, row.now.ladder)
-        command = _compared(row.earlier.command, row.now.command)
+        ladder = _compared([(turn.earlier.ladder, turn.now.ladder) for turn in row.turns])
+        command = _compared([(turn.earlier.command, turn.now.command) for turn in row.turns])
         lines.append([f"{row.target}-int8", *ladder, *command])
+    turns = len(study.rows[0].turns)
     return [
         f"Before layers were chosen by the simulation (revision {study.earlier}) a ladder made its steps one after "
-        "another. The same `mlkdc export` with both versions, with limits that no step holds, in turns; each exports "
-        "the run that it trained with the same command. The ladder: from its first artifact to its last verdict, "
+        f"another. The same `mlkdc export` with both versions, with limits that no step holds, in {turns} turns; each "
+        "exports the run that it trained with the same command. Medians, and in brackets the least and the greatest. "
+        "The ladder: from its first artifact to its last verdict, "
         "without calibration and the torch model's answers. The command also starts, reads images and lets the "
         "torch model answer, and in the end it makes an fp16 artifact where the target has that precision.",
         Table([*head, "of the time"], lines, "lrrrrrr").markdown_as_is(),
@@ -88,8 +91,11 @@ def version_times(study: VersionsStudy) -> list[str]:
     ]
 
 
-def _compared(earlier: float, now: float) -> list[str]:
-    return [number(earlier, 0), number(now, 0), f"{100 * now / earlier:.0f} %"]
+def _compared(turns: Sequence[tuple[float, float]]) -> list[str]:
+    """The seconds of both versions, and what share the later one's are."""
+    earlier, now = (number(median(seconds), 0) for seconds in zip(*turns, strict=True))
+    shares = [100 * after / before for before, after in turns]
+    return [earlier, now, f"{median(shares):.0f} % ({min(shares):.0f} to {max(shares):.0f})"]
 
 
 def _climbed(climb: Climb) -> list[str]:
