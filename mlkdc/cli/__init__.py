@@ -1,6 +1,7 @@
 """The command line: the only place that prints or exits. Heavy imports wait until a command runs."""
 
 import gc
+import signal
 import sys
 
 import click
@@ -34,8 +35,10 @@ for command in (run, distill, evaluate, export, bench, report, predict, reproduc
 
 
 def main() -> None:
-    """Entry point. Exit codes: 0 done; 1 the job failed; 2 the command, recipe or data was wrong; 130 Ctrl-C."""
+    """Entry point. Exit codes: 0 done; 1 the job failed; 2 the command, recipe or data was wrong; 130 stopped."""
     gc.set_threshold(*COLLECT_AFTER)
+    # What `timeout`, a container or a scheduler sends is to leave as little behind as Ctrl-C.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     prepare_streams()
     debug = DEBUG in sys.argv
     arguments = [argument for argument in sys.argv[1:] if argument != DEBUG]

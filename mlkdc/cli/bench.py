@@ -75,7 +75,7 @@ min_map_option = click.option(
 )
 @click.argument("paths", nargs=-1, type=click.Path(path_type=Path), metavar="[RUN|ARTIFACT]...")
 @click.option("--device", "devices", multiple=True, default=["local"], show_default=True, help="May be repeated.")
-@click.option("--threads", "threads", type=click.IntRange(min=1), multiple=True, help="May be repeated.")
+@click.option("--threads", "threads", type=click.IntRange(1, 1024), multiple=True, help="May be repeated.")
 @click.option("--passes", type=click.IntRange(min=1), help="Processes per row, rows in random order.")
 @click.option("--runs", type=click.IntRange(min=200), help="Timed calls in each process, at least.")
 @click.option("--seconds", type=Finite(min=0, min_open=True), help="That they last, at least.")

@@ -87,6 +87,17 @@ def chosen(word: str) -> Separator:
     return Separator(mark)
 
 
+def unseen(cells: Sequence[str], said: Separator, where: str) -> Separator:
+    """The separator that the user names, with a note where it is in none of the cells.
+
+    Args:
+        cells, where: of :func:`detect`.
+    """
+    if said.mark == LIST or any(len(said.parts(cell)) > 1 for cell in cells):
+        return said
+    return replace(said, note=f"{where}: {said.words} is in no cell, so that each cell is one label")
+
+
 def detect(cells: Sequence[str], classes: Sequence[str], where: str) -> Separator:
     """The separator of a column of labels.
 

@@ -105,7 +105,10 @@ def _separator(parts: Sequence[tuple[RawTable, Columns, str]], classes: Sequence
         said = separator.chosen(chosen)
         if said.mark == separator.NONE:
             return said
-    return separator.of_flags(cells, classes, where, said) or said or separator.detect(cells, classes, where)
+    flags = separator.of_flags(cells, classes, where, said)
+    if flags is None and said is not None:
+        return separator.unseen(cells, said, where)
+    return flags or separator.detect(cells, classes, where)
 
 
 def _labels(

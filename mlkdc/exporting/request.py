@@ -8,9 +8,11 @@ from typing import get_args
 from pydantic import ValidationError
 
 from mlkdc.data.runs import is_gone, missing_path
-from mlkdc.errors import UsageError, nearest
-from mlkdc.records.base import faults
-from mlkdc.records.manifest import Dtype, is_artifact
+from mlkdc.errors import SHOWN_NAMES, UsageError, nearest
+from mlkdc.exporting.readme import README
+from mlkdc.figures import first_few
+from mlkdc.records.base import faults, read_mapping
+from mlkdc.records.manifest import Dtype, Manifest, is_artifact
 from mlkdc.records.parity import Tolerance
 from mlkdc.records.run import ANSWERS_FILE, CALIBRATION_FILE, EXPORT_FOLDER, Run
 from mlkdc.runtime.targets import Target, load_target, target_names
@@ -263,3 +265,18 @@ def _check_replaceable(folder: Path) -> None:
     is_empty = folder.is_dir() and not any(folder.iterdir())
     if not is_empty and not is_artifact(folder):
         raise UsageError(f"{folder} is not an artifact and is not replaced; name another folder with --out")
+    strangers = [] if is_empty else _strangers(folder)
+    if strangers:
+        raise UsageError(
+            f"{folder} holds {first_few(strangers, SHOWN_NAMES)}, which no export wrote and replacing it would "
+            "remove: move it away, or name another folder with --out"
+        )
+
+
+def _strangers(folder: Path) -> list[str]:
+    """Names in an artifact's folder that are not its files; without hidden ones, such as file managers leave."""
+    files = read_mapping(folder / Manifest.FILE, "")["files"]
+    written = {Manifest.FILE, README}
+    if isinstance(files, dict):
+        written.update(name.partition("/")[0] for name in files)
+    return sorted(path.name for path in folder.iterdir() if path.name not in written and path.name[0] != ".")

@@ -1,6 +1,7 @@
 """How a command ends when something else fails than what it was asked: output that is lost, faults of our own."""
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -46,6 +47,33 @@ def test_a_locale_that_has_no_such_letters(tmp_path: Path) -> None:
     done = run_in_shell(f"$MLKDC data {tmp_path}", **ascii_only)
     assert done.returncode == 0, done.stderr
     assert "\u6d77 " in done.stdout
+
+
+SLOW = """
+import tempfile, time
+from mlkdc.cli import cli, main
+
+@cli.command()
+def slow():
+    with tempfile.TemporaryDirectory() as scratch:
+        print(scratch, flush=True)
+        time.sleep(60)
+
+main()
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there a process is ended at once")
+def test_what_ends_a_job_leaves_nothing_behind() -> None:
+    command = [sys.executable, "-c", SLOW, "slow"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        scratch = Path(process.stdout.readline().strip())
+        assert scratch.is_dir()
+        process.send_signal(signal.SIGTERM)
+        _, said = process.communicate(timeout=30)
+    assert (process.returncode, said) == (130, "stopped\n")
+    assert not scratch.exists()
 
 
 @pytest.fixture

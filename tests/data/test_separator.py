@@ -124,3 +124,13 @@ def test_a_word_that_stands_for_no_mark_is_refused(word: str, tmp_path: Path):
 def test_words_are_taken_in_any_case(tmp_path: Path):
     folder = many_rows(tmp_path, "image,labels", ['"cat, dog"', "cat", "dog"])
     assert open_data(str(folder), separator="Comma").classes == ("cat", "dog")
+
+
+@pytest.mark.parametrize("mark", [";", "blank"])
+def test_a_chosen_mark_that_is_in_no_cell_is_noted(mark: str, tmp_path: Path):
+    folder = many_rows(tmp_path, "image,labels", ['"cat,dog"', "cat", "dog"])
+    data = open_data(str(folder), separator=mark)
+    assert data.classes == ("cat", "cat,dog", "dog")
+    word = {";": "semicolon", "blank": "blank"}[mark]
+    assert f"labels.csv, column 'labels': {word} is in no cell, so that each cell is one label" in data.notes
+    assert not any("is in no cell" in note for note in open_data(str(folder), separator=",").notes)

@@ -1,6 +1,7 @@
 """What follows from the options of an export, and what is refused before anything is made: needs no converter."""
 
 import dataclasses
+import json
 
 import pytest
 from torch import nn
@@ -74,6 +75,21 @@ def test_a_folder_of_something_else_is_not_replaced(run, tmp_path):
     assert (tmp_path / "notes.txt").read_text() == "mine"
     with pytest.raises(UsageError, match="File name too long; name another folder with --out"):
         export(run, "onnx", out=tmp_path / ("a" * 300))
+
+
+def test_what_a_user_laid_next_to_an_artifact_is_not_removed(run, tmp_path):
+    mapping = {"format": 1, "runtime": "x", "classes": [], "files": {"model.onnx": "", "a.mlpackage/Data/model": ""}}
+    for name in ("model.onnx", "README.md", ".DS_Store", "a.mlpackage"):
+        (tmp_path / name).touch()
+    (tmp_path / "manifest.json").write_text(json.dumps(mapping))
+    options = ExportOptions(target="onnx", out=tmp_path, skip_parity=True)
+    make_request(run, options)
+    (tmp_path / "predictions.csv").write_text("mine")
+    with pytest.raises(UsageError, match=r"holds predictions\.csv, which no export wrote .*--out"):
+        make_request(run, options)
+    (tmp_path / "manifest.json").write_text(json.dumps({**mapping, "files": 3}))
+    with pytest.raises(UsageError, match=r"holds a\.mlpackage, model\.onnx, predictions\.csv, which"):
+        make_request(run, options)
 
 
 @pytest.mark.parametrize("target", [name for name in target_names() if not load_target(name).dynamic])
