@@ -93,7 +93,7 @@ def unseen(cells: Sequence[str], said: Separator, where: str) -> Separator:
     Args:
         cells, where: of :func:`detect`.
     """
-    if said.mark == LIST or any(len(said.parts(cell)) > 1 for cell in cells):
+    if not cells or said.mark == LIST or any(len(said.parts(cell)) > 1 for cell in cells):
         return said
     return replace(said, note=f"{where}: {said.words} is in no cell, so that each cell is one label")
 

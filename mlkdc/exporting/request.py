@@ -268,7 +268,7 @@ def _check_replaceable(folder: Path) -> None:
     strangers = [] if is_empty else _strangers(folder)
     if strangers:
         raise UsageError(
-            f"{folder} holds {first_few(strangers, SHOWN_NAMES)}, which no export wrote and replacing it would "
+            f"{folder} holds {first_few(strangers, SHOWN_NAMES)}, which no export wrote and this one would "
             "remove: move it away, or name another folder with --out"
         )
 

@@ -72,7 +72,7 @@ def test_what_ends_a_job_leaves_nothing_behind() -> None:
         assert scratch.is_dir()
         process.send_signal(signal.SIGTERM)
         _, said = process.communicate(timeout=30)
-    assert (process.returncode, said) == (130, "stopped\n")
+    assert (process.returncode, said.strip()) == (130, "stopped")
     assert not scratch.exists()
 
 

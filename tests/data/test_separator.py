@@ -134,3 +134,8 @@ def test_a_chosen_mark_that_is_in_no_cell_is_noted(mark: str, tmp_path: Path):
     word = {";": "semicolon", "blank": "blank"}[mark]
     assert f"labels.csv, column 'labels': {word} is in no cell, so that each cell is one label" in data.notes
     assert not any("is in no cell" in note for note in open_data(str(folder), separator=",").notes)
+
+
+def test_a_mark_is_not_looked_for_where_columns_are_labels(tmp_path: Path):
+    folder = many_rows(tmp_path, "image,cat,dog", ["1,0", "0,1", "1,1"])
+    assert not open_data(str(folder), separator=";").notes

@@ -98,7 +98,7 @@ def _quantize(model: Any, how: Quantization, dtype: str) -> Any:
 def _batches(model: Any, images: np.ndarray) -> np.ndarray:
     """``uint8[n, b, 3, s, s]``: all images, in batches that the model takes from here on."""
     size = next(size for size in range(BATCH, 0, -1) if len(images) % size == 0)
-    if not model.is_dynamic() and not _takes(model, size):
+    if model.input().partial_shape.is_static and not _takes(model, size):
         size = 1
     return images.reshape(-1, size, *images.shape[1:])
 
@@ -109,7 +109,7 @@ def _takes(model: Any, size: int) -> bool:
     A batch is all images one behind the other wherever only the first dimension grows with it.
     """
     outputs = [output for node in model.get_ops() for output in node.outputs()]
-    single, shape = [list(output.shape)[1:] for output in outputs], model.input().partial_shape
+    single, shape = [list(output.partial_shape)[1:] for output in outputs], model.input().partial_shape
     for node in model.get_ops():
         if node.get_type_name() == "Reshape":
             _free_batch(node)
@@ -117,7 +117,7 @@ def _takes(model: Any, size: int) -> bool:
         model.reshape([size, *list(shape)[1:]])
     except RuntimeError:  # a constant shape is left in it
         return False
-    takes = [list(output.shape)[1:] for output in outputs] == single
+    takes = [list(output.partial_shape)[1:] for output in outputs] == single
     if not takes:
         model.reshape(shape)
     return takes
