@@ -94,8 +94,9 @@ def test_what_is_measured_does_not_depend_on_the_batches(calibrated, head, clip,
     assert len(first["i8"]) >= 5
     for kind, arrays in first.items():
         assert len(second[kind]) == len(arrays)
+        # Another processor may round a batch otherwise, and a histogram then takes other bins.
         for one, other in zip(arrays, second[kind], strict=True):
-            np.testing.assert_array_equal(one, other)
+            np.testing.assert_allclose(one, other, rtol=5e-3 if clip else 1e-5, atol=1e-5)
 
 
 def test_nncf_corrects_biases_by_as_much(calibrated):
