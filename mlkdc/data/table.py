@@ -106,9 +106,11 @@ def _separator(parts: Sequence[tuple[RawTable, Columns, str]], classes: Sequence
         if said.mark == separator.NONE:
             return said
     flags = separator.of_flags(cells, classes, where, said)
-    if flags is None and said is not None:
+    if flags is not None:
+        return flags
+    if said is not None:
         return separator.unseen(cells, said, where)
-    return flags or separator.detect(cells, classes, where)
+    return separator.detect(cells, classes, where)
 
 
 def _labels(

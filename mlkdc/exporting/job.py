@@ -44,6 +44,10 @@ class Quantization:
     keep: tuple[str, ...] = ()
     fine_tuned: bool = False
 
+    def part(self, most: int) -> int:
+        """The largest number of images, up to ``most``, that divides them: some quantizers take equal parts only."""
+        return next(size for size in range(most, 0, -1) if len(self.images) % size == 0)
+
     def steps_of(self, layer: nn.Conv2d | nn.Linear) -> float:
         """How many steps the layer's largest weight takes."""
         if isinstance(layer, nn.Conv2d) and 1 < layer.groups == layer.in_channels:

@@ -262,10 +262,11 @@ def _check_replaceable(folder: Path) -> None:
             return
     except OSError as error:
         raise UsageError(f"{folder}: {error.strerror}; name another folder with --out") from None
-    is_empty = folder.is_dir() and not any(folder.iterdir())
-    if not is_empty and not is_artifact(folder):
+    if folder.is_dir() and not any(folder.iterdir()):
+        return
+    if not is_artifact(folder):
         raise UsageError(f"{folder} is not an artifact and is not replaced; name another folder with --out")
-    strangers = [] if is_empty else _strangers(folder)
+    strangers = _strangers(folder)
     if strangers:
         raise UsageError(
             f"{folder} holds {first_few(strangers, SHOWN_NAMES)}, which no export wrote and this one would "

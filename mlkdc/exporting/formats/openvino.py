@@ -76,7 +76,7 @@ def _quantize(model: Any, how: Quantization, dtype: str) -> Any:
     from nncf.quantization.range_estimator import RangeEstimatorParametersSet
 
     ranges = RangeEstimatorParametersSet.HISTOGRAM if how.clip else RangeEstimatorParametersSet.MINMAX
-    shape, batches = model.input().partial_shape, _batches(model, how.images)
+    shape, batches = model.input().partial_shape, _batches(model, how)
     quantized = nncf.quantize(
         model,
         nncf.Dataset(batches, lambda batch: batch.astype(dtype)),
@@ -95,12 +95,12 @@ def _quantize(model: Any, how: Quantization, dtype: str) -> Any:
     return quantized
 
 
-def _batches(model: Any, images: np.ndarray) -> np.ndarray:
+def _batches(model: Any, how: Quantization) -> np.ndarray:
     """``uint8[n, b, 3, s, s]``: all images, in batches that the model takes from here on."""
-    size = next(size for size in range(BATCH, 0, -1) if len(images) % size == 0)
+    size = how.part(BATCH)
     if model.input().partial_shape.is_static and not _takes(model, size):
         size = 1
-    return images.reshape(-1, size, *images.shape[1:])
+    return how.images.reshape(-1, size, *how.images.shape[1:])
 
 
 def _takes(model: Any, size: int) -> bool:

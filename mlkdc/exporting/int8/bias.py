@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mlkdc.exporting.int8.layers import Layer, layers_of, pixels_of, rounded, watched
+from mlkdc.exporting.int8.layers import Layer, laid_out, layers_of, rounded, watched
 from mlkdc.exporting.job import Quantization
 from mlkdc.exporting.merging.model import ExportModel
 
@@ -98,7 +98,7 @@ def correct_biases(
     Returns:
         The number of biases.
     """
-    pixels = pixels_of(images)
+    pixels = laid_out(images, model)
     if exact is None:
         exact, _ = measure(model, pixels)
     layers = {name: layer for name, layer in layers_of(model).items() if not how.keeps(name)}

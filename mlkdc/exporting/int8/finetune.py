@@ -19,7 +19,7 @@ from mlkdc.data.runs import is_gone, missing_path
 from mlkdc.errors import UsageError
 from mlkdc.exporting.builder import Builder
 from mlkdc.exporting.int8.bias import input_ranges, measure
-from mlkdc.exporting.int8.layers import layers_of, pixels_of, round_input, rounded_weight
+from mlkdc.exporting.int8.layers import laid_out, layers_of, round_input, rounded_weight
 from mlkdc.exporting.job import Quantization
 from mlkdc.exporting.merging.fold import fold_input_scale
 from mlkdc.exporting.merging.head import FoldedHead
@@ -120,7 +120,7 @@ def rounding(model: ExportModel, images: np.ndarray, how: Quantization) -> Itera
         how: ranges, steps of the weights, and which modules stay in floating point.
     """
     layers = layers_of(model)
-    exact, _ = measure(model, pixels_of(images))
+    exact, _ = measure(model, laid_out(images, model))
     with ExitStack() as stack:
         for name, (low, high) in input_ranges(exact, how).items():
             layer = layers[name]

@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from mlkdc.models import memory_format
+
 Layer = nn.Conv2d | nn.Linear
 #: Called with a layer's name, input and output; what it returns, if anything, replaces the output.
 See = Callable[[str, Tensor, Tensor], Tensor | None]
@@ -22,9 +24,9 @@ def layers_of(model: nn.Module) -> dict[str, Layer]:
     return layers
 
 
-def pixels_of(images: np.ndarray) -> Tensor:
-    """``uint8[n, 3, s, s]``, its channels last in memory: a processor's convolutions take two thirds of the time so."""
-    return torch.from_numpy(images).contiguous(memory_format=torch.channels_last)
+def laid_out(images: np.ndarray, model: nn.Module) -> Tensor:
+    """``uint8[n, 3, s, s]`` in the layout that the model computes fastest."""
+    return torch.from_numpy(images).contiguous(memory_format=memory_format(model))
 
 
 @contextlib.contextmanager

@@ -67,7 +67,7 @@ def _extra_options(how: Quantization, symmetric: bool) -> dict[str, object]:
         "WeightSymmetric": True,
         "QuantizeBias": not symmetric,
         "CalibPercentile": PERCENTILE,
-        "CalibStridedMinMax": _divisor(len(how.images)),  # of any method, whatever its name says
+        "CalibStridedMinMax": how.part(AT_ONCE),  # of any method, whatever its name says
         "OpTypesToExcludeOutputQuantization": unscaled_outputs,
     }
 
@@ -84,14 +84,6 @@ def _excluded(graph: Any, how: Quantization, symmetric: bool) -> list[str]:
         if how.keeps(module_of(node.name)) or (symmetric and weightless) or sum_of_head:
             names.append(node.name)
     return names
-
-
-def _divisor(count: int) -> int:
-    """The largest part of at most AT_ONCE that divides the number of images: ONNX Runtime takes no other."""
-    part = AT_ONCE
-    while count % part:
-        part -= 1
-    return part
 
 
 class _Reader:

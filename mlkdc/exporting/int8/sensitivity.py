@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from mlkdc.exporting.int8.bias import input_ranges, measure
-from mlkdc.exporting.int8.layers import Layer, layers_of, pixels_of, rounded, watched
+from mlkdc.exporting.int8.layers import Layer, laid_out, layers_of, rounded, watched
 from mlkdc.exporting.job import Quantization
 from mlkdc.exporting.merging.model import ExportModel
 
@@ -48,7 +48,7 @@ def sensitivity(model: ExportModel, images: np.ndarray, *, per_channel: bool) ->
     Returns:
         By the names of :func:`weighted_modules`, in their order.
     """
-    layers, pixels = layers_of(model), pixels_of(images)
+    layers, pixels = layers_of(model), laid_out(images, model)
     outputs: dict[str, Tensor] = {}
 
     def keep(name: str, _input: Tensor, output: Tensor) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from mlkdc.exporting.int8.bias import Statistics, correct_biases, measure, quantized
-from mlkdc.exporting.int8.layers import pixels_of
+from mlkdc.exporting.int8.layers import laid_out
 from mlkdc.exporting.job import Quantization
 from mlkdc.exporting.merging.model import ExportModel
 
@@ -22,12 +22,12 @@ class Simulation:
     """
 
     def __init__(self, model: ExportModel, images: np.ndarray, corrected_on: np.ndarray) -> None:
-        self._model, self._pixels, self._corrected_on = model, pixels_of(images), corrected_on
+        self._model, self._pixels, self._corrected_on = model, laid_out(images, model), corrected_on
         self._exact, self._logits = measure(model, self._pixels)
 
     @cached_property
     def _exact_for_biases(self) -> dict[str, Statistics]:
-        statistics, _ = measure(self._model, pixels_of(self._corrected_on))
+        statistics, _ = measure(self._model, laid_out(self._corrected_on, self._model))
         return statistics
 
     @torch.no_grad()
